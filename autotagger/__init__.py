@@ -1,0 +1,3 @@
+"""autotagger: anime tags for an Immich library."""
+
+__version__ = "0.1.0"

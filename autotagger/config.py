@@ -1,0 +1,281 @@
+"""Settings: defaults < TOML file < environment < command-line flags. Frozen once read; secrets never shown.
+
+Every key has an environment variable: `AUTOTAGGER_` and its path, `[immich] batch_size` being
+`AUTOTAGGER_IMMICH_BATCH_SIZE`. The three that every Immich tool knows keep their names: `IMMICH_BASE_URL`,
+`IMMICH_API_KEY`, `IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from autotagger.errors import BadConfig
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+ENV_PREFIX = "AUTOTAGGER_"
+_ENV_NAMES = {
+    "IMMICH_BASE_URL": ("immich", "base_url"),
+    "IMMICH_API_KEY": ("immich", "api_key"),
+    "IMMICH_API_KEY_FILE": ("immich", "api_key_file"),
+    "AUTOTAGGER_MODEL": ("model", "name"),
+}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ImmichSettings(Section):
+    """The server, the key, and how gently to treat them."""
+
+    base_url: str = Field("", description="Address of Immich, with or without /api")
+    api_key: SecretStr | None = Field(None, description="API key; better kept in a file: api_key_file")
+    api_key_file: Path | None = Field(None, description="File that holds the API key and nothing else")
+    ca_file: Path | None = Field(None, description="Certificate authority that signed Immich's certificate")
+    picture: Literal["preview", "thumbnail", "original"] = Field("preview", description="What to download")
+    types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="What to tag")
+    visibilities: tuple[Literal["timeline", "archive", "hidden"], ...] = Field(
+        ("timeline", "archive"), description="Where to look; hidden holds the video halves of motion photos"
+    )
+    batch_size: int = Field(
+        25, ge=1, le=500, description="Assets whose tag calls, read-back and ledger commit belong together"
+    )
+    concurrency: int = Field(8, ge=1, le=64, description="Most requests under way at once, per process")
+    rate: float = Field(0.0, ge=0.0, description="Most requests a second, per process; 0 is no limit")
+    pace: float = Field(
+        0.0,
+        ge=0.0,
+        description="Most assets tagged a second (each costs Immich background work); 0 is no limit",
+    )
+    retry_budget_s: float = Field(
+        300.0, ge=0.0, description="Seconds a call is tried again before Immich counts as unreachable"
+    )
+    connect_timeout_s: float = Field(10.0, gt=0.0, description="Seconds to connect")
+    read_timeout_s: float = Field(60.0, gt=0.0, description="Seconds without a byte before a call is given up")
+    max_picture_bytes: int = Field(64 << 20, ge=1 << 16, description="Larger pictures are not downloaded")
+
+
+class ModelSettings(Section):
+    """The tag model and the device that runs it."""
+
+    name: str = Field("wd-vit-tagger-v3", description="A catalogue name, or a folder with model.onnx and labels")
+    device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Where inference runs")
+    streams: int = Field(0, ge=0, le=256, description="Pictures inferred at once by a worker; 0 chooses")
+
+
+class PolicySettings(Section):
+    """How scores become tags."""
+
+    blacklist: tuple[str, ...] = Field((), description="Tags never applied; * and ? are wildcards")
+    threshold: dict[str, Share] = Field(
+        default_factory=dict, description="Lowest score per category; the model's own where not given"
+    )
+    rating: bool = Field(True, description="Apply the likeliest rating as rating:<name>")
+    slash: str = Field("∕", min_length=1, description="Stands for / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
+
+    @field_validator("slash")
+    @classmethod
+    def _not_a_slash(cls, value: str) -> str:
+        if "/" in value:
+            raise ValueError("must not hold a slash itself")
+        return value
+
+
+class PipelineSettings(Section):
+    """Processes and memory."""
+
+    workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses")
+    slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
+    slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
+    drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
+    hang_timeout_s: float = Field(300.0, gt=0.0, description="Seconds without life before a process is replaced")
+    sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")
+    max_attempts: int = Field(5, ge=1, description="Tries of one asset before it is set aside as failed")
+
+
+class VerifySettings(Section):
+    """Proof that what was applied is really there."""
+
+    sample: Share = Field(0.02, description="Share of assets read back tag by tag")
+    settle_timeout_s: float = Field(
+        600.0, ge=0.0, description="Seconds run --once waits at the end for Immich's own jobs to settle"
+    )
+    interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what has settled")
+
+
+class Settings(Section):
+    state_dir: Path = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
+    marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
+    immich: ImmichSettings = ImmichSettings()
+    model: ModelSettings = ModelSettings()
+    policy: PolicySettings = PolicySettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    verify: VerifySettings = VerifySettings()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+
+    @field_validator("marker")
+    @classmethod
+    def _plain_marker(cls, value: str) -> str:
+        if not value.strip() or "/" in value:
+            raise ValueError("must be a plain tag name without a slash")
+        return value
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.state_dir / "ledger.sqlite3"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.state_dir / "models"
+
+
+def load_settings(
+    config: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings for a command.
+
+    `config`: the TOML file; where None, `AUTOTAGGER_CONFIG`, `$XDG_CONFIG_HOME/autotagger/config.toml` and
+    `/etc/autotagger/config.toml` are tried in this order. `flags`: nested like the TOML; None values are
+    not given. Raises BadConfig, naming the key, what is wrong with it, and the nearest right key for a typo.
+    """
+    environ = os.environ if environ is None else environ
+    path = config or _find_config(environ)
+    from_file = _read_toml(path) if path else {}
+    merged = _merge(_merge(from_file, _from_environment(environ)), _without_none(flags or {}))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise BadConfig(_explain(error, path)) from None
+
+
+def api_key(settings: ImmichSettings) -> SecretStr:
+    """The API key, from the settings or from its file. Raises BadConfig when there is none."""
+    if settings.api_key and settings.api_key.get_secret_value().strip():
+        return SecretStr(settings.api_key.get_secret_value().strip())
+    if settings.api_key_file is None:
+        raise BadConfig(
+            "no API key: set IMMICH_API_KEY, or api_key_file in [immich] "
+            "(Immich: Account Settings > API Keys > New API Key)"
+        )
+    try:
+        key = settings.api_key_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"cannot read the API key file {settings.api_key_file}: {_reason(error)}") from None
+    if not key or len(key.split()) != 1:
+        raise BadConfig(f"the API key file {settings.api_key_file} must hold the key and nothing else")
+    return SecretStr(key)
+
+
+def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every key: `("immich", "batch_size")`."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def _default_state_dir() -> Path:
+    state_home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(state_home) / "autotagger"
+
+
+def _find_config(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get(f"{ENV_PREFIX}CONFIG"):
+        return Path(named)
+    config_home = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    candidates = (Path(config_home) / "autotagger" / "config.toml", Path("/etc/autotagger/config.toml"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfig(f"cannot read the configuration {path}: {_reason(error)}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    tables = ("policy", "threshold")
+    table_prefix = ENV_PREFIX + "_".join(tables).upper() + "_"
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name == f"{ENV_PREFIX}CONFIG":
+            continue
+        if name.startswith(table_prefix):
+            _put(found, (*tables, name.removeprefix(table_prefix).lower()), value)
+        elif name in names:
+            path = names[name]
+            _put(found, path, _split(value) if _is_list(path) else value)
+        elif name.startswith(ENV_PREFIX):
+            raise BadConfig(f"unknown environment variable {name}{_nearest(name, names)}")
+    return found
+
+
+def _is_list(path: tuple[str, ...]) -> bool:
+    section: Any = Settings
+    for step in path[:-1]:
+        section = section.model_fields[step].annotation
+    return "tuple" in str(section.model_fields[path[-1]].annotation)
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for step in path[:-1]:
+        tree = tree.setdefault(step, {})
+    tree[path[-1]] = value
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merge(under, value) if isinstance(under, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    pruned = {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if value is not None
+    }
+    return {key: value for key, value in pruned.items() if value != {}}
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        where = [str(step) for step in problem["loc"]]
+        key = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else where[-1]
+        if problem["type"] == "extra_forbidden":
+            near = _nearest(where[-1], [leaf[-1] for leaf in leaves()] + list(Settings.model_fields))
+            lines.append(f"unknown key {key}{near}")
+        else:
+            lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
+    source = f" (from {path}, the environment or the command line)" if path else ""
+    return "; ".join(lines) + source
+
+
+def _nearest(name: str, candidates: Any) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return re.sub(r"\s+", " ", text)
