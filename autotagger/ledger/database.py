@@ -1,0 +1,143 @@
+"""Opening the ledger's file: the lock, the pragmas, the migrations, and what a damaged or full disk means."""
+
+import errno
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+import peewee
+from peewee import SqliteDatabase
+
+from autotagger.errors import StartupFailed
+from autotagger.ledger.schema import TABLES
+
+#: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
+#: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.
+_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Every migration as (version, SQL), oldest first; the version is the number its file name starts with."""
+    folder = resources.files("autotagger.ledger") / "migrations"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda f: f.name)
+    return [(int(file.name.split("_")[0]), file.read_text(encoding="utf-8")) for file in files]
+
+
+def open_for_writing(path: Path) -> SqliteDatabase:
+    """Open (or make) the ledger and bring its schema up to date. Raises StartupFailed."""
+    with told_plainly(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = SqliteDatabase(str(path), pragmas=_PRAGMAS)
+        database.connect()
+        _migrate(database, path)
+        database.bind(TABLES)
+    return database
+
+
+def open_for_reading(path: Path) -> SqliteDatabase:
+    """Open an existing ledger without being able to change it. Raises StartupFailed."""
+    if not path.exists():
+        raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` makes it", kind="no-ledger")
+    with told_plainly(path):
+        database = SqliteDatabase(f"file:{_uri(path)}?mode=ro", uri=True, pragmas={"busy_timeout": 10_000})
+        database.connect()
+        _refuse_newer(database, path)
+        database.bind(TABLES)
+    return database
+
+
+@contextmanager
+def told_plainly(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into one line that names the file and the fix."""
+    try:
+        yield
+    except (peewee.PeeweeException, sqlite3.Error, OSError) as error:
+        raise StartupFailed(f"ledger {path}: {_fix(error)}", kind="ledger") from None
+
+
+class LedgerLock:
+    """Only one run per ledger. The lock lives as long as any process that may write: it is inherited by
+    file descriptor, so a writer that outlives a killed supervisor still keeps the next run out."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._path = ledger.with_suffix(".lock")
+        with told_plainly(ledger):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def __getstate__(self) -> tuple[Any, Path]:
+        return DupFd(self.fd), self._path
+
+    def __setstate__(self, state: tuple[Any, Path]) -> None:
+        fd, self._path = state
+        self.fd = fd.detach()
+
+    def acquire(self) -> None:
+        """Take the lock. Raises StartupFailed, naming the other run's process, when it is taken."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise StartupFailed(f"cannot lock {self._path}: {error.strerror}", kind="ledger") from None
+            holder = os.pread(self.fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise StartupFailed(
+                f"another autotagger (process {holder}) works on {self._path.parent}: "
+                "stop it first, or give this one its own state_dir",
+                kind="ledger-locked",
+            ) from None
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, str(os.getpid()).encode("ascii"), 0)
+
+    def release(self) -> None:
+        os.close(self.fd)
+
+
+def _migrate(database: Any, path: Path) -> None:
+    current = _refuse_newer(database, path)
+    for version, script in migrations():
+        if version > current:
+            with database.atomic("IMMEDIATE"):
+                for statement in _statements(script):
+                    database.execute_sql(statement)
+                database.pragma("user_version", version)
+
+
+def _refuse_newer(database: Any, path: Path) -> int:
+    current = int(database.pragma("user_version"))
+    newest = migrations()[-1][0]
+    if current > newest:
+        raise StartupFailed(
+            f"ledger {path} was written by a newer autotagger (schema {current}, this one knows {newest}): "
+            "update autotagger",
+            kind="ledger",
+        )
+    return current
+
+
+def _statements(script: str) -> Iterator[str]:
+    text = re.sub(r"--[^\n]*", "", script)
+    yield from (statement.strip() for statement in text.split(";") if statement.strip())
+
+
+def _uri(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _fix(error: Any) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})"
+    if "full" in text:
+        return "the disk is full; free some space and start again, nothing recorded is lost"
+    if "malformed" in text or "not a database" in text:
+        return f"the file is damaged ({text}); move it away and start again: what is marked in Immich stays done"
+    if "readonly" in text or "unable to open" in text:
+        return f"cannot be written ({text}); check the owner and permissions of the folder"
+    return text

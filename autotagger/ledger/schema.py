@@ -1,0 +1,136 @@
+"""The ledger's tables as peewee models. migrations/ holds the SQL that makes them; a test holds both together."""
+
+import uuid
+from enum import StrEnum
+from typing import Any
+
+import peewee
+from peewee import (
+    BlobField,
+    CompositeKey,
+    ForeignKeyField,
+    IntegerField,
+    TextField,
+)
+
+
+class State(StrEnum):
+    """Where an asset stands.
+
+    The path of a picture is pending -> scored -> planned -> applied -> verified. `planned` is written before
+    the tag call and `applied` after its answer: a crash in between leaves `planned`, and the very same call is
+    made again (which Immich ignores where it had arrived: no new link, no background job).
+    """
+
+    PENDING = "pending"
+    SCORED = "scored"
+    PLANNED = "planned"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    WAITING = "waiting"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    GONE = "gone"
+
+
+class Probe(StrEnum):
+    """What the canary of a collection said."""
+
+    UNTRIED = "untried"
+    PROBING = "probing"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+#: peewee's own annotations cannot say what a query yields; the dataclasses of store.py do.
+Table: Any = peewee.Model
+
+
+class AssetIdField(peewee.Field):
+    """A UUID: 16 bytes in the file, its usual text in the code."""
+
+    field_type = "BLOB"
+
+    def db_value(self, value: str | None) -> bytes | None:
+        return uuid.UUID(value).bytes if value is not None else None
+
+    def python_value(self, value: bytes | None) -> str | None:
+        return str(uuid.UUID(bytes=bytes(value))) if value is not None else None
+
+
+class Collection(Table):  # type: ignore[misc]
+    owner_id = TextField()
+    library_id = TextField()
+    state = TextField(default=Probe.UNTRIED)
+    canary = IntegerField(null=True)
+    reason = TextField(null=True)
+    decided_ms = IntegerField(null=True)
+
+
+class Asset(Table):  # type: ignore[misc]
+    key = IntegerField(primary_key=True)
+    asset_id = AssetIdField(unique=True)
+    collection = ForeignKeyField(Collection, column_name="collection")
+    kind = TextField()
+    mime = TextField(null=True)
+    file_name = TextField()
+    checksum = TextField()
+    state = TextField()
+    updated_ms = IntegerField()
+    answered_ms = IntegerField(null=True)
+    due_ms = IntegerField(null=True)
+    attempts = IntegerField(default=0)
+    repairs = IntegerField(default=0)
+    suspect = IntegerField(default=0)
+    error_kind = TextField(null=True)
+    error = TextField(null=True)
+
+
+class TagModel(Table):  # type: ignore[misc]
+    identity = TextField(unique=True)
+    name = TextField()
+    labels = BlobField()
+
+    class Meta:
+        table_name = "model"
+
+
+class Score(Table):  # type: ignore[misc]
+    asset = ForeignKeyField(Asset, primary_key=True, column_name="asset")
+    model = ForeignKeyField(TagModel, column_name="model")
+    packed = BlobField()
+
+
+class Policy(Table):  # type: ignore[misc]
+    identity = TextField(unique=True)
+    settings = TextField()
+
+
+class Run(Table):  # type: ignore[misc]
+    started_ms = IntegerField()
+    ended_ms = IntegerField(null=True)
+    version = TextField()
+    summary = TextField(null=True)
+
+
+class Origin(Table):  # type: ignore[misc]
+    model = ForeignKeyField(TagModel, column_name="model")
+    policy = ForeignKeyField(Policy, column_name="policy")
+    run = ForeignKeyField(Run, column_name="run")
+
+
+class Tag(Table):  # type: ignore[misc]
+    name = TextField(unique=True)
+
+
+class Link(Table):  # type: ignore[misc]
+    asset = ForeignKeyField(Asset, column_name="asset")
+    tag = ForeignKeyField(Tag, column_name="tag")
+    origin = ForeignKeyField(Origin, column_name="origin")
+
+    class Meta:
+        primary_key = CompositeKey("asset", "tag")
+        without_rowid = True
+
+
+TABLES: tuple[Any, ...] = (Collection, Asset, TagModel, Score, Policy, Run, Origin, Tag, Link)
