@@ -1,0 +1,165 @@
+"""Drawn pictures as files of every awkward kind that real libraries hold. Each function answers a lazy `Media`."""
+
+import io
+import random
+import struct
+from collections.abc import Callable
+
+from PIL import Image
+
+from autotagger.demo.drawing import Theme, draw, draw_cutout
+from autotagger.demo.library import Media
+
+Size = tuple[int, int]
+EXIF_ORIENTATION = 0x0112
+ROTATED_90_CW = 6
+"""Orientation 6: the stored picture must be turned 90 degrees clockwise to be seen upright."""
+
+
+def encode(picture: Image.Image, file_format: str, **options: object) -> bytes:
+    """The picture's bytes in a file format of Pillow."""
+    target = io.BytesIO()
+    picture.save(target, file_format, **options)
+    return target.getvalue()
+
+
+def jpeg(seed: int, size: Size, theme: Theme) -> Media:
+    return _media(f"jpeg-{seed}", "image/jpeg", ".jpg", size, lambda: encode(draw(seed, size, theme), "JPEG"))
+
+
+def exif_rotated_jpeg(seed: int, size: Size, theme: Theme) -> Media:
+    """Stored lying on its side; `size` is what a viewer shows."""
+
+    def make() -> bytes:
+        exif = Image.Exif()
+        exif[EXIF_ORIENTATION] = ROTATED_90_CW
+        stored = draw(seed, size, theme).transpose(Image.Transpose.ROTATE_90)
+        return encode(stored, "JPEG", exif=exif)
+
+    return _media(f"rotated-{seed}", "image/jpeg", ".jpg", size, make)
+
+
+def cmyk_jpeg(seed: int, size: Size, theme: Theme) -> Media:
+    return _media(
+        f"cmyk-{seed}", "image/jpeg", ".jpg", size, lambda: encode(draw(seed, size, theme).convert("CMYK"), "JPEG")
+    )
+
+
+def grey_jpeg(seed: int, size: Size, theme: Theme) -> Media:
+    return _media(
+        f"grey-{seed}", "image/jpeg", ".jpg", size, lambda: encode(draw(seed, size, theme).convert("L"), "JPEG")
+    )
+
+
+def png_16_bit(seed: int, size: Size, theme: Theme) -> Media:
+    """16-bit greyscale: decoders that clip instead of scaling turn it white."""
+
+    def make() -> bytes:
+        grey = draw(seed, size, theme).convert("L").convert("I").point(lambda value: value * 257)
+        return encode(grey.convert("I;16"), "PNG")
+
+    return _media(f"png16-{seed}", "image/png", ".png", size, make)
+
+
+def palette_png(seed: int, size: Size, theme: Theme) -> Media:
+    """65 colours at most, one of them fully transparent (and pink to those who overlook that)."""
+
+    def make() -> bytes:
+        cutout = draw_cutout(seed, size, theme)
+        flat = cutout.convert("RGB").quantize(64)
+        colours = flat.getpalette() or []
+        clear = len(colours) // 3
+        flat.putpalette([*colours, 255, 0, 255])
+        flat.paste(clear, mask=cutout.getchannel("A").point(lambda alpha: 255 if alpha < 64 else 0))
+        return encode(flat, "PNG", transparency=clear)
+
+    return _media(f"palette-{seed}", "image/png", ".png", size, make, transparent=True)
+
+
+def transparent_png(seed: int, size: Size, theme: Theme) -> Media:
+    return _media(
+        f"rgba-{seed}",
+        "image/png",
+        ".png",
+        size,
+        lambda: encode(draw_cutout(seed, size, theme), "PNG"),
+        transparent=True,
+    )
+
+
+def transparent_webp(seed: int, size: Size, theme: Theme) -> Media:
+    return _media(
+        f"webp-{seed}",
+        "image/webp",
+        ".webp",
+        size,
+        lambda: encode(draw_cutout(seed, size, theme), "WEBP", quality=90),
+        transparent=True,
+    )
+
+
+def animated_gif(seed: int, size: Size, theme: Theme) -> Media:
+    return _animation(f"gif-{seed}", "image/gif", ".gif", "GIF", seed, size, theme)
+
+
+def animated_webp(seed: int, size: Size, theme: Theme) -> Media:
+    return _animation(f"awebp-{seed}", "image/webp", ".webp", "WEBP", seed, size, theme)
+
+
+def video(seed: int, size: Size, theme: Theme) -> Media:
+    """Bytes with an mp4's outline; nothing ever decodes them, Immich's still frame stands for the video."""
+    return Media(
+        key=f"video-{seed}",
+        mime="video/mp4",
+        suffix=".mp4",
+        width=size[0],
+        height=size[1],
+        original=lambda: _mp4_outline(seed),
+        still=lambda: encode(draw(seed, size, theme), "PNG"),
+        duration_ms=7000,
+    )
+
+
+def corrupt(seed: int) -> Media:
+    """A file called .jpg that no decoder reads: Immich never makes a preview of it."""
+    return _media(f"corrupt-{seed}", "image/jpeg", ".jpg", (0, 0), lambda: random.Random(seed).randbytes(2000))
+
+
+FRAMES = 4
+FRAME_MS = 200
+
+
+def _animation(key: str, mime: str, suffix: str, file_format: str, seed: int, size: Size, theme: Theme) -> Media:
+    def make() -> bytes:
+        first, *others = (draw(seed + frame, size, theme) for frame in range(FRAMES))
+        return encode(first, file_format, save_all=True, append_images=others, duration=FRAME_MS, loop=0)
+
+    return _media(key, mime, suffix, size, make, duration_ms=FRAMES * FRAME_MS)
+
+
+def _media(
+    key: str,
+    mime: str,
+    suffix: str,
+    size: Size,
+    original: Callable[[], bytes],
+    *,
+    duration_ms: int | None = None,
+    transparent: bool = False,
+) -> Media:
+    return Media(
+        key=f"{key}-{size[0]}x{size[1]}",
+        mime=mime,
+        suffix=suffix,
+        width=size[0],
+        height=size[1],
+        original=original,
+        duration_ms=duration_ms,
+        transparent=transparent,
+    )
+
+
+def _mp4_outline(seed: int) -> bytes:
+    brand = b"ftypisom\x00\x00\x02\x00isomiso2mp41"
+    payload = b"mdat" + random.Random(seed).randbytes(20_000)
+    return b"".join(struct.pack(">I", len(box) + 4) + box for box in (brand, payload))

@@ -1,0 +1,258 @@
+"""`StandIn`: an Immich server on a real socket, with the hands of a person who uses it while autotagger works.
+
+async with StandIn(draw_library(40), dialect="3.0") as server:
+    ...  # server.url, server.api_key
+    await server.settle()
+    server.links()
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from autotagger.demo import media_routes, routes
+from autotagger.demo.drawing import THEMES
+from autotagger.demo.faults import Faults
+from autotagger.demo.files import jpeg
+from autotagger.demo.gate import MAX_BODY_BYTES, Gate
+from autotagger.demo.jobs import Jobs
+from autotagger.demo.library import ME, AssetSpec, Library, Media, Preview
+from autotagger.demo.store import Clock, Row, Store
+from autotagger.demo.wire import ApiError, Dialect, error_response, json_response
+from autotagger.demo.world import ALL, World
+
+KEEP_ALIVE_S = 5.0
+"""Immich's own: a pooled connection that idles longer is closed, sometimes under a request."""
+JOB_DELAY_S = 0.05
+"""Longest time from a job's start to its end: an idle server needs up to 0.1 s for sidecar and extraction."""
+WEB_PAGE = "<!doctype html><html><head><title>Immich</title></head><body>Loading</body></html>"
+
+
+class StandIn:
+    """A stand-in Immich over one library. The library itself is never changed; two servers may share it.
+
+    `dialect`: 2.7, 3.0 or 3.2. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
+    `jobs_per_s`: most background jobs started a second (each tagged asset costs two); None for no limit.
+    `job_delay_s`: the most that a job takes on an idle server, seconds. `preview_after`: previews that come later
+    are made after so many requests for them; None: only by `generate_previews`. `clock`: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        dialect: str = "3.0",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tag_losing_jobs: bool = True,
+        jobs_per_s: float | None = None,
+        job_delay_s: float = JOB_DELAY_S,
+        preview_after: int | None = None,
+        faults: Faults | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self.library = library
+        self.dialect = Dialect.named(dialect)
+        self.store = Store(library, clock)
+        self.jobs = Jobs(
+            self.store, delay_s=job_delay_s, jobs_per_s=jobs_per_s, losing=tag_losing_jobs, seed=library.seed
+        )
+        self.world = World(library, self.dialect, self.store, self.jobs, preview_after)
+        self._gate = Gate(self.world, faults)
+        self._host = host
+        self._port = port
+        self._runner: web.AppRunner | None = None
+        self.api_key = self.add_key([ALL])
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        self.jobs.start()
+        await self.come_up()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.go_down()
+        await self.jobs.stop()
+        self.world.media.close()
+
+    async def come_up(self) -> None:
+        """Listen. After `go_down`, on the same port, with everything that was stored."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        for route in (*routes.ROUTES, *media_routes.ROUTES):
+            self._gate.add(app, route)
+        app.router.add_get("/demo/state", self._state)
+        app.router.add_get("/demo/settled", self._settled)
+        app.router.add_route("*", "/{path:.*}", self._elsewhere)
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=1.0, handle_signals=False
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        self._port = self._runner.addresses[0][1]
+
+    async def go_down(self) -> None:
+        """Hang up on everybody and refuse connections, as when the database takes the process with it."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:40123`, without /api."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    # What tests read
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Requests received, by call: `search`, `preview`, `thumbnail`, `original`, `asset`, `upsert_tags`,
+        `tag_assets`, `untag_assets`... Refused and injected-fault ones count too."""
+        return self.world.calls
+
+    def links(self) -> dict[str, frozenset[str]]:
+        """Every asset's tag values as the database holds them now; assets without tags are there too."""
+        return {row.id: frozenset(self.store.values(row)) for row in self.store.rows.values()}
+
+    @property
+    def settled(self) -> bool:
+        """No background job waits or runs."""
+        return self.jobs.idle
+
+    async def settle(self) -> None:
+        """Let the background jobs finish, without waiting for their delays. Raises RuntimeError while paused."""
+        await self.jobs.settle()
+
+    # What tests set
+
+    @property
+    def faults(self) -> Faults | None:
+        return self._gate.faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self._gate.faults = faults
+
+    def add_key(self, permissions: Iterable[str]) -> str:
+        """A further API key of the same user, with just these permissions."""
+        return self.world.add_key(permissions).secret
+
+    def revoke_key(self, secret: str) -> None:
+        del self.world.keys[secret]
+
+    # A person who uses Immich meanwhile
+
+    def upload(
+        self,
+        media: Media | None = None,
+        *,
+        file_name: str | None = None,
+        file_created_ms: int | None = None,
+        **special: object,
+    ) -> str:
+        """Add an asset; its metadata and preview come with the jobs that this starts. Answers its id.
+
+        `special`: other fields of AssetSpec (`owner_id`, `library_id`, `visibility`, `preview`...).
+        """
+        number = len(self.store.rows)
+        media = media or jpeg(number, (320, 240), THEMES[number % len(THEMES)])
+        now_ms = self.store.now_ms()
+        spec = AssetSpec(
+            id=self.store.new_id(),
+            media=media,
+            file_name=file_name or f"upload-{number}{media.suffix}",
+            file_created_ms=now_ms if file_created_ms is None else file_created_ms,
+            created_ms=now_ms,
+        )
+        row = self.store.add(replace(spec, **special))  # type: ignore[arg-type]
+        row.updated_ms = now_ms
+        row.extracted = False
+        row.preview = Preview.LATER
+        self.jobs.refresh(row)
+        self.jobs.make_preview(row)
+        return spec.id
+
+    def trash(self, asset_id: str) -> None:
+        row = self.store.rows[asset_id]
+        row.deleted_ms = self.store.now_ms()
+        self.store.reshape(row)
+
+    def set_visibility(self, asset_id: str, visibility: str) -> None:
+        """timeline, archive, hidden or locked."""
+        row = self.store.rows[asset_id]
+        row.visibility = visibility
+        self.store.reshape(row)
+
+    def remove(self, asset_id: str) -> None:
+        """Delete an asset for good."""
+        self.store.remove(self.store.rows[asset_id])
+
+    def tag(self, asset_id: str, *values: str) -> None:
+        """Tag by hand, in one call, with the jobs that follow."""
+        row = self.store.rows[asset_id]
+        if self.store.link(row, [tag.id for tag in self.store.upsert(values)]):
+            self.jobs.links_changed(row)
+
+    def untag(self, asset_id: str, *values: str) -> None:
+        """Take tags off by hand, in one go, with the jobs that follow."""
+        row = self.store.rows[asset_id]
+        self.store.unlink(row, [self.store.tags_by_value[value].id for value in values])
+        self.jobs.links_changed(row)
+
+    def delete_tag(self, value: str) -> None:
+        """Delete a tag and what is below it; no job follows (law 8). Raises KeyError for an unknown one."""
+        self.store.delete_tag(self.store.tags_by_value[value])
+
+    def clean_up_tags(self) -> int:
+        """Immich's nightly removal of tags without assets. Answers how many went."""
+        return self.store.delete_empty_tags()
+
+    def refresh_metadata(self, *asset_ids: str) -> None:
+        """Read the .xmp files anew (of all assets when none is named): deleted tags come back from there."""
+        for row in self._rows(asset_ids):
+            self.jobs.refresh(row)
+
+    def generate_previews(self, *asset_ids: str) -> None:
+        """Start the jobs that make the previews that were to come later; `settle` sees them done."""
+        for row in self._rows(asset_ids):
+            if row.preview is Preview.LATER:
+                self.jobs.make_preview(row)
+
+    def _rows(self, asset_ids: tuple[str, ...]) -> list[Row]:
+        return (
+            [self.store.rows[asset_id] for asset_id in asset_ids] if asset_ids else list(self.store.rows.values())
+        )
+
+    # Beside Immich's own routes
+
+    async def _state(self, request: web.Request) -> web.Response:
+        """For another process: counts, and with `?links=1` every asset's tag values."""
+        body: dict[str, object] = {
+            "calls": dict(self.calls),
+            "assets": sum(row.spec.owner_id == ME for row in self.store.rows.values()),
+            "tags": len(self.store.tags),
+            "settled": self.settled,
+        }
+        if request.query.get("links") == "1":
+            body["links"] = {row.id: self.store.values(row) for row in self.store.rows.values()}
+        return json_response(body)
+
+    async def _settled(self, _request: web.Request) -> web.Response:
+        return json_response({"settled": self.settled})
+
+    async def _elsewhere(self, request: web.Request) -> web.Response:
+        """Unknown API paths are a JSON 404; any other page is the web app, so a wrong base URL seems to work."""
+        if request.method == "GET" and not (request.path == "/api" or request.path.startswith("/api/")):
+            return web.Response(text=WEB_PAGE, content_type="text/html")
+        return error_response(ApiError(404, f"Cannot {request.method} {request.path}"), self.dialect)

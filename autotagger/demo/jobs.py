@@ -1,0 +1,224 @@
+"""Immich's background jobs, faithfully careless: the reason for law 1.
+
+Every asset that gains or loses a link gets a *sidecar write*, which reads the asset's tags from the database and
+some time later has written them to the .xmp file, and then a *metadata extraction*, which reads the .xmp and some
+time later **replaces** the asset's links with what it read. A link made between the first reading and the
+replacing is deleted; the sidecar write that this link caused may then find it gone, and the loss is for good. A
+link removed in between comes back the same way. Jobs of one asset run side by side, so they overtake each other.
+"""
+
+import asyncio
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from autotagger.demo.library import Preview
+from autotagger.demo.sidecar import after_round_trip
+from autotagger.demo.store import Row, Store
+
+SIDECAR = "sidecar"
+METADATA = "metadataExtraction"
+THUMBNAILS = "thumbnailGeneration"
+QUEUES = (SIDECAR, METADATA, THUMBNAILS)
+STEPS_A_TURN = 200
+"""Steps done before requests get their turn again."""
+
+Write = Callable[[], None]
+Read = Callable[[], Write]
+"""The first half of a job: it reads what it works on and answers its second half, which writes the outcome."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Step:
+    due: float
+    number: int
+    act: Callable[[], None] = field(compare=False)
+
+
+class Jobs:
+    """The queues and the one task that works on them, on the event loop's clock.
+
+    `delay_s`: a job waits up to a fifth of this, then runs up to four fifths (an idle real server is done with an
+    asset's two jobs within 0.1 s, and most of that time the jobs run).
+    `jobs_per_s`: most jobs started a second, None for no limit (a real server with 2 cores: about 20).
+    `losing`: False makes the write-back use the links of that instant, which no real Immich does.
+    """
+
+    def __init__(self, store: Store, *, delay_s: float, jobs_per_s: float | None, losing: bool, seed: int) -> None:
+        self._store = store
+        self._delay_s = delay_s
+        self._spacing_s = 1 / jobs_per_s if jobs_per_s else 0.0
+        self._losing = losing
+        self._random = random.Random(seed)
+        self._steps: dict[str, list[_Step]] = {queue: [] for queue in QUEUES}
+        self._open: Counter[str] = Counter()
+        self._paused: set[str] = set()
+        self._last_start = 0.0
+        self._number = 0
+        self._hurrying = 0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.done: Counter[str] = Counter()
+        """Jobs finished, by queue."""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._work(), name="stand-in jobs")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    # What causes jobs
+
+    def links_changed(self, row: Row) -> None:
+        """An asset gained or lost a link."""
+        self._enqueue(SIDECAR, partial(self._write_sidecar, row))
+
+    def refresh(self, row: Row) -> None:
+        """Read the asset's metadata anew, as an admin's "refresh metadata" does."""
+        self._enqueue(METADATA, partial(self._extract_metadata, row))
+
+    def make_preview(self, row: Row) -> None:
+        self._enqueue(THUMBNAILS, partial(self._make_preview, row))
+
+    # What a test or an admin does with them
+
+    @property
+    def idle(self) -> bool:
+        return not any(self._open.values())
+
+    def open(self, queue: str) -> int:
+        """Jobs of a queue that wait or run."""
+        return self._open[queue]
+
+    def is_paused(self, queue: str) -> bool:
+        return queue in self._paused
+
+    def pause(self, *queues: str) -> None:
+        """Hold queues (all of them when none is named): nothing of them moves until `resume`."""
+        self._paused.update(queues or QUEUES)
+
+    def resume(self, *queues: str) -> None:
+        self._paused.difference_update(queues or QUEUES)
+        self._changed.set()
+
+    async def settle(self, *queues: str) -> None:
+        """Work until the queues (all when none is named) are empty, in the order of time but without its delays.
+
+        Raises RuntimeError where a paused queue would make that for ever.
+        """
+        wanted = queues or QUEUES
+        self._hurrying += 1
+        try:
+            while any(self._open[queue] for queue in wanted):
+                self._refuse_standstill()
+                self._changed.set()
+                await asyncio.sleep(0)
+        finally:
+            self._hurrying -= 1
+
+    def _refuse_standstill(self) -> None:
+        if all(queue in self._paused for queue in QUEUES if self._open[queue]):
+            raise RuntimeError(f"paused queues never settle: {', '.join(sorted(self._paused))}")
+        if self._task is None or self._task.done():
+            raise RuntimeError("the background jobs do not run")
+
+    # The jobs
+
+    def _write_sidecar(self, row: Row) -> Write:
+        seen = tuple(self._store.values(row))
+
+        def write() -> None:
+            if not row.spec.read_only:
+                row.xmp = seen if self._losing else tuple(self._store.values(row))
+            self.refresh(row)
+
+        return write
+
+    def _extract_metadata(self, row: Row) -> Write:
+        listed = row.xmp or ()
+
+        def write() -> None:
+            if row.id not in self._store.rows:
+                return
+            values = listed if self._losing or row.spec.read_only else tuple(self._store.values(row))
+            self._replace_links(row, values)
+            row.extracted = True
+            self._store.touch(row)
+
+        return write
+
+    def _replace_links(self, row: Row, values: tuple[str, ...]) -> None:
+        wanted = {tag.id for tag in self._store.upsert(after_round_trip(value) for value in values)}
+        if superfluous := row.tags - wanted:
+            self._store.unlink(row, superfluous)
+        self._store.link(row, wanted)
+
+    def _make_preview(self, row: Row) -> Write:
+        def write() -> None:
+            row.preview = Preview.READY if row.spec.preview is Preview.LATER else row.spec.preview
+            row.preview_ms = self._store.now_ms()
+            self._store.touch(row)
+
+        return write
+
+    # The machinery
+
+    def _enqueue(self, queue: str, read: Read) -> None:
+        now = asyncio.get_running_loop().time()
+        self._last_start = max(self._last_start + self._spacing_s, now)
+        self._open[queue] += 1
+        self._push(queue, self._last_start, 0.2 * self._delay_s, partial(self._begin, queue, read))
+
+    def _begin(self, queue: str, read: Read) -> None:
+        now = asyncio.get_running_loop().time()
+        self._push(queue, now, 0.8 * self._delay_s, partial(self._finish, queue, read()))
+
+    def _finish(self, queue: str, write: Write) -> None:
+        write()
+        self._open[queue] -= 1
+        self.done[queue] += 1
+
+    def _push(self, queue: str, earliest: float, jitter_s: float, act: Callable[[], None]) -> None:
+        self._number += 1
+        due = earliest + self._random.random() * jitter_s
+        heapq.heappush(self._steps[queue], _Step(due, self._number, act))
+        self._changed.set()
+
+    async def _work(self) -> None:
+        while True:
+            if self._some_steps():
+                await asyncio.sleep(0)
+            else:
+                await self._wait()
+
+    def _some_steps(self) -> int:
+        """Do what is due, at most `STEPS_A_TURN`; answers how many steps were done."""
+        for count in range(STEPS_A_TURN):
+            first = min(
+                (q for q in self._steps if self._may_run(q)), key=lambda q: self._steps[q][0], default=None
+            )
+            if first is None or not self._is_due(self._steps[first][0]):
+                return count
+            heapq.heappop(self._steps[first]).act()
+        return STEPS_A_TURN
+
+    def _may_run(self, queue: str) -> bool:
+        return bool(self._steps[queue]) and queue not in self._paused
+
+    def _is_due(self, step: _Step) -> bool:
+        return self._hurrying > 0 or step.due <= asyncio.get_running_loop().time()
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        due = min((self._steps[queue][0].due for queue in self._steps if self._may_run(queue)), default=math.inf)
+        pause_s = None if math.isinf(due) else max(0.0, due - asyncio.get_running_loop().time())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), pause_s)

@@ -1,0 +1,238 @@
+"""The stand-in's database: assets, tags, links, and the indexes that keep a listing of 100,000 assets fast.
+
+Nothing here knows HTTP. Every change that a search could see moves one of the counters in `Versions`.
+"""
+
+import random
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from autotagger.demo.library import ME, PARTNER, AssetSpec, Library, Preview, uuid4_from
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """An asset as the server holds it. `xmp`: tag values in its sidecar file, None where there is no file."""
+
+    spec: AssetSpec
+    visibility: str
+    updated_ms: int
+    deleted_ms: int | None
+    preview: Preview
+    preview_ms: int
+    extracted: bool = True
+    preview_misses: int = 0
+    tags: set[str] = field(default_factory=set)
+    xmp: tuple[str, ...] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def file_created_ms(self) -> int:
+        return self.spec.file_created_ms
+
+
+@dataclass(slots=True, eq=False)
+class Tag:
+    """A tag. `in_closure` is False for one made by `POST /tags`: searches do not find it before a job has run."""
+
+    id: str
+    value: str
+    created_ms: int
+    updated_ms: int
+    parent: "Tag | None" = None
+    in_closure: bool = True
+    children: set[str] = field(default_factory=set)
+    assets: set[Row] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return self.value.rpartition("/")[2]
+
+
+@dataclass(slots=True)
+class Versions:
+    """Counters: `shape` of the library, `links`, and the `updated` times."""
+
+    shape: int = 0
+    links: int = 0
+    updated: int = 0
+
+
+class Store:
+    """All state of one server. Ids and values are looked up in dicts; the order of the library is kept sorted."""
+
+    def __init__(self, library: Library, clock: Clock) -> None:
+        self._clock = clock
+        self._random = random.Random(library.seed + 1)
+        self.versions = Versions()
+        self.rows: dict[str, Row] = {spec.id: _row(spec) for spec in library.assets}
+        self.tags: dict[str, Tag] = {}
+        self.tags_by_value: dict[str, Tag] = {}
+        self._newest_first = sorted(self.rows.values(), key=_newest_first)
+
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def new_id(self) -> str:
+        return uuid4_from(self._random)
+
+    def newest_first(self) -> list[Row]:
+        """Every row, newest fileCreatedAt first, ties by id."""
+        return self._newest_first
+
+    def some(self, rows: list[Row], count: int) -> list[Row]:
+        """At most `count` of the rows, drawn at random."""
+        return self._random.sample(rows, min(count, len(rows)))
+
+    # Assets
+
+    def add(self, spec: AssetSpec) -> Row:
+        row = _row(spec)
+        self.rows[spec.id] = row
+        insort(self._newest_first, row, key=_newest_first)
+        self.versions.shape += 1
+        return row
+
+    def remove(self, row: Row) -> None:
+        """Delete for good, links included."""
+        self.unlink(row, list(row.tags))
+        del self.rows[row.id]
+        self._newest_first.remove(row)
+        self.versions.shape += 1
+
+    def touch(self, row: Row) -> None:
+        """Move `updatedAt`, as every write to the asset's own record does (a link is not one)."""
+        row.updated_ms = max(self.now_ms(), row.updated_ms + 1)
+        self.versions.updated += 1
+
+    def reshape(self, row: Row) -> None:
+        """Say that visibility, trash or the like changed."""
+        self.versions.shape += 1
+        self.touch(row)
+
+    def readable(self, asset_id: str) -> Row | None:
+        """The row that `asset.read`, `asset.view` and `asset.download` reach: ours and a partner's, not locked."""
+        row = self.rows.get(asset_id)
+        if row is None or row.visibility == "locked":
+            return None
+        if row.spec.owner_id == ME:
+            return row
+        shared = row.spec.owner_id == PARTNER and row.visibility == "timeline" and row.deleted_ms is None
+        return row if shared else None
+
+    def writable(self, asset_ids: Iterable[str]) -> list[Row]:
+        """Those of the ids that `asset.update` reaches (ours, not locked), each once; the rest is skipped."""
+        found = (self.rows.get(asset_id) for asset_id in dict.fromkeys(asset_ids))
+        return [row for row in found if row and row.spec.owner_id == ME and row.visibility != "locked"]
+
+    # Tags
+
+    def upsert(self, values: Iterable[str]) -> list[Tag]:
+        """The leaf tag of each distinct value, parents made on the way (law 6); none for one of mere slashes."""
+        leaves = (self._upsert_path(value) for value in dict.fromkeys(values))
+        return [leaf for leaf in leaves if leaf is not None]
+
+    def create(self, value: str, parent: Tag | None) -> Tag:
+        tag = self._new_tag(value, parent)
+        tag.in_closure = False
+        return tag
+
+    def delete_tag(self, tag: Tag) -> None:
+        """Delete a tag, its descendants and their links. Starts no job: the .xmp files keep the names (law 8)."""
+        for child in [self.tags[child_id] for child_id in tag.children]:
+            self.delete_tag(child)
+        for row in tag.assets:
+            row.tags.discard(tag.id)
+        if tag.parent is not None:
+            tag.parent.children.discard(tag.id)
+        del self.tags[tag.id]
+        del self.tags_by_value[tag.value]
+        self.versions.links += 1
+
+    def delete_empty_tags(self) -> int:
+        """Immich's nightly clean-up: tags that neither themselves nor below hold an asset. Answers how many."""
+        held = {tag.id for tag in self.tags.values() if any(each.assets for each in self.descendants(tag))}
+        empty = [tag for tag in self.tags.values() if tag.id not in held]
+        for tag in empty:
+            if tag.id in self.tags:
+                self.delete_tag(tag)
+        return len(empty)
+
+    def descendants(self, tag: Tag) -> Iterator[Tag]:
+        """The tags whose links count as links of this one, itself included."""
+        if tag.in_closure:
+            yield tag
+        for child_id in tag.children:
+            yield from self.descendants(self.tags[child_id])
+
+    def holders(self, tag_id: str) -> set[Row]:
+        """Rows linked to the tag or below it; empty for an unknown one."""
+        tag = self.tags.get(tag_id)
+        return set().union(*(each.assets for each in self.descendants(tag))) if tag else set()
+
+    # Links
+
+    def link(self, row: Row, tag_ids: Iterable[str]) -> int:
+        """Insert links; answers how many are new. Never touches `updatedAt`."""
+        new = [self.tags[tag_id] for tag_id in tag_ids if tag_id not in row.tags]
+        for tag in new:
+            row.tags.add(tag.id)
+            tag.assets.add(row)
+        self.versions.links += bool(new)
+        return len(new)
+
+    def unlink(self, row: Row, tag_ids: Iterable[str]) -> None:
+        for tag_id in tag_ids:
+            row.tags.discard(tag_id)
+            self.tags[tag_id].assets.discard(row)
+        self.versions.links += 1
+
+    def values(self, row: Row) -> list[str]:
+        """The values of the asset's tags, in the order of the tag list."""
+        return sorted(self.tags[tag_id].value for tag_id in row.tags)
+
+    def _upsert_path(self, value: str) -> Tag | None:
+        tag: Tag | None = None
+        for part in filter(None, value.split("/")):
+            path = f"{tag.value}/{part}" if tag else part
+            tag = self._upsert_one(path, tag)
+        return tag
+
+    def _upsert_one(self, value: str, parent: Tag | None) -> Tag:
+        known = self.tags_by_value.get(value)
+        if known is None:
+            return self._new_tag(value, parent)
+        known.updated_ms = self.now_ms()
+        if not known.in_closure:
+            known.in_closure = True
+            self.versions.links += 1
+        return known
+
+    def _new_tag(self, value: str, parent: Tag | None) -> Tag:
+        now_ms = self.now_ms()
+        tag = Tag(self.new_id(), value, now_ms, now_ms, parent)
+        if parent is not None:
+            parent.children.add(tag.id)
+        self.tags[tag.id] = self.tags_by_value[value] = tag
+        return tag
+
+
+def _row(spec: AssetSpec) -> Row:
+    return Row(
+        spec=spec,
+        visibility=spec.visibility,
+        updated_ms=spec.created_ms + 60_000,
+        deleted_ms=spec.created_ms + 90_000 if spec.trashed else None,
+        preview=spec.preview,
+        preview_ms=spec.created_ms + 30_000,
+    )
+
+
+def _newest_first(row: Row) -> tuple[int, str]:
+    return -row.spec.file_created_ms, row.spec.id

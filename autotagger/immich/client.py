@@ -1,0 +1,285 @@
+"""The calls we need, typed, each tried again as long as that makes sense."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import orjson
+from loguru import logger
+from pydantic import SecretStr
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
+from autotagger.config import ImmichSettings
+from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.immich import parsing
+from autotagger.immich.pacing import Clock, Limiter, Sleep
+from autotagger.immich.parsing import BadAnswer, checked_id
+from autotagger.immich.transport import Reply, Request, Transport, Trouble
+from autotagger.immich.types import (
+    Page,
+    Picture,
+    PictureSize,
+    ServerVersion,
+    Tag,
+    TagCallAnswer,
+    TaggedAsset,
+)
+from autotagger.immich.verdict import judge
+
+T = TypeVar("T")
+
+#: Immich fails above 32,767 pairs and writes nothing; stay far below.
+MOST_PAIRS = 5000
+#: Immich creates about 170 tags a second: a chunk takes it a second or two.
+_UPSERT_CHUNK = 250
+#: Tries of a call about one asset before `GET /server/ping` is asked who is to blame.
+_ASSET_TRIES = 4
+#: Full jitter: a random wait between 0 and 1, 2, 4 ... 30 s.
+_BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
+#: The calls before a run are tried for this long only: a person is waiting for the answer.
+_START_BUDGET_S = 8.0
+#: One warning in this many seconds says that calls are tried again; the others are for debugging.
+_WARN_EVERY_S = 30.0
+
+
+class ImmichClient:
+    """Talks to one Immich with one key, as an async context manager around one pool of connections.
+
+    Every call raises, after its tries: Unreachable when Immich is down for longer than `retry_budget_s`;
+    Retryable (`server-error`) when Immich is up but keeps failing on this one asset; ServerRefused when the key
+    or the address is at fault. What else a call raises is said there. `calls` counts calls by name (a call that
+    is tried three times counts once): `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
+
+    `sleep` and `clock` (seconds, monotonic) are for tests that must not wait.
+    """
+
+    def __init__(
+        self,
+        settings: ImmichSettings,
+        key: SecretStr,
+        limiter: Limiter | None = None,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.calls: Counter[str] = Counter()
+        self._settings, self._sleep, self._clock = settings, sleep, clock
+        self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
+        self._transport = Transport(settings, key, clock=clock)
+        self._warn_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"ImmichClient({self.address})"
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.__aexit__()
+
+    @property
+    def address(self) -> str:
+        """The API's root, for messages: `http://192.168.1.100:2283/api`."""
+        return str(self._transport.api)
+
+    async def ping(self) -> bool:
+        """Whether Immich answers right now; one try, never raises for a server that is down."""
+        request = Request("ping", "GET", "server/ping", keyed=False)
+        try:
+            reply = await self._transport.exchange(request)
+            return reply.status == 200 and parsing.decode(reply.body) == {"res": "pong"}
+        except (Retryable, BadAnswer):
+            return False
+
+    async def version(self) -> ServerVersion:
+        """The server's version, asked without the key and tried for a few seconds only.
+
+        Raises BadAnswer when something answers that is not Immich.
+        """
+        request = Request("version", "GET", "server/version", keyed=False)
+        reply = await self._call(request, lambda reply: reply, budget_s=_START_BUDGET_S)
+        return parsing.version(parsing.decode(reply.body))
+
+    async def permissions(self) -> frozenset[str]:
+        """The names of the key's own permissions (`asset.read`, or `all`)."""
+        request = Request("permissions", "GET", "api-keys/me")
+        return await self._json(request, parsing.permissions, budget_s=_START_BUDGET_S)
+
+    async def my_user_id(self) -> str:
+        """The id of the key's owner. Needs `user.read`."""
+        return await self._json(
+            Request("my_user_id", "GET", "users/me"), parsing.user_id, budget_s=_START_BUDGET_S
+        )
+
+    async def search(self, body: Mapping[str, Any]) -> Page:
+        """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
+        return await self._json(_post("search", "search/metadata", body), parsing.page)
+
+    async def total(self, body: Mapping[str, Any]) -> int:
+        """How many assets a search holds in all. Needs `asset.statistics`."""
+        return await self._json(_post("total", "search/statistics", body), parsing.total)
+
+    async def asset(self, asset_id: str) -> TaggedAsset:
+        """The asset with its tags. Needs `asset.read`. Raises AssetGone."""
+        asset_id = _path_id(asset_id)
+        request = Request("asset", "GET", f"assets/{asset_id}", about=f"asset {asset_id}")
+        return await self._json(request, parsing.tagged_asset)
+
+    async def picture(self, asset_id: str, size: PictureSize) -> Picture:
+        """The asset's picture. Needs `asset.view`, for the original `asset.download`.
+
+        Raises Retryable (`preview-missing`: not generated yet, corrupt for good, or half of a motion photo;
+        `original-missing`), AssetGone, and AssetFailed (`too-large`) above `max_picture_bytes`.
+        """
+        asset_id = _path_id(asset_id)
+        original = size == "original"
+        request = Request(
+            size,
+            "GET",
+            f"assets/{asset_id}/original" if original else f"assets/{asset_id}/thumbnail",
+            query=None if original else {"size": size},
+            about=f"asset {asset_id}",
+            picture=True,
+            most_bytes=self._settings.max_picture_bytes,
+        )
+        return await self._call(request, _picture)
+
+    async def tags(self) -> list[Tag]:
+        """Every tag of the key's owner. Needs `tag.read`."""
+        return await self._json(Request("tags", "GET", "tags"), parsing.tags)
+
+    async def upsert_tags(self, values: Sequence[str]) -> dict[str, Tag]:
+        """Make sure that all `values` exist as tags, and say which they are. Needs `tag.create`.
+
+        Raises AssetFailed (`tag-refused`) when Immich does not answer with one of them.
+        """
+        wanted = list(dict.fromkeys(values))
+        found: dict[str, Tag] = {}
+        for start in range(0, len(wanted), _UPSERT_CHUNK):
+            chunk = wanted[start : start + _UPSERT_CHUNK]
+            request = _put("upsert_tags", "tags", {"tags": chunk}, about=f"{len(chunk)} tags")
+            found |= {tag.value: tag for tag in await self._json(request, parsing.tags)}
+        missing = [value for value in wanted if value not in found]
+        if missing:
+            raise AssetFailed(f"Immich did not make the tag {missing[0]!r}", kind="tag-refused")
+        return {value: found[value] for value in wanted}
+
+    async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> TagCallAnswer:
+        """Put all the tags on all the assets in one call. Needs `tag.asset`.
+
+        Immich skips silently what it does not know or like: only a later look proves anything. Raises ValueError
+        for no pair at all and for more than `MOST_PAIRS`.
+        """
+        pairs = len(asset_ids) * len(tag_ids)
+        if not 0 < pairs <= MOST_PAIRS:
+            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MOST_PAIRS} may be")
+        body = {"assetIds": [_path_id(one) for one in asset_ids], "tagIds": [_path_id(one) for one in tag_ids]}
+        about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
+        return await self._call(_put("tag_assets", "tags/assets", body, about=about), _tag_call_answer)
+
+    async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
+        return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)
+
+    async def _call(self, request: Request, read: Callable[[Reply], T], *, budget_s: float | None = None) -> T:
+        """Try until there is an answer, the time is up, or the asset turns out to be the cause."""
+        self.calls[request.name] += 1
+        budget_s = min(self._settings.retry_budget_s, budget_s or float("inf"))
+        until = self._clock() + budget_s
+        asset_is_to_blame = False
+
+        async def worth_another(state: RetryCallState) -> bool:
+            nonlocal asset_is_to_blame
+            if not isinstance(_failure(state), Trouble):
+                return False
+            if request.about and state.attempt_number % _ASSET_TRIES == 0:
+                asset_is_to_blame = await self.ping()
+            return not asset_is_to_blame
+
+        retrying = AsyncRetrying(
+            retry=worth_another,
+            wait=_wait_s,
+            stop=lambda state: self._clock() + state.upcoming_sleep > until,
+            sleep=self._sleep,
+            before_sleep=self._say_again,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._attempt, request, read)
+        except Trouble as trouble:
+            cause = trouble.message
+        if request.about and (asset_is_to_blame or await self.ping()):
+            raise Retryable(f"{request.about}: {request.name} keeps failing: {cause}", kind="server-error")
+        raise Unreachable(f"{cause} (tried for {budget_s:.0f} s)")
+
+    async def _attempt(self, request: Request, read: Callable[[Reply], T]) -> T:
+        """One exchange in one place of the limiter, which learns how it went."""
+        async with self._limiter.place():
+            begun = self._clock()
+            try:
+                reply = await self._transport.exchange(request)
+                judge(request, reply)
+                answer = _understood(request, reply, read)
+            except Trouble:
+                self._limiter.failed(begun)
+                raise
+            if request.method == "GET":
+                self._limiter.answered(request.name, begun, reply.first_byte_s)
+            else:
+                self._limiter.welcome()
+            return answer
+
+    def _say_again(self, state: RetryCallState) -> None:
+        """One line about a try that failed: a warning now and then, not one a call while the server is down."""
+        now = self._clock()
+        level = "WARNING" if now >= self._warn_at else "DEBUG"
+        if level == "WARNING":
+            self._warn_at = now + _WARN_EVERY_S
+        logger.log(level, "Immich: {}; trying again in {:.1f} s", _failure(state), state.upcoming_sleep)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _wait_s(state: RetryCallState) -> float:
+    failure = _failure(state)
+    asked = failure.retry_after_s if isinstance(failure, Trouble) else None
+    return max(asked or 0.0, _BACKOFF(state))
+
+
+def _understood(request: Request, reply: Reply, read: Callable[[Reply], T]) -> T:
+    try:
+        return read(reply)
+    except BadAnswer as error:
+        raise Trouble(f"{request.name} answered {error}", kind="bad-answer") from None
+
+
+def _picture(reply: Reply) -> Picture:
+    content_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if content_type.startswith("text/") or content_type == "application/json":
+        raise BadAnswer(f"{content_type} instead of a picture")
+    return Picture(reply.body, content_type)
+
+
+def _tag_call_answer(reply: Reply) -> TagCallAnswer:
+    count = parsing.count(parsing.decode(reply.body))
+    return TagCallAnswer(count, parsing.http_date_ms(reply.headers.get("Date")) or 0)
+
+
+def _post(name: str, path: str, body: Mapping[str, Any]) -> Request:
+    return Request(name, "POST", path, body=orjson.dumps(dict(body)))
+
+
+def _put(name: str, path: str, body: Mapping[str, Any], *, about: str) -> Request:
+    return Request(name, "PUT", path, body=orjson.dumps(dict(body)), about=about)
+
+
+def _path_id(raw: str) -> str:
+    """An id that may go into a path or a body. Raises AssetFailed: Immich refuses a whole call for one bad id."""
+    try:
+        return checked_id(raw)
+    except BadAnswer as error:
+        raise AssetFailed(str(error), kind="bad-id") from None

@@ -1,0 +1,236 @@
+"""A whole library, listed completely and exactly once, by a server that pages by offset.
+
+Between two pages the ground moves: assets of the same time come in any order, uploads push what follows onto the
+next page (it comes twice), trash pulls it back (it never comes), and on 3.2 our own work takes assets out of the
+set we page through. So a library is listed in passes, each with another page size, so that the page borders fall
+elsewhere, until a whole pass has found nothing new and missed nothing that the pass before it had seen. What a
+pass brings again is dropped by id.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from typing import Any, Final
+
+from loguru import logger
+
+from autotagger.errors import Retryable
+from autotagger.immich.client import ImmichClient
+from autotagger.immich.dialect import PAGE_SIZE, flat_search, following, none_search, totals
+from autotagger.immich.types import Asset, Dialect, Kind, Server
+
+_Body = dict[str, Any]
+
+#: Page sizes of the passes, over and over: large (40 to 80 ms a page), and without common borders.
+_SIZES = (PAGE_SIZE, 887, 769, 941, 691)
+#: Passes without news that end a listing which never comes to rest. A pass over one large tie in random order
+#: misses an asset with a chance of 1/e, and so 8 of them in a row with one of 1/3,000.
+_RESTLESS_PASSES = 8
+#: Pages in a row that repeat what this pass has had: the server goes round in circles.
+_BARREN_PAGES = 50
+#: Where marked assets may be; `locked` is refused with a 401.
+_VISIBILITIES: Final = ("timeline", "archive", "hidden")
+_KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One batch of a sweep: `assets` of ours without the marker, or (where they must be listed) ids with it."""
+
+    assets: tuple[Asset, ...] = ()
+    marked: tuple[str, ...] = ()
+
+
+async def sweep(
+    client: ImmichClient, server: Server, *, marker: str, types: Iterable[str], visibilities: Sequence[str]
+) -> AsyncIterator[Listed]:
+    """List every asset of `types` (`image`, `video`) in `visibilities`, without those that hold the tag `marker`.
+
+    3.2 leaves the marked ones out by itself; before it, they are listed first (batches of `marked`) and
+    subtracted. Nothing is written: a marker that does not exist yet marks nothing. Partners' assets are left out
+    when the server told who we are. Raises what `ImmichClient.search` raises.
+    """
+    kinds = tuple(_KINDS[name] for name in dict.fromkeys(types))
+    choice = _Choice(server.user_id, kinds, visibilities)
+    kind = kinds[0] if len(kinds) == 1 else None
+    marker_id = await _marker_id(client, marker)
+    async for listed in _candidates(client, server, marker_id, kind, visibilities):
+        assets = choice.untold(listed)
+        if assets or listed.marked:
+            yield Listed(assets, listed.marked)
+
+
+async def marked(
+    client: ImmichClient, marker_id: str, *, updated_after_ms: int | None = None
+) -> AsyncIterator[tuple[Asset, ...]]:
+    """List every asset that holds the tag `marker_id`, wherever it may be seen, each once.
+
+    `updated_after_ms`: only those whose updatedAt is later (the server's clock).
+    """
+    searches = _flat_searches(_VISIBILITIES, None, tag_id=marker_id, updated_after_ms=updated_after_ms)
+    async for assets in _Listing(client, searches).batches():
+        yield assets
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What a sweep tells of what it sees. Immich's own filters are not trusted: older servers ignore some."""
+
+    user_id: str | None
+    kinds: Sequence[Kind]
+    visibilities: Sequence[str]
+    told: set[str] = field(default_factory=set)
+
+    def untold(self, listed: Listed) -> tuple[Asset, ...]:
+        self.told.update(listed.marked)
+        chosen = tuple(asset for asset in listed.assets if asset.id not in self.told and self._wanted(asset))
+        self.told.update(asset.id for asset in chosen)
+        return chosen
+
+    def _wanted(self, asset: Asset) -> bool:
+        return (
+            not asset.trashed
+            and asset.kind in self.kinds
+            and asset.visibility in self.visibilities
+            and self.user_id in (None, asset.owner_id)
+        )
+
+
+async def _candidates(
+    client: ImmichClient, server: Server, marker_id: str | None, kind: Kind | None, visibilities: Sequence[str]
+) -> AsyncIterator[Listed]:
+    """The marked ones (where needed), then all others; some may come twice, or not be ours."""
+    if marker_id and server.dialect is Dialect.V3_2:
+        try:
+            async for assets in _unmarked(client, marker_id, kind, visibilities):
+                yield Listed(assets)
+        except _FilterIgnored:
+            logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
+        else:
+            return
+    if marker_id:
+        async for assets in marked(client, marker_id):
+            yield Listed(marked=tuple(asset.id for asset in assets))
+    counted = server.may("asset.statistics")
+    async for assets in _Listing(client, _flat_searches(visibilities, kind), counted=counted).batches():
+        yield Listed(assets)
+
+
+async def _marker_id(client: ImmichClient, marker: str) -> str | None:
+    return next((tag.id for tag in await client.tags() if tag.value == marker), None)
+
+
+class _FilterIgnored(Exception):
+    """A search for unmarked assets brought marked ones."""
+
+
+async def _unmarked(
+    client: ImmichClient, marker_id: str, kind: Kind | None, visibilities: Sequence[str]
+) -> AsyncIterator[tuple[Asset, ...]]:
+    """List by 3.2's filter, checked by effect: one page of marked assets must have nothing in common with it."""
+    sample: set[str] = set()
+    for search in _flat_searches(visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
+        sample.update(asset.id for asset in (await client.search(search)).assets)
+
+    def searches(size: int) -> list[_Body]:
+        return [
+            none_search(visibility=visibility, kind=kind, without_tag_id=marker_id, size=size)
+            for visibility in visibilities
+        ]
+
+    async for assets in _Listing(client, searches).batches():
+        if any(asset.id in sample for asset in assets):
+            raise _FilterIgnored
+        yield assets
+
+
+def _flat_searches(
+    visibilities: Sequence[str],
+    kind: Kind | None,
+    *,
+    tag_id: str | None = None,
+    updated_after_ms: int | None = None,
+) -> Callable[[int], list[_Body]]:
+    """The searches of one pass, given its page size: `visibility` takes one value at a time."""
+
+    def searches(size: int) -> list[_Body]:
+        return [
+            flat_search(
+                visibility=visibility, kind=kind, tag_id=tag_id, updated_after_ms=updated_after_ms, size=size
+            )
+            for visibility in visibilities
+        ]
+
+    return searches
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one pass saw: ids in all, those never seen before, and those that the pass before had seen too."""
+
+    number: int
+    distinct: int = 0
+    fresh: int = 0
+    kept: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
+class _Listing:
+    """Passes over `searches` (bodies for a page size). `counted`: ask Immich for the true total as well."""
+
+    client: ImmichClient
+    searches: Callable[[int], list[_Body]]
+    counted: bool = False
+    last_seen: dict[str, int] = field(default_factory=dict)  # id: number of the pass
+
+    async def batches(self) -> AsyncIterator[tuple[Asset, ...]]:
+        """Every asset once, in batches, until a pass comes to rest (see the module's first lines)."""
+        before = without_news = 0
+        for number, size in zip(count(1), cycle(_SIZES)):
+            this = _Pass(number)
+            for search in self.searches(size):
+                async for fresh in self._pages(search, this):
+                    yield fresh
+            without_news = 0 if this.fresh else without_news + 1
+            at_rest = without_news and this.kept == before and await self._holds_all()
+            if at_rest or without_news == _RESTLESS_PASSES:
+                break
+            before = this.distinct
+        if this.unreadable:
+            logger.warning("{} items of the library could not be read and are left out", this.unreadable)
+
+    async def _pages(self, search: _Body, this: _Pass) -> AsyncIterator[tuple[Asset, ...]]:
+        barren = 0
+        following_search: _Body | None = search
+        while following_search is not None:
+            page = await self.client.search(following_search)
+            this.unreadable += page.unreadable
+            distinct = this.distinct
+            if fresh := self._note(page.assets, this):
+                yield fresh
+            barren = 0 if this.distinct > distinct else barren + 1
+            if barren > _BARREN_PAGES:
+                raise Retryable("Immich's search goes round in circles: the same assets on every page")
+            following_search = following(following_search, page)
+
+    def _note(self, assets: Iterable[Asset], this: _Pass) -> tuple[Asset, ...]:
+        """Count `assets` in, and return those that no pass has seen before."""
+        fresh = []
+        for asset in assets:
+            last = self.last_seen.get(asset.id, 0)
+            if last == this.number:
+                continue
+            self.last_seen[asset.id] = this.number
+            this.distinct += 1
+            this.kept += last == this.number - 1 and last > 0
+            if not last:
+                fresh.append(asset)
+        this.fresh += len(fresh)
+        return tuple(fresh)
+
+    async def _holds_all(self) -> bool:
+        if not self.counted:
+            return True
+        total = sum([await self.client.total(totals(search)) for search in self.searches(PAGE_SIZE)])
+        return total <= len(self.last_seen)

@@ -1,0 +1,123 @@
+"""What Immich tells us, as plain frozen values. `*_ms` are milliseconds since 1970 on the *server's* clock."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Kind = Literal["IMAGE", "VIDEO"]
+PictureSize = Literal["preview", "thumbnail", "original"]
+
+#: A key with this permission may do everything.
+ALL_PERMISSIONS = "all"
+
+
+class Dialect(StrEnum):
+    """The oldest server version that speaks the same way."""
+
+    V2_7 = "2.7"
+    V3_0 = "3.0"
+    V3_2 = "3.2"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServerVersion:
+    """As `GET /server/version` tells it; ordered as versions are."""
+
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the checks before a run found out. `user_id` is None when the key may not read it."""
+
+    version: ServerVersion
+    dialect: Dialect
+    permissions: frozenset[str]
+    user_id: str | None
+
+    def may(self, permission: str) -> bool:
+        """Whether the key holds `permission` (`asset.download`), by name or through `all`."""
+        return permission in self.permissions or ALL_PERMISSIONS in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One picture or video, as search and `GET /assets/{id}` describe it.
+
+    `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
+    the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
+    the background jobs that follow it, see `settled`.
+    """
+
+    id: str
+    owner_id: str
+    library_id: str | None
+    kind: Kind
+    visibility: str
+    mime: str | None
+    checksum: str
+    thumbhash: str | None
+    file_name: str
+    updated_ms: int
+    trashed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedAsset:
+    """An asset with the *values* (full names) of the tags it holds."""
+
+    asset: Asset
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """`value` is the full name, with `/` between the levels of a hierarchy."""
+
+    id: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagCallAnswer:
+    """`count`: pairs newly inserted, 0 when all were there (and when Immich skipped them: it proves nothing).
+
+    `answered_ms` is the answer's `Date` header, which has whole seconds (rounded down); 0 when there was none.
+    """
+
+    count: int
+    answered_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture's bytes as Immich sent them."""
+
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a search. `unreadable` counts the items that were left out because they made no sense."""
+
+    assets: tuple[Asset, ...]
+    next_page: int | None = None
+    next_cursor: str | None = None
+    unreadable: int = 0
+
+
+def settled(before_ms: int, now_ms: int, answered_ms: int) -> bool:
+    """Whether Immich's background jobs have written back what our tag call changed.
+
+    `before_ms`: the asset's updatedAt read before the call; `now_ms`: read now; `answered_ms`: the Date header of
+    the call's answer. Settled means changed, and changed not before the call. Date is rounded down to the second:
+    a change in the very second of the call counts as ours. Rounding up instead would miss the changes that
+    follow within that second, and wait for ever since no other follows.
+    """
+    return now_ms != before_ms and now_ms >= answered_ms

@@ -1,0 +1,44 @@
+"""The lowest score that makes a tag, per category: the settings' where given, else the model's own."""
+
+import difflib
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotagger.errors import BadConfig
+
+#: The category of which the likeliest label is applied, whatever its score; a threshold can be set all the same.
+RATING = "rating"
+
+#: Stored scores are multiples of 1 / 65535 (`scores.pack`). Thresholds are rounded to the same grid, so that a
+#: score of exactly the threshold passes before and after it is stored.
+_GRID = 65535.0
+
+
+def resolve(
+    categories: Collection[str], chosen: Mapping[str, float], defaults: Mapping[str, float]
+) -> dict[str, float]:
+    """Threshold of each of the model's `categories`.
+
+    Categories that `defaults` names count as the model's even without a label. Raises BadConfig when `chosen`
+    names any other, with the nearest right one, or a category has no threshold at all.
+    """
+    known = sorted({*categories, *defaults})
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise BadConfig(f"[policy.threshold] {name}: {hint}The model's categories are {', '.join(known)}")
+    limits = {RATING: 0.0, **defaults, **chosen}
+    for category in sorted(set(categories)):
+        if category not in limits:
+            raise BadConfig(
+                f"the model has no threshold for its category {category}: set it in [policy.threshold]"
+            )
+    return {category: limits[category] for category in categories}
+
+
+def on_grid(thresholds: Collection[float]) -> NDArray[np.float32]:
+    """The thresholds as the float32 that a stored score of the same value has, shape (n,)."""
+    return np.rint(np.array(thresholds, dtype=np.float64) * _GRID).astype(np.float32) / np.float32(_GRID)

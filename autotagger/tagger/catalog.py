@@ -1,0 +1,118 @@
+"""From a name or a folder to a model: manifest, labels, and an identity that changes when its scores would.
+
+The catalogue is one manifest per downloadable model in `models/`, and `palette`, whose folder is shipped.
+"""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autotagger.errors import BadConfig, StartupFailed
+from autotagger.tagger import hub
+from autotagger.tagger.labels import Label, load_labels
+from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest, wd_manifest
+from autotagger.tagger.onnxfile import read_signature
+from autotagger.tagger.preprocess import PREPROCESSING_VERSION
+
+_PACKAGE = Path(__file__).parent
+CATALOGUE = _PACKAGE / "models"
+SHIPPED = {"palette": _PACKAGE.parent / "demo" / "palette_model"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose files are there and fit their manifest."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    labels: tuple[Label, ...]
+
+    @property
+    def path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / self.manifest.model
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 in hex over all that decides the scores: weights, labels, manifest, our own preprocessing.
+
+        Thresholds, source and licence are left out: scores stay what they are when those change.
+        """
+        deciding = self.manifest.model_dump_json(include={"input", "output", "labels"})
+        weights = sorted(path for path in self.folder.iterdir() if path.name.startswith(self.manifest.model))
+        files = [*weights, self.folder / self.manifest.labels.file]
+        hashes = [f"{path.name} {hub.sha256_of(path)}" for path in files]
+        return hashlib.sha256("\n".join([str(PREPROCESSING_VERSION), deciding, *hashes]).encode()).hexdigest()
+
+
+def catalogue() -> dict[str, Manifest]:
+    """Every model known by name, shipped ones included, in alphabetical order."""
+    manifests = [read_manifest(path) for path in CATALOGUE.glob("*.toml")]
+    manifests += [read_manifest(folder / FILE_NAME) for folder in SHIPPED.values()]
+    return {manifest.name: manifest for manifest in sorted(manifests, key=lambda manifest: manifest.name)}
+
+
+def find_model(name_or_folder: str, models_dir: Path, *, download: bool) -> Model:
+    """Find a model by its catalogue name, or in a folder of the user's (anything that holds a `/`, or exists).
+
+    A catalogue model lives in `models_dir/<name>` and is fetched when it is not there and `download`; files
+    that are no longer what the manifest's hashes say are fetched again, once. Raises BadConfig for a name
+    that is not known, StartupFailed when files are missing, damaged, or do not fit the manifest.
+    """
+    if name_or_folder in SHIPPED:
+        folder = SHIPPED[name_or_folder]
+        return _load(folder, read_manifest(folder / FILE_NAME))
+    known = CATALOGUE / f"{name_or_folder}.toml"
+    if "/" not in name_or_folder and known.is_file():
+        return _from_catalogue(read_manifest(known), models_dir / name_or_folder, download=download)
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        raise BadConfig(_unknown(name_or_folder))
+    manifest = read_manifest(folder / FILE_NAME) if (folder / FILE_NAME).exists() else _guess(folder)
+    if manifest.source:
+        hub.verify(manifest.source, folder)
+    return _load(folder, manifest)
+
+
+def _from_catalogue(manifest: Manifest, folder: Path, *, download: bool) -> Model:
+    source = manifest.source
+    if source is None:
+        raise StartupFailed(f"the catalogue's {manifest.name} has no [source]", kind="model-manifest")
+    try:
+        hub.verify(source, folder)
+    except StartupFailed:
+        if not download:
+            raise
+        hub.pull(manifest.name, source, folder)
+    return _load(folder, manifest)
+
+
+def _load(folder: Path, manifest: Manifest) -> Model:
+    if not (folder / manifest.model).is_file():
+        raise StartupFailed(f"the model {folder / manifest.model} is missing", kind="model-missing")
+    return Model(manifest.name, folder, manifest, load_labels(folder / manifest.labels.file, manifest.labels))
+
+
+def _guess(folder: Path) -> Manifest:
+    """The WD contract for a folder without a manifest, if it looks like that in every respect we can see."""
+    manifest = wd_manifest(folder.resolve().name)
+    if (folder / manifest.model).is_file() and (folder / manifest.labels.file).is_file():
+        inputs = read_signature(folder / manifest.model).inputs
+        if len(inputs) == 1 and inputs[0].shape[1:] == manifest.input.shape:
+            return manifest
+    raise StartupFailed(
+        f"{folder} has no {FILE_NAME} and is no WD v3 model ({manifest.model} taking (n, 448, 448, 3), and "
+        f"{manifest.labels.file}): write one that says name, model, [input] size, layout, channels and scale, "
+        "[output] activation, [labels] file, and [thresholds]",
+        kind="model-manifest",
+    )
+
+
+def _unknown(name: str) -> str:
+    names = sorted([*SHIPPED, *(path.stem for path in CATALOGUE.glob("*.toml"))])
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}, or give a folder"
+    return f"no model {name}: {hint}"

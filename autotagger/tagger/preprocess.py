@@ -1,0 +1,252 @@
+"""From the bytes of a picture to the tensor that a model wants: the contract of its manifest, exactly.
+
+The contract (models.md): upright, transparency on white, padded to a square with the picture in the middle,
+resized to the model's side, channels and scale as trained. It is defined on the padded square, which for a
+400 x 20000 strip would take 1.2 GB, so the square is never built. Pillow resizes rows first, then columns,
+each output sample from the input samples within its filter's reach; white gives white. So the first pass goes
+over strips of rows that hold content, and on a large square each pass makes only the part around the content
+and is told where on the square's own grid that part lies. The result is the plain way's (tests hold it against
+that): to the last bit up to `_WHOLE_SIDE`, and beyond it with Pillow. Pillow-SIMD rounds its weights by the
+largest one it is asked for, which may be at a border we leave out: then a sample in a thousand is 1 off.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from autotagger.errors import AssetFailed
+from autotagger.tagger.manifest import InputSpec
+
+#: Part of a model's identity: raise it when the tensor changes for any picture.
+PREPROCESSING_VERSION = 1
+
+#: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.
+MAX_PIXELS = 178_956_970
+
+#: Longer sides cost time without end for a strip that is one sample wide. JPEG ends at 65,535.
+MAX_SIDE = 100_000
+
+#: Of a strip, padding included. Bounds memory beside the decoded picture: 16 MB in each of a few copies.
+_STRIP_PIXELS = 4 << 20
+
+#: Sides up to it are padded in full: that costs little, and is exact with every Pillow.
+_WHOLE_SIDE = 4096
+
+#: Raster formats that Pillow decodes by itself. Not among them: those that start a program (EPS) or draw (WMF).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
+
+_FILTERS = {
+    "nearest": (Image.Resampling.NEAREST, 0.5),
+    "box": (Image.Resampling.BOX, 0.5),
+    "bilinear": (Image.Resampling.BILINEAR, 1.0),
+    "hamming": (Image.Resampling.HAMMING, 1.0),
+    "bicubic": (Image.Resampling.BICUBIC, 2.0),
+    "lanczos": (Image.Resampling.LANCZOS, 3.0),
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Our limit is checked before decoding, and an odd palette or EXIF block is not worth a line on stderr.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def prepare(body: bytes | memoryview, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]:
+    """Make the tensor of one picture, shape `spec.shape`, C-contiguous, without the batch dimension.
+
+    Of an animation the first frame counts. `body` is not kept. Needs the decoded picture and about 64 MB.
+    Raises AssetFailed: `not-a-picture` (no known format), `too-many-pixels` (before decoding anything),
+    `broken-picture` (cut short or damaged).
+    """
+    picture = _Upright(_decode(body, max_pixels))
+    square = _squash(picture, spec) if spec.pad == "none" else _pad(picture, spec)
+    pixels = np.asarray(square)
+    if spec.channels == "BGR":
+        pixels = pixels[:, :, ::-1]
+    if spec.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    tensor = np.ascontiguousarray(pixels, dtype=np.float32)
+    return tensor if _is_raw(spec) else _normalised(tensor, spec)
+
+
+def _is_raw(spec: InputSpec) -> bool:
+    return spec.scale == 1.0 and not any(spec.mean) and set(spec.std) == {1.0}
+
+
+def _normalised(tensor: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """Mean and std are given in the order of `spec.channels`."""
+    shape = (1, 1, 3) if spec.layout == "NHWC" else (3, 1, 1)
+    mean = np.array(spec.mean, np.float32).reshape(shape)
+    std = np.array(spec.std, np.float32).reshape(shape)
+    return (tensor * np.float32(spec.scale) - mean) / std
+
+
+def _decode(body: bytes | memoryview, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(body), formats=_formats())
+        _check_size(image, max_pixels)
+        image.load()
+    except AssetFailed:
+        raise
+    except UnidentifiedImageError:
+        raise AssetFailed(f"not a picture: {len(body)} bytes of no known format", kind="not-a-picture") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
+        raise AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture") from None
+    return image
+
+
+def _formats() -> list[str]:
+    Image.init()  # imports the decoders, once
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise AssetFailed(
+            f"the picture has {width} x {height} pixels, more than {max_pixels:,}", kind="too-many-pixels"
+        )
+    if max(width, height) > MAX_SIDE:
+        raise AssetFailed(
+            f"the picture is {width} x {height} pixels, longer than {MAX_SIDE:,}", kind="too-many-pixels"
+        )
+
+
+class _Upright:
+    """A decoded picture that is turned upright and made RGB on white a few rows at a time."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self._orientation = _orientation(image)
+        self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
+
+    def rows(self, top: int, bottom: int, color: tuple[int, int, int]) -> Image.Image:
+        """RGB of the rows `top` to `bottom`, transparency composited on `color`."""
+        part = self._image
+        if (top, bottom) != (0, self.height):
+            part = part.crop(self._box(top, bottom))
+        part = _opaque(part, color)
+        turn = _UPRIGHT.get(self._orientation)
+        return part.transpose(turn) if turn is not None else part
+
+    def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
+        """Where the rows lie in the picture as it is stored."""
+        if self._orientation in (3, 4, 7, 8):  # stored from the other end
+            top, bottom = self.height - bottom, self.height - top
+        if self._orientation >= 5:  # stored as columns
+            return (top, 0, bottom, self.width)
+        return (0, top, self.width, bottom)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged: the picture itself is fine."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever the parser trips over
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_16_bit(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        see_through = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, color)
+        canvas.paste(see_through, mask=see_through)  # rounds as alpha_composite does on an opaque ground
+        return canvas
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Grey 0..65535, scaled: Pillow's own conversion clips. 257 = 65535 / 255."""
+    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8), "L")
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of the padded square: `length` samples of content after `offset` of padding, `side` in all.
+
+    Output samples `first` to `last` are the ones that content can reach. Their borders fall on exact binary
+    fractions of the square (see `_axis`), so that Pillow, which keeps them as 32-bit floats, works out the
+    very positions and weights that it would for the whole square. `start` to `stop` are the input samples
+    within the filter's reach of them.
+    """
+
+    length: int
+    offset: int
+    first: int
+    last: int
+    start: int
+    stop: int
+    near: float
+    far: float
+
+
+def _axis(length: int, side: int, spec: InputSpec) -> _Axis:
+    if side <= _WHOLE_SIDE:
+        return _Axis(length, (side - length) // 2, 0, spec.size, 0, side, 0.0, float(side))
+    scale = side / spec.size
+    reach = _FILTERS[spec.resize][1] * scale + 1.0
+    offset = (side - length) // 2
+    step = spec.size // math.gcd(spec.size, 64)  # every `step`-th border is a multiple of side / 64
+    first = max(0, math.floor((offset - reach) / scale / step) * step)
+    last = min(spec.size, math.ceil((offset + length + reach) / scale / step) * step)
+    near, far = first // step * side * step / spec.size, last // step * side * step / spec.size
+    start, stop = max(0, math.floor(near - reach)), min(side, math.ceil(far + reach))
+    return _Axis(length, offset, first, last, start, stop, near - start, far - start)
+
+
+def _pad(picture: _Upright, spec: InputSpec) -> Image.Image:
+    """What padding to a square and resizing that would give."""
+    side = max(picture.width, picture.height)
+    across, down = _axis(picture.width, side, spec), _axis(picture.height, side, spec)
+    method = _FILTERS[spec.resize][0]
+    columns = across.last - across.first
+    # First pass: rows, strip by strip, into a picture that has its final width and its height on the square.
+    tall = Image.new("RGB", (columns, down.stop - down.start), spec.color)
+    for top, bottom in _strips(picture.height, across.stop - across.start):
+        strip = picture.rows(top, bottom, spec.color)
+        if (across.start, across.stop) != (across.offset, across.offset + across.length):
+            padded = Image.new("RGB", (across.stop - across.start, bottom - top), spec.color)
+            padded.paste(strip, (across.offset - across.start, 0))
+            strip = padded
+        strip = strip.resize((columns, bottom - top), method, box=(across.near, 0, across.far, bottom - top))
+        tall.paste(strip, (0, down.offset - down.start + top))
+    # Second pass: columns.
+    content = tall.resize((columns, down.last - down.first), method, box=(0, down.near, columns, down.far))
+    square = Image.new("RGB", (spec.size, spec.size), spec.color)
+    square.paste(content, (across.first, down.first))
+    return square
+
+
+def _squash(picture: _Upright, spec: InputSpec) -> Image.Image:
+    """Width and height each to the model's side."""
+    method = _FILTERS[spec.resize][0]
+    tall = Image.new("RGB", (spec.size, picture.height), spec.color)
+    for top, bottom in _strips(picture.height, picture.width):
+        strip = picture.rows(top, bottom, spec.color)
+        tall.paste(strip.resize((spec.size, bottom - top), method), (0, top))
+    return tall.resize((spec.size, spec.size), method)
+
+
+def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)

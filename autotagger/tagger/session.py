@@ -1,0 +1,203 @@
+"""Inference: prepared pictures in, scores out.
+
+`Session` is the whole interface; `OpenVinoSession` runs a model in this process through onnxruntime's OpenVINO
+execution provider. Its options close traps that were measured to cost twofold or more, or to give wrong
+results in silence; each is named where it is set.
+"""
+
+import json
+import re
+from typing import Literal, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
+from autotagger.tagger.catalog import Model
+from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.onnxfile import Port, read_signature
+
+Device = Literal["auto", "CPU", "GPU", "NPU"]
+_PROVIDER = "OpenVINOExecutionProvider"
+_SILENT = 4  # onnxruntime's "fatal": what goes wrong reaches us as an exception, and is then said once
+
+
+class Session(Protocol):
+    """A model that is ready to score. `device`: the one that really runs; `label_count`: scores per picture."""
+
+    device: str
+    label_count: int
+
+    def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score `pictures`, shape (n, *InputSpec.shape), as `prepare` makes them. Returns (n, labels), 0..1.
+
+        Callable from several threads at once. Raises AssetFailed `bad-scores` when a score is not a number
+        (give one picture at a time where it must be known which), Retryable when the device failed.
+        """
+
+
+def open_session(model: Model, *, device: Device = "auto", streams: int = 0, threads: int = 0) -> Session:
+    """Load `model` on `device`; `auto` is a GPU when OpenVINO finds one and it works, else the CPU.
+
+    `streams`: pictures inferred at once, each by a calling thread of its own; `threads`: cores for all of
+    them together, never more than `allowed_cores()`. 0 chooses: every allowed core, one stream a core.
+    Raises StartupFailed with one line: the model is missing, broken or does not fit its manifest, or the
+    device is not there or cannot run the whole of it.
+    """
+    source = _source(model)
+    found = {name.partition(".")[0] for name in ort.capi._pybind_state.get_available_openvino_device_ids()}
+    if device != "auto" and device not in found:
+        raise StartupFailed(
+            f"OpenVINO finds no {device} here, only {', '.join(sorted(found))}: set [model] device, or install "
+            "the driver (in a container also pass the device through, /dev/dri for a GPU)",
+            kind="no-device",
+        )
+    wanted = ["GPU", "CPU"] if device == "auto" and "GPU" in found else [device if device != "auto" else "CPU"]
+    threads = min(threads or allowed_cores(), allowed_cores())
+    for place, name in enumerate(wanted):
+        try:
+            return OpenVinoSession(model, source, name, streams or threads, threads)
+        except AutotaggerError:
+            if place == len(wanted) - 1:
+                raise
+    raise AssertionError("one device is always tried")
+
+
+class OpenVinoSession:
+    """See `Session`. Opening it scores one white picture: a model that cannot do that cannot do anything."""
+
+    def __init__(self, model: Model, source: Port, device: str, streams: int, threads: int) -> None:
+        self.device = device
+        self.label_count = len(model.labels)
+        self._output = model.manifest.output
+        self._shape = model.manifest.input.shape
+        self._input_name = source.name
+        self._session = _open(model, source, device, streams, threads)
+        self._output_name = self._session.get_outputs()[self._output.index].name
+        self._probe(model)
+
+    def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        if pictures.shape[1:] != self._shape or pictures.dtype != np.float32:
+            raise ValueError(
+                f"pictures of shape (n, *{self._shape}) and float32, not {pictures.shape} {pictures.dtype}"
+            )
+        answers = [self._run(pictures[row : row + 1]) for row in range(len(pictures))]
+        scores = np.concatenate(answers) if answers else np.empty((0, self.label_count), np.float32)
+        if not np.isfinite(scores).all():
+            raise AssetFailed("the model's scores of the picture are not all numbers", kind="bad-scores")
+        return scores
+
+    def _run(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            answer: NDArray[np.float32] = self._session.run([self._output_name], {self._input_name: picture})[0]
+        except Exception as error:  # the provider's exceptions share no other root
+            raise Retryable(f"inference on {self.device} failed: {_one_line(error)}", kind="inference") from None
+        return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
+
+    def _probe(self, model: Model) -> None:
+        spec = model.manifest.input
+        white = (255.0 * spec.scale - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+        shape = (1, 1, 1, 3) if spec.layout == "NHWC" else (1, 3, 1, 1)
+        picture = np.broadcast_to(white.astype(np.float32).reshape(shape), (1, *self._shape))
+        try:
+            scores = self.scores(np.ascontiguousarray(picture))
+        except (AssetFailed, Retryable) as error:
+            raise StartupFailed(
+                f"the model {model.path} does not run on {self.device}: {error.message}", kind="model-broken"
+            ) from None
+        if scores.shape != (1, self.label_count):
+            raise StartupFailed(
+                f"the model {model.path} scores {scores.shape[-1]} labels, its label file "
+                f"{model.manifest.labels.file} holds {self.label_count}: they do not belong together",
+                kind="model-labels",
+            )
+        if scores.min() < 0.0 or scores.max() > 1.0:
+            raise StartupFailed(
+                f"the model {model.path} gives scores outside 0..1: its manifest needs [output] activation = "
+                '"sigmoid", or another output index',
+                kind="model-manifest",
+            )
+
+
+def _open(model: Model, source: Port, device: str, streams: int, threads: int) -> ort.InferenceSession:
+    ort.set_default_logger_severity(_SILENT)
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    # A free batch dimension splits swinv2 into 28 subgraphs: 1.25x slower, twice the memory.
+    if isinstance(source.shape[0], str) and source.shape[0]:
+        options.add_free_dimension_override_by_name(source.shape[0], 1)
+    # Without it a part that OpenVINO cannot run goes to onnxruntime's own CPU provider, unsaid.
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(
+            str(model.path),
+            options,
+            providers=[_PROVIDER],
+            provider_options=[_provider_options(device, streams, threads)],
+            enable_fallback=0,  # the Python wrapper has a fallback of its own, which prints to stdout
+        )
+    except Exception as error:  # the provider's exceptions share no other root
+        raise StartupFailed(
+            f"cannot load the model {model.path} on {device}: {_one_line(error)}", kind="model-broken"
+        ) from None
+    if session.get_providers()[0] != _PROVIDER:
+        raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
+    return session
+
+
+def _provider_options(device: str, streams: int, threads: int) -> dict[str, str]:
+    # f32 everywhere: fp16 is known to give wrong results for these models on iGPUs, bf16 is slower on CPUs.
+    options = {"device_type": device, "precision": "ACCURACY"}
+    if device == "CPU":
+        options |= {"num_streams": str(streams), "num_of_threads": str(threads)}
+        # By default every process pins its threads to the same first cores: two ran at 45%. A JSON *string*.
+        options["load_config"] = json.dumps({"CPU": {"ENABLE_CPU_PINNING": "NO"}})
+    return options
+
+
+def _source(model: Model) -> Port:
+    """The model's one input, after checking that it is what the manifest says. Raises StartupFailed."""
+    signature = read_signature(model.path)
+    spec, path = model.manifest.input, model.path
+    if len(signature.inputs) != 1:
+        raise StartupFailed(f"the model {path} has {len(signature.inputs)} inputs, not one", kind="model-broken")
+    source = signature.inputs[0]
+    sides = zip(source.shape[1:], spec.shape, strict=False)
+    fits = len(source.shape) == 4 and all(isinstance(have, str) or have == want for have, want in sides)
+    if not fits or not source.is_float32:
+        raise StartupFailed(
+            f"the model {path} takes {_shape_text(source)}, its manifest says float32 "
+            f"(n, {', '.join(map(str, spec.shape))}): correct size and layout in [input] of the manifest",
+            kind="model-manifest",
+        )
+    if isinstance(source.shape[0], int) and source.shape[0] != 1:
+        raise StartupFailed(
+            f"the model {path} takes {source.shape[0]} pictures at a time; export it with a free or single "
+            "batch dimension",
+            kind="model-broken",
+        )
+    if model.manifest.output.index >= len(signature.outputs):
+        raise StartupFailed(
+            f"the model {path} has {len(signature.outputs)} outputs, its manifest says output.index = "
+            f"{model.manifest.output.index}",
+            kind="model-manifest",
+        )
+    return source
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In the form that cannot overflow."""
+    half = np.float32(0.5)
+    return half * np.tanh(half * logits) + half
+
+
+def _shape_text(port: Port) -> str:
+    return (
+        f"{'float32' if port.is_float32 else 'another type'} ({', '.join(str(dim or '?') for dim in port.shape)})"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """The provider's message without its stack of C++ files, in at most 300 characters."""
+    return re.sub(r"\s+", " ", str(error)).strip()[:300]
