@@ -1,15 +1,16 @@
 """Settings: defaults < TOML file < environment < command-line flags. Frozen once read; secrets never shown.
 
 Every key has an environment variable: `AUTOTAGGER_` and its path, `[immich] batch_size` being
-`AUTOTAGGER_IMMICH_BATCH_SIZE`. The three that every Immich tool knows keep their names: `IMMICH_BASE_URL`,
-`IMMICH_API_KEY`, `IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
+`AUTOTAGGER_IMMICH_BATCH_SIZE`; lists are written with commas, and an empty variable counts as not set (but
+empties a list). The three that every Immich tool knows keep their names: `IMMICH_BASE_URL`, `IMMICH_API_KEY`,
+`IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
 """
 
 import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,11 @@ from autotagger.errors import BadConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ENV_PREFIX = "AUTOTAGGER_"
+CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
+#: See the tracebacks: read by `log`, before there are settings.
+DEBUG_VARIABLE = f"{ENV_PREFIX}DEBUG"
+#: Kubernetes gives them to every pod beside a service that is called autotagger.
+_NOT_OURS = re.compile(rf"{ENV_PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 _ENV_NAMES = {
     "IMMICH_BASE_URL": ("immich", "base_url"),
     "IMMICH_API_KEY": ("immich", "api_key"),
@@ -72,9 +78,13 @@ class ModelSettings(Section):
 class PolicySettings(Section):
     """How scores become tags."""
 
-    blacklist: tuple[str, ...] = Field((), description="Tags never applied; * and ? are wildcards")
+    blacklist: tuple[str, ...] = Field(
+        (), description="Tags never applied; * and ? are wildcards", examples=[["*_background"]]
+    )
     threshold: dict[str, Share] = Field(
-        default_factory=dict, description="Lowest score per category; the model's own where not given"
+        default_factory=dict,
+        description="Lowest score per category; the model's own where not given",
+        examples=[{"general": 0.35, "character": 0.85}],
     )
     rating: bool = Field(True, description="Apply the likeliest rating as rating:<name>")
     slash: str = Field("∕", min_length=1, description="Stands for / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
@@ -110,6 +120,8 @@ class VerifySettings(Section):
 
 
 class Settings(Section):
+    """Everything that can be set."""
+
     state_dir: Path = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
     marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
     immich: ImmichSettings = ImmichSettings()
@@ -148,8 +160,10 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     path = config or _find_config(environ)
-    from_file = _read_toml(path) if path else {}
-    merged = _merge(_merge(from_file, _from_environment(environ)), _without_none(flags or {}))
+    layers = (_read_toml(path) if path else {}, _from_environment(environ), _without_none(flags or {}))
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(_without_other_key(merged, layer), layer)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -157,7 +171,7 @@ def load_settings(
 
 
 def api_key(settings: ImmichSettings) -> SecretStr:
-    """The API key, from the settings or from its file. Raises BadConfig when there is none."""
+    """The API key, from the settings or else from its file. Raises BadConfig when there is none."""
     if settings.api_key and settings.api_key.get_secret_value().strip():
         return SecretStr(settings.api_key.get_secret_value().strip())
     if settings.api_key_file is None:
@@ -185,24 +199,46 @@ def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Ite
 
 
 def _default_state_dir() -> Path:
-    state_home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return Path(state_home) / "autotagger"
+    return Path(os.environ.get("XDG_STATE_HOME") or _home() / ".local/state") / "autotagger"
+
+
+def default_config_path(environ: Mapping[str, str]) -> Path:
+    """The user's own configuration file, whether it is there or not."""
+    return Path(environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "autotagger" / "config.toml"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's made-up user has none
+        return Path("/")
 
 
 def _find_config(environ: Mapping[str, str]) -> Path | None:
-    if named := environ.get(f"{ENV_PREFIX}CONFIG"):
+    if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
-    config_home = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
-    candidates = (Path(config_home) / "autotagger" / "config.toml", Path("/etc/autotagger/config.toml"))
+    candidates = (default_config_path(environ), Path("/etc/autotagger/config.toml"))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            tree = tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadConfig(f"cannot read the configuration {path}: {_reason(error)}") from None
+    return _with_paths_from(path.parent, tree)
+
+
+def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """A relative path in a file is meant from the file's folder, wherever the command is started."""
+    for leaf in leaves():
+        if not _holds(leaf, "Path"):
+            continue
+        section = tree if len(leaf) == 1 else tree.get(leaf[0])
+        if isinstance(section, dict) and isinstance(named := section.get(leaf[-1]), str):
+            section[leaf[-1]] = str(folder / Path(named).expanduser())
+    return tree
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -211,23 +247,26 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     table_prefix = ENV_PREFIX + "_".join(tables).upper() + "_"
     found: dict[str, Any] = {}
     for name, value in environ.items():
-        if name == f"{ENV_PREFIX}CONFIG":
+        if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):
             continue
-        if name.startswith(table_prefix):
-            _put(found, (*tables, name.removeprefix(table_prefix).lower()), value)
-        elif name in names:
+        if name in names:
             path = names[name]
-            _put(found, path, _split(value) if _is_list(path) else value)
+            if value or _holds(path, "tuple"):
+                _put(found, path, _split(value) if _holds(path, "tuple") else value)
+        elif name.startswith(table_prefix):
+            if value:
+                _put(found, (*tables, name.removeprefix(table_prefix).lower()), value)
         elif name.startswith(ENV_PREFIX):
             raise BadConfig(f"unknown environment variable {name}{_nearest(name, names)}")
     return found
 
 
-def _is_list(path: tuple[str, ...]) -> bool:
+def _holds(path: tuple[str, ...], kind: str) -> bool:
+    """Whether the values of the key at `path` are of the type named `kind`."""
     section: Any = Settings
     for step in path[:-1]:
         section = section.model_fields[step].annotation
-    return "tuple" in str(section.model_fields[path[-1]].annotation)
+    return kind in str(section.model_fields[path[-1]].annotation)
 
 
 def _split(value: str) -> list[str]:
@@ -248,6 +287,17 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _without_other_key(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` without the API key that `above` gives in the other way (key or key file)."""
+    given = above.get("immich")
+    under = below.get("immich")
+    if not isinstance(given, Mapping) or not isinstance(under, Mapping):
+        return below
+    others = {"api_key": "api_key_file", "api_key_file": "api_key"}
+    dropped = {others[name] for name in given if name in others}
+    return below | {"immich": {name: value for name, value in under.items() if name not in dropped}}
+
+
 def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
     pruned = {
         key: _without_none(value) if isinstance(value, Mapping) else value
@@ -259,19 +309,35 @@ def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _explain(error: ValidationError, path: Path | None) -> str:
     lines = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        where = [str(step) for step in problem["loc"]]
-        key = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else where[-1]
+    for problem in error.errors(include_url=False):
+        where = tuple(step for step in problem["loc"] if isinstance(step, str))
         if problem["type"] == "extra_forbidden":
-            near = _nearest(where[-1], [leaf[-1] for leaf in leaves()] + list(Settings.model_fields))
-            lines.append(f"unknown key {key}{near}")
-        else:
-            lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
+            lines.append(f"unknown key {_spell(where)}{_nearest_key(where)}")
+            continue
+        hint = ""
+        if problem["type"] == "literal_error":
+            hint = _nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]))
+        lines.append(f"{_spell(where)}: {problem['msg'].removeprefix('Value error, ')}{hint}")
     source = f" (from {path}, the environment or the command line)" if path else ""
     return "; ".join(lines) + source
 
 
-def _nearest(name: str, candidates: Any) -> str:
+def _spell(path: tuple[str, ...]) -> str:
+    return f"[{'.'.join(path[:-1])}] {path[-1]}" if len(path) > 1 else path[-1]
+
+
+def _nearest_key(unknown: tuple[str, ...]) -> str:
+    """The right key for a misspelt or misplaced one: in its own section if there is one, else anywhere."""
+    sections = [name for name in Settings.model_fields if (name,) not in set(leaves())]
+    own = {path[-1]: path for path in leaves() if path[:-1] == unknown[:-1]}
+    anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
+    for spelt in (own, anywhere):
+        for name in difflib.get_close_matches(unknown[-1], spelt, n=1, cutoff=0.6):
+            return f": did you mean {_spell(spelt[name])}?"
+    return ""
+
+
+def _nearest(name: str, candidates: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f": did you mean {close[0]}?" if close else ""
 

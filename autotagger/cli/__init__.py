@@ -1,0 +1,81 @@
+"""The command line: one file per command, none of which holds logic.
+
+A command's module imports numpy, the inference runtime and the rest of the machinery inside its function: the
+help of all of them has to be there at once.
+"""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotagger import __version__
+from autotagger.cli import demo, init, run, status, tag
+from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
+from autotagger.config import DEBUG_VARIABLE
+from autotagger.errors import AutotaggerError, Fatal, Unreachable
+from autotagger.log import printable, redact, wants_tracebacks
+
+app = typer.Typer(
+    name="autotagger",
+    help="Anime tags for the pictures and videos of an Immich library.",
+    epilog="Exit codes: 0 done, 1 some assets failed, 2 usage or configuration, 3 start-up failure, "
+    "4 Immich unreachable or refused, 70 a fault in autotagger itself, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo.demo, run.run, status.status, init.init, tag.tag):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"autotagger {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Settings; else ~/.config/autotagger/config.toml or /etc/autotagger/config.toml."
+        ),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = config
+
+
+def main() -> None:
+    """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
+    try:
+        app()
+    except (Exception, KeyboardInterrupt) as error:
+        message, exit_code = _verdict(error)
+        if wants_tracebacks():
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(f"autotagger: {printable(redact(message))}", file=sys.stderr)
+        sys.exit(exit_code)
+
+
+def _verdict(error: BaseException) -> tuple[str, int]:
+    """What to tell about an error that ended a command, and the exit code."""
+    match error:
+        case Fatal():
+            return error.message, error.exit_code
+        case Unreachable():
+            return error.message, REFUSED
+        case AutotaggerError():
+            return error.message, SOME_FAILED
+        case KeyboardInterrupt():
+            return "interrupted", INTERRUPTED
+    fault = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"a fault in autotagger itself: {fault} ({DEBUG_VARIABLE}=1 shows where)", INTERNAL_ERROR

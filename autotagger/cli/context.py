@@ -1,0 +1,29 @@
+"""What the commands begin with: their settings, and logging as these say; and the exit codes they end with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from autotagger.config import Settings, load_settings
+from autotagger.log import setup_logging
+
+#: Exit codes that are not an error's own (those are in `errors`).
+SOME_FAILED = 1
+REFUSED = 4
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: no other code of ours
+INTERRUPTED = 130
+
+
+def config_path(context: typer.Context) -> Path | None:
+    """FILE of `autotagger --config FILE`, where given."""
+    path: Path | None = context.find_root().obj
+    return path
+
+
+def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings for a command and set up logging; `flags` are nested like the TOML. Raises BadConfig."""
+    settings = load_settings(config_path(context), flags)
+    setup_logging(settings.log_level)
+    return settings

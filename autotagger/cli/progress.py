@@ -1,0 +1,108 @@
+"""What a person sees of a run: a live bar on a terminal, a line a minute otherwise; a table at the end."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from autotagger.log import setup_logging
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from autotagger.pipeline.supervisor import Summary
+
+LINE_EVERY_S = 60.0
+
+
+@contextmanager
+def shown_progress(log_level: str) -> Iterator[Callable[["Summary"], None]]:
+    """A function to be given each new state of the run, which shows it as fits where stderr goes."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[trouble]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), redirect_stderr=True) as progress:
+        setup_logging(log_level)  # to the stderr that the bar now owns: log lines appear above it
+        task = progress.add_task("tagging", total=None, rate="", trouble="")
+
+        def show(summary: "Summary") -> None:
+            done, total = _done(summary), sum(summary.states.values())
+            progress.update(
+                task, completed=done, total=total or None, rate=_rate(summary), trouble=_trouble(summary)
+            )
+
+        try:
+            yield show
+        finally:
+            progress.stop()
+            setup_logging(log_level)
+
+
+def _lines() -> Callable[["Summary"], None]:
+    next_s = time.monotonic() + LINE_EVERY_S
+
+    def show(summary: "Summary") -> None:
+        nonlocal next_s
+        if time.monotonic() >= next_s:
+            next_s += LINE_EVERY_S
+            logger.info(
+                "{} of {} assets done, {}, {}",
+                _done(summary),
+                sum(summary.states.values()),
+                _rate(summary),
+                _trouble(summary) or "no trouble",
+            )
+
+    return show
+
+
+def summary_table(summary: "Summary") -> "Table":
+    """The end of a run as a table: what it did, and where all assets of the ledger stand."""
+    from rich.table import Table
+
+    table = Table("this run", "", "the ledger", "", title="autotagger")
+    counts, states = summary.counts, summary.states
+    left = [
+        ("seconds", f"{summary.seconds:.1f}"),
+        ("device", summary.device),
+        ("previews downloaded", str(counts.get("preview_downloads", 0))),
+        ("pictures scored", str(counts.get("inferred", 0))),
+        ("assets tagged", str(counts.get("tagged", 0))),
+        ("tag calls", str(counts.get("tag_calls", 0))),
+        ("verified", str(counts.get("proven", 0))),
+        ("repaired", str(counts.get("repaired", 0))),
+        ("lost", str(counts.get("lost", 0))),
+    ]
+    right = [(str(state), str(count)) for state, count in states.items()]
+    for row in range(max(len(left), len(right))):
+        table.add_row(
+            *(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", ""))
+        )
+    return table
+
+
+def _done(summary: "Summary") -> int:
+    states = {str(state): count for state, count in summary.states.items()}
+    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "planned"))
+
+
+def _rate(summary: "Summary") -> str:
+    return f"{summary.counts.get('inferred', 0) / max(summary.seconds, 0.001):.1f}/s"
+
+
+def _trouble(summary: "Summary") -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())

@@ -1,0 +1,47 @@
+"""`autotagger run`: the service, and with --once the job."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.output import print_json
+
+
+def run(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Tag what is there, prove it, and exit.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Take up at most N assets; with --once.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Catalogue name or folder; else [model] name.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", metavar="URL", help="Immich; else [immich] base_url.")
+    ] = None,
+) -> None:
+    """Tag the library; stop at any time with Ctrl-C or SIGTERM, start again at any time.
+
+    Without --once it keeps running and lists the library again at an interval.
+    """
+    from rich.console import Console
+
+    from autotagger.cli.progress import shown_progress, summary_table
+    from autotagger.errors import BadConfig
+    from autotagger.ledger.schema import State
+    from autotagger.pipeline.run import run_pipeline
+
+    if limit is not None and not once:
+        raise BadConfig("--limit goes with --once")
+    settings = begin(context, {"model": {"name": model}, "immich": {"base_url": base_url}})
+    with shown_progress(settings.log_level) as report:
+        summary = asyncio.run(run_pipeline(settings, once=once, limit=limit, report=report))
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        Console().print(summary_table(summary))
+    if once and summary.states[State.FAILED]:
+        raise typer.Exit(SOME_FAILED)

@@ -1,0 +1,131 @@
+"""What every child process has in common: how it is started, lives, reports and ends."""
+
+import asyncio
+import faulthandler
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+from pydantic import SecretStr
+
+from autotagger.config import Settings
+from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
+from autotagger.immich.types import Server
+from autotagger.ledger.database import LedgerLock
+from autotagger.log import forward_logs
+from autotagger.pipeline.messages import (
+    AsyncChannel,
+    Beat,
+    Channel,
+    ChannelClosed,
+    Counts,
+    Ended,
+    Log,
+    Next,
+    Trouble,
+)
+from autotagger.tagger.catalog import Model
+
+#: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
+BEAT_S = 2.0
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """All that a child needs to know. Goes through the pipe that starts it, never through its command line."""
+
+    settings: Settings
+    key: SecretStr
+    server: Server
+    model: Model
+    run: int | None = None
+    lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
+
+
+def enter_child(channel: Channel, spec: ChildSpec) -> None:
+    """First thing in a child: signals are the supervisor's business, logs go to it, crashes leave a trace."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    forward_logs(lambda level, text: channel.send(Log(level, text)), spec.settings.log_level)
+
+
+def trouble_of(error: Retryable | AssetFailed) -> Trouble:
+    """What an error means for the asset it happened to."""
+    if isinstance(error, AssetGone):
+        following = Next.GONE
+    elif isinstance(error, AssetFailed):
+        following = Next.NEVER
+    elif isinstance(error, Unreachable):
+        following = Next.UNBLAMED
+    else:
+        following = Next.WAIT if error.kind == "preview-missing" else Next.RETRY
+    return Trouble(following, error.kind, error.message)
+
+
+def report_end(send: Callable[[object], None], error: Exception) -> None:
+    """Tell the supervisor why the run cannot go on."""
+    if isinstance(error, Fatal):
+        send(Ended(error.message, error.kind, error.exit_code))
+    elif isinstance(error, OSError):
+        send(Ended(f"{error.strerror or error} ({error.filename})", "system", StartupFailed.exit_code))
+    else:
+        raise error
+
+
+class AsyncChild:
+    """An event-loop child: reads its channel, beats, reports counts, and ends with the supervisor."""
+
+    def __init__(self, channel: Channel, handle: Callable[[Any], None]) -> None:
+        # The supervisor is gone: what is under way is undone or done again by the next run.
+        self.channel = AsyncChannel(channel, handle, closed=lambda: os._exit(0))
+        self._counts: Counter[str] = Counter()
+
+    def send(self, message: object) -> None:
+        self.channel.send(message)
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Add to the counts that the next beat reports."""
+        self._counts[what] += by
+
+    def flush(self) -> None:
+        """Report the counts now."""
+        if self._counts:
+            self.send(Counts(self._counts))
+            self._counts = Counter()
+
+    async def beat(self) -> None:
+        """Say that the loop turns, for ever."""
+        while True:
+            self.flush()
+            self.send(Beat())
+            await asyncio.sleep(BEAT_S)
+
+
+def run_async_child(
+    channel: Channel, spec: ChildSpec, main: Callable[[Channel, ChildSpec], Coroutine[Any, Any, None]]
+) -> None:
+    """Run a child's coroutine on uvloop until it returns, the supervisor is gone, or the run cannot go on."""
+    enter_child(channel, spec)
+
+    async def guarded() -> None:
+        try:
+            await main(channel, spec)
+        except* (Fatal, OSError) as group:
+            report_end(channel.send, _first(group))
+
+    try:
+        uvloop.run(guarded())
+    except ChannelClosed:
+        os._exit(0)
+
+
+def _first(group: BaseException) -> Exception:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    assert isinstance(group, Exception)
+    return group

@@ -1,0 +1,84 @@
+"""A child process as the supervisor sees it: started, listened to, ended."""
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from autotagger.pipeline.messages import AsyncChannel, Channel
+
+#: Spawned, not forked: a fork would copy threads' locks and OpenVINO's state.
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class Child:
+    """One running process. `role` is what it does (fetcher, inferencer, writer); `heard_s` when it last spoke."""
+
+    def __init__(
+        self,
+        role: str,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        *,
+        handle: Callable[["Child", Any], None],
+        died: Callable[["Child"], None],
+        clock: Callable[[], float],
+    ) -> None:
+        ours, theirs = Channel.pair()
+        self.role = role
+        self.ready = False
+        self.capacity = 0
+        self.flights: set[int] = set()
+        self.heard_s = clock()
+        self._clock = clock
+        self._handle = handle
+        self._died = died
+        self._process = _SPAWN.Process(target=target, args=(theirs, *arguments), name=f"autotagger {role}")
+        self._process.start()
+        theirs.close()
+        # The end of the process is what counts; its channel closes a moment before.
+        self._channel = AsyncChannel(ours, self._heard, closed=lambda: None)
+        asyncio.get_running_loop().add_reader(self._process.sentinel, self._ended)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def exit_description(self) -> str:
+        """`signal 9 (SIGKILL)` or `exit code 70`."""
+        code = self._process.exitcode
+        if code is None:
+            return "still running"
+        return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+
+    def send(self, message: object) -> None:
+        self._channel.send(message)
+
+    def close(self) -> None:
+        """Close the channel: the child takes it as the end."""
+        self._channel.close()
+
+    def kill(self) -> None:
+        """End it now; `died` is called as for any other end."""
+        self._process.kill()
+
+    def forget(self) -> None:
+        """Kill it and wait; `died` is not called."""
+        asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        self._channel.close()
+        self._process.kill()
+        self._process.join()
+
+    def _heard(self, message: Any) -> None:
+        self.heard_s = self._clock()
+        self._handle(self, message)
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        self._process.join()
+        # Its last words, an `Ended` above all, may still be in the channel.
+        self._channel.drain()
+        self._channel.close()
+        self._died(self)

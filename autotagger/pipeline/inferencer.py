@@ -1,0 +1,118 @@
+"""An inferencer: decodes pictures on a few threads and scores them in one OpenVINO session on a few more.
+
+Decoding is ahead of the session by a bounded queue, so that no stream waits for a picture.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotagger.errors import AssetFailed, Fatal, Retryable
+from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
+from autotagger.pipeline.messages import Beat, Channel, ChannelClosed, Failed, Infer, Ready, Scored
+from autotagger.pipeline.slots import SlotMemory
+from autotagger.scores import pack
+from autotagger.tagger.catalog import Model
+from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.preprocess import prepare
+from autotagger.tagger.session import Session, open_session
+
+
+def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
+    """Entry point of an inference process."""
+    enter_child(channel, spec)
+    try:
+        streams = stream_count(spec)
+        session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
+        Inferencer(channel, memory, spec.model, session, streams).work()
+    except ChannelClosed:
+        os._exit(0)
+    except (Fatal, OSError) as error:
+        report_end(channel.send, error)
+
+
+def stream_count(spec: ChildSpec) -> int:
+    """Streams of one worker: workers x streams = the cores we may use (speed.md)."""
+    if spec.settings.model.streams:
+        return spec.settings.model.streams
+    return max(1, allowed_cores() // max(1, spec.settings.pipeline.workers))
+
+
+class Inferencer:
+    """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
+
+    def __init__(self, channel: Channel, memory: SlotMemory, model: Model, session: Session, streams: int) -> None:
+        self._channel = channel
+        self._memory = memory
+        self._model = model
+        self._session = session
+        self._streams = streams
+        self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
+        self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=streams)
+        self._ratings = np.array(
+            [row for row, label in enumerate(model.labels) if label.category == "rating"], dtype=np.intp
+        )
+
+    def work(self) -> None:
+        """Take orders until the supervisor is gone."""
+        for _ in range(self._streams):
+            self._start(self._decode)
+            self._start(self._infer)
+        self._start(self._beat)
+        # One picture in each thread, the prepared queue full, and one order waiting for each decoder.
+        self._send(Ready(capacity=4 * self._streams, device=self._session.device))
+        while True:
+            message = self._channel.receive()
+            if isinstance(message, Infer):
+                self._orders.put(message)
+
+    def _decode(self) -> None:
+        while True:
+            order = self._orders.get()
+            try:
+                with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
+                    prepared = prepare(body, self._model.manifest.input)
+            except (Retryable, AssetFailed) as error:
+                self._send(Failed(order.flight, trouble_of(error)))
+            else:
+                self._prepared.put((order.flight, prepared))
+
+    def _infer(self) -> None:
+        while True:
+            flight, picture = self._prepared.get()
+            try:
+                scores = self._session.scores(picture[np.newaxis])[0]
+            except (Retryable, AssetFailed) as error:
+                self._send(Failed(flight, trouble_of(error)))
+            else:
+                self._send(Scored(flight, pack(scores, self._ratings)))
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._send(Beat())
+            pause.wait(BEAT_S)
+
+    def _send(self, message: object) -> None:
+        try:
+            self._channel.send(message)
+        except ChannelClosed:
+            os._exit(0)
+
+    @staticmethod
+    def _start(target: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                target()
+            except BaseException:
+                # A thread that dies unseen would hold its picture for ever; a process that dies is replaced.
+                import traceback
+
+                traceback.print_exc()
+                os._exit(70)
+
+        threading.Thread(target=run, name=target.__name__, daemon=True).start()

@@ -1,0 +1,451 @@
+"""The supervisor: starts the processes, hands out the work, replaces what dies, drains, and ends.
+
+It keeps the books (flights.py) and touches neither Immich nor a picture. A signal or a message only changes
+the books; `_dispatch` acts on them.
+"""
+
+import asyncio
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from loguru import logger
+from pydantic import SecretStr
+
+from autotagger.config import Settings
+from autotagger.errors import Fatal, ServerRefused, StartupFailed
+from autotagger.immich.types import Server
+from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.schema import State
+from autotagger.ledger.store import Ledger, Work
+from autotagger.pipeline import messages as m
+from autotagger.pipeline.child import ChildSpec
+from autotagger.pipeline.children import Child
+from autotagger.pipeline.fetcher import fetcher_main
+from autotagger.pipeline.flights import Flight, FlightBook, Stage
+from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.slots import SlotMemory, SlotTable
+from autotagger.pipeline.writer import wall_ms, writer_main
+from autotagger.tagger.catalog import Model
+
+#: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.
+MOST_RECORDING = 200
+#: Work read from the ledger at once.
+WORK_AHEAD = 256
+TICK_S = 0.5
+#: Deaths of a role in a row, without a flight served in between, after which the run ends.
+MOST_DEATHS_IN_A_ROW = 5
+RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
+#: Pause of the whole dispatch after Immich was unreachable for the retry budget.
+OUTAGE_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs."""
+
+    states: dict[State, int]
+    counts: dict[str, int]
+    failures: dict[str, int]
+    seconds: float
+    device: str
+    unsettled: int
+
+    def as_dict(self) -> dict[str, Any]:
+        states = {str(state): count for state, count in self.states.items()}
+        return {
+            **states,
+            **{name: self.counts.get(name, 0) for name in REPORTED},
+            "failures": self.failures,
+            "seconds": round(self.seconds, 3),
+            "device": self.device,
+            "unsettled": self.unsettled,
+        }
+
+
+#: Figures of a run that are always reported, also when they are 0.
+REPORTED: tuple[str, ...] = (
+    "listed",
+    "preview_downloads",
+    "thumbnail_downloads",
+    "original_downloads",
+    "inferred",
+    "tagged",
+    "tag_calls",
+    "read_back",
+    "proven",
+    "repaired",
+    "lost",
+    "flattened",
+    "restarts",
+)
+
+
+@dataclass
+class _Plans:
+    """What the supervisor has in mind."""
+
+    swept: bool = False
+    sweeping: bool = False
+    next_sweep_s: float = 0.0
+    stopping: bool = False  # SIGTERM, or nothing left to do
+    stop_by_s: float = 0.0
+    drain: m.Drain | None = None
+    drained: m.Drained | None = None
+    paused_until_s: float = 0.0
+    error: Fatal | None = None
+    dispatched: int = 0
+    todo: deque[Work] = field(default_factory=deque)
+
+
+class Supervisor:
+    """One run. `report` is called twice a second with the run so far, for a progress display."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: SecretStr,
+        server: Server,
+        model: Model,
+        *,
+        once: bool,
+        limit: int | None = None,
+        report: Callable[[Summary], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._spec = ChildSpec(settings, key, server, model)
+        self._once = once
+        self._limit = limit
+        self._report = report
+        self._clock = clock
+        self._started_s = clock()
+        self._plans = _Plans()
+        self._counts: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._device = ""
+        self._ended = asyncio.Event()
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> Summary:
+        """Run until drained or stopped. Raises Fatal when the run cannot go on."""
+        settings = self._settings
+        self._lock = LedgerLock(settings.ledger_path)
+        self._lock.acquire()
+        # The schema is brought up to date before anybody reads.
+        Ledger(settings.ledger_path, writable=True).close()
+        self._ledger = Ledger(settings.ledger_path, writable=False)
+        self._memory = SlotMemory.create(
+            settings.pipeline.slots, settings.pipeline.slot_bytes, settings.state_dir / "spill"
+        )
+        self._slots = SlotTable(settings.pipeline.slots)
+        self._book = FlightBook(self._slots)
+        self._handle_signals()
+        self._writer = self._start("writer")
+        self._fetcher = self._start("fetcher")
+        self._workers = [self._start("inferencer") for _ in range(max(1, settings.pipeline.workers))]
+        try:
+            await self._turn()
+        finally:
+            for child in self._children():
+                child.forget()
+            summary = self._summary()
+            self._ledger.close()
+            self._memory.close()
+            self._lock.release()
+        if self._plans.error:
+            raise self._plans.error
+        return summary
+
+    async def _turn(self) -> None:
+        while not self._ended.is_set():
+            self._tick()
+            self._report(self._summary())
+            try:
+                await asyncio.wait_for(self._ended.wait(), TICK_S)
+            except TimeoutError:
+                continue
+
+    def _tick(self) -> None:
+        """What time alone brings about."""
+        now, plans = self._clock(), self._plans
+        for child in self._children():
+            if now - child.heard_s > self._settings.pipeline.hang_timeout_s:
+                logger.error("the {} (process {}) hangs; it is replaced", child.role, child.pid)
+                child.heard_s = now
+                child.kill()
+        if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
+            self._sweep()
+        if plans.stopping and now >= plans.stop_by_s and not plans.drain:
+            self._drain(m.Drain(complete=False, settle_s=0.0))
+        self._dispatch()
+
+    def stop(self) -> None:
+        """Ask for a graceful end: what is under way is finished; asked twice, now."""
+        if self._plans.stopping and not self._once_done():
+            logger.warning("stopping now; what is under way is done again by the next run")
+            self._ended.set()
+            return
+        logger.info("stopping: finishing {} assets under way (again to stop now)", len(self._book))
+        self._plans.stopping = True
+        self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
+        self._dispatch()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+
+    # -- processes ----------------------------------------------------------------------------------------
+
+    def _children(self) -> tuple[Child, ...]:
+        return (self._writer, self._fetcher, *self._workers)
+
+    def _start(self, role: str) -> Child:
+        target: Callable[..., None]
+        arguments: tuple[Any, ...]
+        if role == "writer":
+            target, arguments = writer_main, (replace(self._spec, lock=self._lock),)
+        else:
+            target = fetcher_main if role == "fetcher" else inferencer_main
+            arguments = (self._spec, self._memory)
+        return Child(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
+
+    def _died(self, child: Child) -> None:
+        if self._ended.is_set():
+            return
+        if self._plans.drained and child is self._writer:
+            self._ended.set()
+            return
+        self._deaths[child.role] += 1
+        self._counts["restarts"] += 1
+        for flight in [flight for flight in map(self._book.get, child.flights) if flight]:
+            if self._book.crash(flight):
+                message = f"{flight.work.file_name} ended its {child.role} twice ({child.exit_description})"
+                self._record(flight, m.Trouble(m.Next.NEVER, "killed-worker", message))
+        if self._deaths[child.role] >= MOST_DEATHS_IN_A_ROW:
+            message = (
+                f"the {child.role} ended {MOST_DEATHS_IN_A_ROW} times in a row, last by {child.exit_description}"
+            )
+            self._fail(StartupFailed(f"{message}; see the lines above", kind="crash-loop"))
+            return
+        delay = min(RESTART_FIRST_S * 2 ** (self._deaths[child.role] - 1), RESTART_LONGEST_S)
+        logger.error("the {} ended by {}; replaced in {:.1f} s", child.role, child.exit_description, delay)
+        asyncio.get_running_loop().call_later(delay, self._replace, child)
+
+    def _replace(self, child: Child) -> None:
+        if self._ended.is_set():
+            return
+        fresh = self._start(child.role)
+        if child is self._writer:
+            self._writer = fresh
+        elif child is self._fetcher:
+            self._fetcher = fresh
+        else:
+            self._workers[self._workers.index(child)] = fresh
+
+    def _fail(self, error: Fatal) -> None:
+        self._plans.error = self._plans.error or error
+        self._ended.set()
+
+    # -- messages -----------------------------------------------------------------------------------------
+
+    def _hear(self, child: Child, message: Any) -> None:  # noqa: C901 - a table of messages, not a maze
+        match message:
+            case m.Beat():
+                return
+            case m.Log(level, text):
+                logger.log(level, "{}", text)
+                return
+            case m.Counts(counts):
+                self._counts.update(counts)
+                return
+            case m.Ready():
+                self._ready(child, message)
+            case m.Listed(assets):
+                self._counts["listed"] += len(assets)
+                self._writer.send(message)
+            case m.Noted():
+                self._fetcher.send(message)
+            case m.Swept():
+                self._swept()
+            case m.Fetched():
+                self._fetched(child, message)
+            case m.Scored(flight_id, packed):
+                self._end_flight(child, flight_id, packed)
+            case m.Failed(flight_id, trouble):
+                self._end_flight(child, flight_id, trouble)
+            case m.Recorded(asset_ids):
+                self._deaths[child.role] = 0
+                for asset_id in asset_ids:
+                    self._book.land(asset_id)
+            case m.Outage(text):
+                self._outage(text)
+            case m.Ended(text, kind, exit_code):
+                self._fail(_as_fatal(text, kind, exit_code))
+            case m.Drained():
+                self._plans.drained = message
+                self._writer.send(m.Finish(self._summary().as_dict()))
+        self._dispatch()
+
+    def _ready(self, child: Child, message: m.Ready) -> None:
+        child.ready, child.capacity = True, message.capacity
+        if message.device and message.device != self._device:
+            self._device = message.device
+            logger.info("inference runs on {}", message.device)
+        if child is self._writer:
+            self._spec = replace(self._spec, run=message.run)
+            self._writer_is_new()
+        if child is self._fetcher and (not self._plans.swept or self._plans.sweeping):
+            self._sweep()
+
+    def _writer_is_new(self) -> None:
+        """What a dead writer had not recorded is done again; what it was told is told to the new one."""
+        for flight in self._book:
+            if flight.stage is Stage.RECORDING:
+                self._book.drop(flight)
+        if self._plans.sweeping or not self._plans.swept:
+            self._sweep()
+        if self._plans.drain:
+            self._writer.send(self._plans.drain)
+
+    def _fetched(self, child: Child, message: m.Fetched) -> None:
+        child.flights.discard(message.flight)
+        self._deaths[child.role] = 0
+        if flight := self._book.get(message.flight):
+            flight.stage, flight.length, flight.spilled = Stage.FETCHED, message.length, message.spilled
+
+    def _end_flight(self, child: Child, flight_id: int, outcome: bytes | m.Trouble) -> None:
+        child.flights.discard(flight_id)
+        self._deaths[child.role] = 0
+        flight = self._book.get(flight_id)
+        if flight is None:
+            return
+        if isinstance(outcome, m.Trouble):
+            if outcome.next is m.Next.UNBLAMED:
+                self._book.drop(flight)
+                self._outage(outcome.message)
+                return
+            logger.info("asset {} ({}): {}", flight.work.asset_id, flight.work.file_name, outcome.message)
+        else:
+            self._counts["inferred"] += 1
+        self._record(flight, outcome)
+
+    def _record(self, flight: Flight, outcome: bytes | m.Trouble) -> None:
+        self._book.scored(flight)
+        self._writer.send(m.Record(flight.work.asset_id, outcome))
+
+    # -- the listing --------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        if self._writer.ready and self._fetcher.ready:
+            self._plans.sweeping = True
+            self._writer.send(m.Hold(on=True))
+            self._fetcher.send(m.Sweep())
+
+    def _swept(self) -> None:
+        self._plans.swept, self._plans.sweeping = True, False
+        self._plans.next_sweep_s = self._clock() + self._settings.pipeline.sweep_interval_s
+        self._writer.send(m.Hold(on=False))
+
+    def _outage(self, text: str) -> None:
+        if self._once:
+            self._fail(
+                ServerRefused(f"{text}; what is done is kept, run it again later", kind="immich-unreachable")
+            )
+            return
+        self._plans.paused_until_s = self._clock() + OUTAGE_PAUSE_S
+        if self._plans.sweeping:
+            asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
+
+    # -- dispatch -----------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Start every flight that can start, give every fetched picture to a worker, drain when all is done."""
+        if self._ended.is_set() or self._plans.drain:
+            return
+        while self._may_take_off() and (flight := self._next_flight()):
+            self._plans.dispatched += 1
+            self._fetcher.flights.add(flight.id)
+            assert flight.slot is not None
+            self._fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
+        self._hand_to_workers()
+        if not len(self._book) and (self._plans.stopping or self._once_done()):
+            # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
+            complete = not self._plans.stopping
+            self._drain(m.Drain(complete=complete, settle_s=self._settings.verify.settle_timeout_s))
+
+    def _may_take_off(self) -> bool:
+        return (
+            not self._plans.stopping
+            and self._writer.ready
+            and self._fetcher.ready
+            and self._slots.free > 0
+            and len(self._fetcher.flights) < self._fetcher.capacity
+            and self._book.count(Stage.RECORDING) < MOST_RECORDING
+            and self._clock() >= self._plans.paused_until_s
+            and not self._book.flying_alone
+            and not self._limit_reached()
+        )
+
+    def _next_flight(self) -> Flight | None:
+        if self._book.suspects:
+            # A suspect flies when the sky is empty, so that its worker's death says something.
+            return None if len(self._book) else self._book.take_off(None, self._clock())
+        work = self._next_work()
+        return self._book.take_off(work, self._clock()) if work else None
+
+    def _next_work(self) -> Work | None:
+        todo = self._plans.todo
+        if not todo:
+            found = self._ledger.due(wall_ms(), WORK_AHEAD + len(self._book))
+            todo.extend(work for work in found if work.asset_id not in self._book)
+        return todo.popleft() if todo else None
+
+    def _hand_to_workers(self) -> None:
+        for flight in self._book:
+            if flight.stage is not Stage.FETCHED:
+                continue
+            ready = [worker for worker in self._workers if worker.ready and len(worker.flights) < worker.capacity]
+            if not ready:
+                return
+            worker = min(ready, key=lambda worker: len(worker.flights))
+            worker.flights.add(flight.id)
+            flight.stage = Stage.INFERRING
+            assert flight.slot is not None
+            worker.send(m.Infer(flight.id, flight.slot, flight.length, flight.spilled))
+
+    def _once_done(self) -> bool:
+        if not (self._once and self._plans.swept and not self._plans.sweeping):
+            return False
+        if self._limit_reached():
+            return True
+        idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
+        return idle and not self._plans.todo and not self._ledger.due(wall_ms(), 1)
+
+    def _limit_reached(self) -> bool:
+        return self._limit is not None and self._plans.dispatched >= self._limit
+
+    def _drain(self, drain: m.Drain) -> None:
+        self._plans.drain = drain
+        self._writer.send(drain)
+
+    def _summary(self) -> Summary:
+        return Summary(
+            states=self._ledger.counts(),
+            counts=dict(self._counts),
+            failures=self._ledger.failures(),
+            seconds=self._clock() - self._started_s,
+            device=self._device,
+            unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
+        )
+
+
+def _as_fatal(text: str, kind: str, exit_code: int) -> Fatal:
+    error = Fatal(text, kind=kind)
+    error.exit_code = exit_code
+    return error

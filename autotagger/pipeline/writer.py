@@ -1,0 +1,227 @@
+"""The writer: the only process that writes the ledger and the only one that changes anything in Immich.
+
+Three loops on one event loop: record what the flights brought, apply it, verify it.
+"""
+
+import asyncio
+import time
+
+from loguru import logger
+
+from autotagger import __version__
+from autotagger.errors import Retryable
+from autotagger.immich.client import ImmichClient
+from autotagger.ledger.schema import State
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.applier import Applier
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.messages import (
+    Channel,
+    Drain,
+    Drained,
+    Finish,
+    Hold,
+    Listed,
+    Noted,
+    Outage,
+    Ready,
+    Record,
+    Recorded,
+    Trouble,
+)
+from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.tag_ids import TagIds
+from autotagger.pipeline.verdict import verdict
+from autotagger.pipeline.verifier import Verifier
+from autotagger.policy.rules import TagPolicy
+
+#: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
+RECORD_AT_ONCE = 100
+RECORD_WITHIN_S = 0.2
+#: Pause after Immich was unreachable, before the next call.
+OUTAGE_PAUSE_S = 15.0
+
+
+def writer_main(channel: Channel, spec: ChildSpec) -> None:
+    """Entry point of the writer process."""
+
+    async def main(channel: Channel, spec: ChildSpec) -> None:
+        with Ledger(spec.settings.ledger_path, writable=True) as ledger:
+            async with ImmichClient(spec.settings.immich, spec.key) as client:
+                await Writer(channel, spec, ledger, client).run()
+
+    run_async_child(channel, spec, main)
+
+
+def wall_ms() -> int:
+    """Our clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Writer:
+    """Runs until `Finish`."""
+
+    def __init__(self, channel: Channel, spec: ChildSpec, ledger: Ledger, client: ImmichClient) -> None:
+        self._spec = spec
+        self._ledger = ledger
+        self._child = AsyncChild(channel, self._handle)
+        self._inbox: asyncio.Queue[Record | Listed] = asyncio.Queue()
+        self._something = asyncio.Event()
+        self._held = False
+        self._drain: Drain | None = None
+        self._finished = asyncio.Event()
+
+        settings, model = spec.settings, spec.model
+        labels = [(label.name, label.category) for label in model.labels]
+        policy = TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker)
+        for collision in policy.collisions:
+            logger.warning("two labels become one tag: {}", collision)
+        self._model = ledger.model(model.identity, model.name, labels)
+        self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
+        ledger.rescore_others(self._model)
+        tag_ids = TagIds(client)
+        self._applier = Applier(
+            ledger,
+            client,
+            tag_ids,
+            policy,
+            origin=ledger.origin(
+                model=self._model,
+                policy=policy.identity,
+                settings=settings.policy.model_dump_json(),
+                run=self._run,
+            ),
+            marker=settings.marker,
+            batch_size=settings.immich.batch_size,
+            max_attempts=settings.pipeline.max_attempts,
+            pace=Pace(settings.immich.pace, clock=time.monotonic),
+            now_ms=wall_ms,
+            count=self._child.count,
+        )
+        self._verifier = Verifier(
+            ledger,
+            client,
+            tag_ids,
+            marker=settings.marker,
+            sample=settings.verify.sample,
+            now_ms=wall_ms,
+            count=self._child.count,
+        )
+
+    async def run(self) -> None:
+        """Work until told to finish."""
+        self._verifier.retry_closed()
+        self._child.send(Ready(run=self._run))
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(loop) for loop in (self._child.beat(), self._record(), self._work())]
+            await self._finished.wait()
+            for loop in loops:
+                loop.cancel()
+
+    def _handle(self, message: object) -> None:
+        match message:
+            case Record() | Listed():
+                self._inbox.put_nowait(message)
+            case Hold(on):
+                self._held = on
+                self._something.set()
+            case Drain():
+                self._drain = message
+                self._something.set()
+            case Finish(summary):
+                self._ledger.end_run(self._run, summary, wall_ms())
+                self._finished.set()
+
+    # -- record -------------------------------------------------------------------------------------------
+
+    async def _record(self) -> None:
+        while True:
+            messages = [await self._inbox.get()]
+            deadline = time.monotonic() + RECORD_WITHIN_S
+            while len(messages) < RECORD_AT_ONCE and (left := deadline - time.monotonic()) > 0:
+                try:
+                    messages.append(await asyncio.wait_for(self._inbox.get(), left))
+                except TimeoutError:
+                    break
+            self._record_batch(messages)
+            self._something.set()
+
+    def _record_batch(self, messages: list[Record | Listed]) -> None:
+        records = [message for message in messages if isinstance(message, Record)]
+        with self._ledger.batch():
+            for part in (message for message in messages if isinstance(message, Listed)):
+                self._ledger.add_listed(part.assets)
+                self._ledger.add_marked(part.marked)
+            scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
+            self._ledger.record_scores(self._model, scored)
+            self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
+        for message in messages:
+            if isinstance(message, Listed):
+                self._child.send(Noted())
+        if records:
+            self._child.send(Recorded(tuple(record.asset_id for record in records)))
+
+    def _record_troubles(self, troubles: list[tuple[str, Trouble]]) -> None:
+        attempts = self._ledger.attempts([asset_id for asset_id, _ in troubles])
+        now_ms, most = wall_ms(), self._spec.settings.pipeline.max_attempts
+        for asset_id, trouble in troubles:
+            found = verdict(trouble, attempts.get(asset_id, 0), now_ms, most)
+            self._ledger.record_problem(
+                asset_id, found.state, kind=trouble.kind, message=trouble.message, due_ms=found.due_ms
+            )
+
+    # -- apply and verify ---------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Apply whatever is there, look at what may have settled, until drained."""
+        interval_s = self._spec.settings.verify.interval_s
+        next_look = time.monotonic() + interval_s
+        drain_from: float | None = None
+        while True:
+            self._something.clear()
+            drain = self._drain
+            if drain and drain_from is None:
+                # From here on nothing else is coming: look often, and count the patience from now.
+                drain_from, interval_s, next_look = time.monotonic(), 0.25, 0.0
+            if drain and not drain.complete:
+                break
+            try:
+                applied = not self._held and await self._applier.apply_batch()
+                judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+            except Retryable as error:
+                await self._wait_out(error)
+                continue
+            if applied or judged:
+                drain_from = drain_from and time.monotonic()
+                continue
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + interval_s
+            if drain and drain_from is not None:
+                if self._idle() or time.monotonic() - drain_from >= drain.settle_s:
+                    break
+                interval_s = min(interval_s * 1.5, 10.0)
+            await self._wait_for_something(min(1.0, interval_s))
+        self._child.flush()
+        self._child.send(Drained(unsettled=self._ledger.counts()[State.APPLIED]))
+
+    async def _verify(self, *, look: bool) -> bool:
+        if look:
+            await self._verifier.look()
+        await self._verifier.look_at_due()
+        return self._verifier.judge_canaries()
+
+    def _idle(self) -> bool:
+        counts = self._ledger.counts()
+        return not (counts[State.PLANNED] or counts[State.APPLIED] or counts[State.SCORED])
+
+    async def _wait_out(self, error: Retryable) -> None:
+        logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
+        self._child.flush()
+        self._child.send(Outage(error.message))
+        await asyncio.sleep(OUTAGE_PAUSE_S)
+
+    async def _wait_for_something(self, most_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._something.wait(), most_s)
+        except TimeoutError:
+            return

@@ -1,0 +1,16 @@
+"""What the pipeline's tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from autotagger.pipeline.messages import Channel
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    """Both ends of a channel."""
+    pair = Channel.pair()
+    yield pair
+    for end in pair:
+        end.close()

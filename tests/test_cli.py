@@ -1,0 +1,383 @@
+"""The command line, as a user meets it: real processes, a real socket, a real terminal."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from PIL import Image
+from pydantic import SecretStr
+
+from autotagger import __version__, cli, log
+from autotagger.config import api_key, load_settings
+from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
+
+KEY = "s3cret-key-of-the-tests"
+LEAST = ["asset.read", "asset.view", "tag.read", "tag.create", "tag.asset"]
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Nothing of the caller's settings: only what Python needs, and `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AUTOTAGGER_", "IMMICH_", "XDG_"))
+    }
+    return kept | {"HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | dict(extra or {})
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(*arguments: str | Path, **extra: str) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-m", "autotagger", *map(str, arguments)],
+            env=environment(tmp_path, extra),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+# --- the frame -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "status", "init", "tag"])
+def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
+    assert command in run("--help").out
+    own = run(command, "--help")
+    assert own.code == 0
+    assert "--help" in own.out
+    assert own.err == ""
+
+
+def test_the_help_loads_no_machinery() -> None:
+    heavy = ["numpy", "onnxruntime", "PIL", "aiohttp", "peewee", "huggingface_hub", "rich.progress"]
+    code = f"import sys, autotagger.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"autotagger {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["tag"], ["tag", "--format", "xml", "x.png"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], run: Run) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+
+
+def test_a_wrong_configuration_is_one_line_and_exit_code_2(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "my.toml").write_text("[immich]\nbatchsize = 3")
+    outcome = run("--config", "my.toml", "tag", "x.png")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        "autotagger: unknown key [immich] batchsize: did you mean [immich] batch_size? "
+        "(from my.toml, the environment or the command line)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadConfig("m"), 2),
+        (StartupFailed("m"), 3),
+        (ServerRefused("m"), 4),
+        (Unreachable("m"), 4),
+        (AssetFailed("m"), 1),
+        (RuntimeError("m"), 70),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_ends_in_one_line_and_its_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.delenv("AUTOTAGGER_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    shown = capsys.readouterr()
+    assert left.value.code == code
+    assert shown.out == ""
+    assert shown.err.startswith("autotagger: ")
+    assert shown.err.count("\n") == 1
+
+
+def test_an_error_shows_neither_the_key_nor_control_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError(f"{KEY} \x1b[2J\n")
+
+    monkeypatch.setattr(log, "_secrets", set())
+    log.hide_secret(SecretStr(KEY))
+    monkeypatch.setattr(cli, "app", fail)
+    for debug in ("0", "1"):
+        monkeypatch.setenv("AUTOTAGGER_DEBUG", debug)
+        with pytest.raises(SystemExit):
+            cli.main()
+        shown = capsys.readouterr().err
+        assert KEY not in shown
+        assert r"*** \x1b[2J\n" in shown
+        assert ("Traceback" in shown) == (debug == "1")
+
+
+# --- tag -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """A white and a black picture, and a file that is none between them."""
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "white.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    Image.new("RGB", (40, 60), "black").save(tmp_path / "black.png")
+    return [tmp_path / name for name in ("white.png", "broken.png", "black.png")]
+
+
+def test_tag_json_has_tags_and_scores_and_names_the_broken_file(pictures: list[Path], run: Run) -> None:
+    outcome = run("tag", *pictures, "--model", "palette", "--format", "json")
+    assert outcome.code == 1
+    assert "broken.png" in outcome.err
+    white, black = json.loads(outcome.out)
+    assert (white["file"], black["file"]) == (str(pictures[0]), str(pictures[2]))
+    assert "white background" in white["tags"]
+    assert "white background" not in black["tags"]
+    assert white["scores"]["white_background"] > 0.5
+    for picture in (white, black):
+        scores = list(picture["scores"].values())
+        assert scores == sorted(scores, reverse=True)
+        assert all(0.05 <= score <= 1.0 for score in scores)
+        assert sum(tag.startswith("rating:") for tag in picture["tags"]) == 1
+
+
+def test_tag_uses_the_policy_of_the_settings(tmp_path: Path, pictures: list[Path], run: Run) -> None:
+    (tmp_path / "my.toml").write_text(
+        '[model]\nname = "palette"\n[policy]\nblacklist = ["*_background"]\nrating = false'
+    )
+    outcome = run("--config", "my.toml", "tag", pictures[0], "--format", "json")
+    assert outcome.code == 0
+    (white,) = json.loads(outcome.out)
+    assert not [tag for tag in white["tags"] if "background" in tag or tag.startswith("rating:")]
+    assert "white_background" in white["scores"]
+
+
+def test_tag_csv_has_a_line_per_label(pictures: list[Path], run: Run) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("tag", pictures[0], "--model", "palette", "--format", "csv").out)))
+    assert {row["file"] for row in rows} == {str(pictures[0])}
+    assert float(next(row["score"] for row in rows if row["label"] == "white_background")) > 0.5
+
+
+def test_tag_prints_a_table_that_no_file_name_can_disturb(tmp_path: Path, pictures: list[Path], run: Run) -> None:
+    pictures[0].rename(tmp_path / "[red]\x1b[2J.png")
+    outcome = run("tag", "[red]\x1b[2J.png", "--model", "palette")
+    assert outcome.code == 0
+    assert r"[red]\x1b[2J.png" in outcome.out
+    assert "white background" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
+def test_tag_of_a_name_that_is_no_utf8(tmp_path: Path, pictures: list[Path], run: Run) -> None:
+    name = os.fsdecode(b"\xff.png")
+    pictures[0].rename(tmp_path / name)
+    for form in ("json", "csv", "table"):
+        outcome = run("tag", name, "--model", "palette", "--format", form)
+        assert outcome.code == 0
+        assert r"\xff.png" in outcome.out.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("what", ["missing.png", "."])
+def test_tag_of_what_is_no_file(what: str, run: Run) -> None:
+    outcome = run("tag", what, "--model", "palette", "--format", "json")
+    assert (outcome.code, json.loads(outcome.out)) == (1, [])
+    assert f"{what}: cannot be read: " in outcome.err
+
+
+def test_tag_with_a_model_that_is_not_known(run: Run) -> None:
+    outcome = run("tag", "x.png", "--model", "pallete")
+    assert outcome.code == 2
+    assert outcome.err == "autotagger: no model pallete: did you mean palette?\n"
+
+
+# --- init ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Immich:
+    """As much of Immich as the checks before a run ask for."""
+
+    url: str = ""
+    permissions: list[str] = field(default_factory=lambda: [*LEAST])
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/api/server/version", self._version)
+        app.router.add_get("/api/api-keys/me", self._key)
+        return app
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"major": 3, "minor": 0, "patch": 3})
+
+    async def _key(self, request: web.Request) -> web.Response:
+        if request.headers.get("x-api-key") != KEY:
+            return web.json_response({"message": "Invalid API key", "statusCode": 401}, status=401)
+        return web.json_response({"id": "0", "name": "autotagger", "permissions": self.permissions})
+
+
+@pytest.fixture
+async def immich() -> AsyncIterator[Immich]:
+    server = Immich()
+    async with TestServer(server.app()) as listening:
+        server.url = f"127.0.0.1:{listening.port}"
+        yield server
+
+
+async def test_init_from_the_environment(immich: Immich, run: Run, tmp_path: Path) -> None:
+    outcome = await asyncio.to_thread(run, "init", IMMICH_BASE_URL=immich.url, IMMICH_API_KEY=KEY)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(name in outcome.out for name in LEAST)
+    assert "Immich 3.0.3" in outcome.out
+    assert KEY not in outcome.out
+
+    folder = tmp_path / ".config/autotagger"
+    assert sorted(path.name for path in folder.iterdir()) == ["api-key", "config.toml"]
+    assert stat.S_IMODE((folder / "api-key").stat().st_mode) == 0o600
+    assert KEY not in (folder / "config.toml").read_text()
+    settings = load_settings(folder / "config.toml", environ={})
+    assert settings.immich.base_url == immich.url
+    assert api_key(settings.immich).get_secret_value() == KEY
+
+
+async def test_init_overwrites_only_when_told_to(immich: Immich, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("marker = 'mine'")
+    environ = {"IMMICH_BASE_URL": immich.url, "IMMICH_API_KEY": KEY}
+    refused = await asyncio.to_thread(run, "init", "--config", path, **environ)
+    assert refused.code == 2
+    assert refused.err == f"autotagger: {path} exists already; --force overwrites\n"
+    assert path.read_text() == "marker = 'mine'"
+    forced = await asyncio.to_thread(run, "--config", path, "init", "--force", **environ)
+    assert forced.code == 0
+    assert load_settings(path, environ={}).immich.base_url == immich.url
+
+
+async def test_init_keeps_the_key_where_it_is(immich: Immich, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    outcome = await asyncio.to_thread(
+        run, "init", "--config", "new/config.toml", IMMICH_BASE_URL=immich.url, IMMICH_API_KEY_FILE="key"
+    )
+    assert outcome.code == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["config.toml"]
+    settings = load_settings(tmp_path / "new/config.toml", environ={})
+    assert settings.immich.api_key_file == tmp_path / "key"
+
+
+@pytest.mark.parametrize(
+    ("permissions", "key", "code", "says"),
+    [
+        (LEAST, "wrong", 4, "key"),
+        (LEAST[:-1], KEY, 4, "tag.asset"),
+        (LEAST, "", 2, "IMMICH_API_KEY"),
+    ],
+)
+async def test_init_writes_nothing_that_would_not_work(
+    permissions: list[str], key: str, code: int, says: str, immich: Immich, run: Run, tmp_path: Path
+) -> None:
+    immich.permissions = permissions
+    outcome = await asyncio.to_thread(run, "init", IMMICH_BASE_URL=immich.url, IMMICH_API_KEY=key)
+    assert outcome.code == code
+    assert outcome.err.count("\n") == 1
+    assert says in outcome.err
+    assert not (tmp_path / ".config").exists()
+
+
+def test_init_without_an_address_says_what_to_set(run: Run) -> None:
+    outcome = run("init")
+    assert outcome.code == 2
+    assert "IMMICH_BASE_URL" in outcome.err
+
+
+async def test_init_asks_at_a_terminal_and_hides_the_key(immich: Immich, tmp_path: Path) -> None:
+    shown, code = await asyncio.to_thread(
+        answer, tmp_path, [("Address of Immich", immich.url), ("API key:", KEY)], "--config", "c.toml"
+    )
+    assert code == 0
+    assert KEY not in shown
+    settings = load_settings(tmp_path / "c.toml", environ={})
+    assert settings.immich.base_url == immich.url
+    assert api_key(settings.immich).get_secret_value() == KEY
+
+
+async def test_init_interrupted_at_a_question(tmp_path: Path) -> None:
+    shown, code = await asyncio.to_thread(answer, tmp_path, [("Address of Immich", "\x03")])
+    assert code == 130
+    assert "Traceback" not in shown
+
+
+def answer(home: Path, answers: list[tuple[str, str]], *arguments: str) -> tuple[str, int]:
+    """Run `autotagger init` on a terminal of its own and type each answer after its question."""
+    ours, theirs = pty.openpty()
+    command = f"exec {sys.executable} -m autotagger init {' '.join(arguments)}"
+    process = subprocess.Popen(
+        # setsid -c would do as well: the terminal must be the controlling one for ctrl-C to work
+        [sys.executable, "-c", _ON_TERMINAL, command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(home),
+        cwd=home,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        for question, text in answers:
+            while question not in shown.decode(errors="replace"):
+                shown += os.read(ours, 1024)
+            os.write(ours, text.encode() if text == "\x03" else f"{text}\n".encode())
+        while chunk := _read(ours):
+            shown += chunk
+        return shown.decode(), process.wait(timeout=30)
+    finally:
+        process.kill()
+        os.close(ours)
+
+
+_ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp('sh', ['sh', '-c', sys.argv[1]])"
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1024)
+    except OSError:  # Linux's way to say that the other side is closed
+        return b""

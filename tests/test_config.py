@@ -1,0 +1,267 @@
+"""Settings: where they come from, what a mistake is told, and that secrets stay secret."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from autotagger.cli.template import config_text, toml_value
+from autotagger.config import ImmichSettings, Settings, api_key, default_config_path, leaves, load_settings
+from autotagger.errors import BadConfig
+
+KEY = "s3cret-key-of-the-tests"
+
+
+def load(tmp_path: Path, toml: str = "", environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(toml, encoding="utf-8")
+    return load_settings(path, flags, environ or {})
+
+
+def complaint(tmp_path: Path, toml: str = "", environ: Mapping[str, str] | None = None, **flags: Any) -> str:
+    with pytest.raises(BadConfig) as caught:
+        load(tmp_path, toml, environ, **flags)
+    assert caught.value.exit_code == 2
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_each_layer_goes_before_the_one_below(tmp_path: Path) -> None:
+    toml = '[model]\nname = "from-file"\n[immich]\nbatch_size = 1\nconcurrency = 2\n'
+    environ = {"AUTOTAGGER_IMMICH_CONCURRENCY": "3", "AUTOTAGGER_MODEL": "from-environment"}
+    settings = load(tmp_path, toml, environ, model={"name": "from-flag"}, immich={"rate": None})
+    assert settings.immich.picture == "preview"
+    assert settings.immich.batch_size == 1
+    assert settings.immich.concurrency == 3
+    assert settings.model.name == "from-flag"
+    assert settings.immich.rate == 0.0
+
+
+def test_the_documented_defaults() -> None:
+    settings = Settings()
+    assert (settings.marker, settings.model.name, settings.model.device) == (
+        "auto:processed",
+        "wd-vit-tagger-v3",
+        "auto",
+    )
+    assert (settings.immich.picture, settings.immich.batch_size) == ("preview", 25)
+    assert settings.immich.types == ("image", "video")
+    assert settings.immich.visibilities == ("timeline", "archive")
+    assert settings.verify.sample == 0.02
+
+
+@pytest.mark.parametrize("path", [*leaves()], ids=".".join)
+def test_every_key_can_be_set_from_the_environment(path: tuple[str, ...], tmp_path: Path) -> None:
+    default = _at(Settings().model_dump(), path)
+    name, value, expected = "AUTOTAGGER_" + "_".join(path).upper(), str(default), default
+    if path == ("policy", "threshold"):
+        name, value, expected = "AUTOTAGGER_POLICY_THRESHOLD_GENERAL", "0.5", {"general": 0.5}
+    elif isinstance(default, tuple):
+        value = ",".join(default)
+    elif default is None:
+        value, expected = "/x", SecretStr("/x") if path[-1] == "api_key" else Path("/x")
+    settings = load(tmp_path, environ={name: value})
+    assert _at(settings.model_dump(), path) == expected
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        tree = tree[step]
+    return tree
+
+
+def test_lists_in_the_environment(tmp_path: Path) -> None:
+    settings = load(tmp_path, environ={"AUTOTAGGER_POLICY_BLACKLIST": " a_*, b ,,"})
+    assert settings.policy.blacklist == ("a_*", "b")
+
+
+def test_an_empty_variable_is_not_set_but_empties_a_list(tmp_path: Path) -> None:
+    toml = '[policy]\nblacklist = ["x"]\n[model]\nname = "m"\n[immich]\napi_key_file = "/k"\n'
+    environ = {
+        "AUTOTAGGER_POLICY_BLACKLIST": "",
+        "AUTOTAGGER_MODEL": "",
+        "IMMICH_API_KEY_FILE": "",
+        "AUTOTAGGER_POLICY_THRESHOLD_GENERAL": "",
+    }
+    settings = load(tmp_path, toml, environ)
+    assert settings.policy.blacklist == ()
+    assert settings.policy.threshold == {}
+    assert settings.model.name == "m"
+    assert settings.immich.api_key_file == Path("/k")
+
+
+def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
+    theirs = {
+        "AUTOTAGGER_SERVICE_HOST": "10.0.0.1",
+        "AUTOTAGGER_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "AUTOTAGGER_DEBUG": "1",
+    }
+    assert load(tmp_path, environ=theirs | {"HOME": "/x"}) == load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[immich]\nbatchsize = 3", r"unknown key \[immich\] batchsize: did you mean \[immich\] batch_size\?"),
+        ("[imich]\nbase_url = 'x'", r"unknown key imich: did you mean immich\?"),
+        ("base_url = 'x'", r"unknown key base_url: did you mean \[immich\] base_url\?"),
+        ("[model]\nblacklist = []", r"did you mean \[policy\] blacklist\?"),
+        ("[immich]\npicture = 'previews'", r"\[immich\] picture: .*did you mean preview\?"),
+        ("[immich]\ntypes = ['image', 'videos']", r"\[immich\] types: .*did you mean video\?"),
+        ("[immich]\nbatch_size = 0", r"\[immich\] batch_size: .*greater than or equal to 1"),
+        ("[immich]\nbatch_size = 'many'", r"\[immich\] batch_size: .*integer"),
+        ("[policy.threshold]\ngeneral = 1.5", r"\[policy.threshold\] general: .*less than or equal to 1"),
+        ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not hold a slash itself"),
+        ("marker = 'auto/processed'", r"marker: must be a plain tag name"),
+        ("marker = ' '", r"marker: must be a plain tag name"),
+        ("immich = 5", r"immich: "),
+        ("log_level = 'info'", r"log_level: "),
+    ],
+)
+def test_a_mistake_is_named_with_the_nearest_right_key(toml: str, says: str, tmp_path: Path) -> None:
+    message = complaint(tmp_path, toml)
+    assert re.search(says, message)
+    assert "config.toml" in message
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    message = complaint(tmp_path, "[immich]\nrate = -1\n[model]\nstreams = 1000", immich={"picture": "raw"})
+    assert all(key in message for key in ("rate", "streams", "picture"))
+
+
+def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
+    message = complaint(tmp_path, environ={"AUTOTAGGER_IMMICH_BATCHSIZE": "3"})
+    assert message == (
+        "unknown environment variable AUTOTAGGER_IMMICH_BATCHSIZE: did you mean AUTOTAGGER_IMMICH_BATCH_SIZE?"
+    )
+
+
+def test_a_file_that_is_not_there_or_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"nowhere\.toml: No such file"):
+        load_settings(tmp_path / "nowhere.toml", environ={})
+    assert "cannot read the configuration" in complaint(tmp_path, "marker = ")
+    (tmp_path / "config.toml").write_bytes(b'marker = "\xff"')
+    with pytest.raises(BadConfig, match="cannot read the configuration"):
+        load_settings(tmp_path / "config.toml", environ={})
+
+
+def test_the_file_is_found_by_variable_or_in_the_user_s_folder(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    path = default_config_path(environ)
+    path.parent.mkdir()
+    path.write_text('marker = "users"')
+    (tmp_path / "named.toml").write_text('marker = "named"')
+    assert load_settings(environ=environ).marker == "users"
+    assert load_settings(environ=environ | {"AUTOTAGGER_CONFIG": str(tmp_path / "named.toml")}).marker == "named"
+
+
+def test_relative_paths_are_meant_from_the_file_s_folder(tmp_path: Path) -> None:
+    settings = load(tmp_path, 'state_dir = "state"\n[immich]\napi_key_file = "~/key"\nca_file = "/etc/ca.pem"')
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.immich.api_key_file == Path("~/key").expanduser()
+    assert settings.immich.ca_file == Path("/etc/ca.pem")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().immich.batch_size = 3  # type: ignore[misc]
+
+
+def test_the_key_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"\n {KEY}\n")
+    settings = load(tmp_path, '[immich]\napi_key_file = "key"')
+    assert api_key(settings.immich).get_secret_value() == KEY
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ"),
+    [
+        ('api_key_file = "wrong"', {"IMMICH_API_KEY": KEY}),
+        ('api_key = "wrong"', {"IMMICH_API_KEY_FILE": "KEY_FILE"}),
+        ('api_key = "wrong"', {"IMMICH_API_KEY": KEY}),
+    ],
+)
+def test_a_key_given_in_one_way_goes_before_one_from_below_in_the_other(
+    toml: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(KEY)
+    environ = {name: value.replace("KEY_FILE", str(tmp_path / "key")) for name, value in environ.items()}
+    settings = load(tmp_path, f'[immich]\nbase_url = "x"\n{toml}', environ)
+    assert api_key(settings.immich).get_secret_value() == KEY
+    assert settings.immich.base_url == "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        (b"", "and nothing else"),
+        (b"two words", "and nothing else"),
+        (b"\xff", "cannot read"),
+    ],
+)
+def test_an_unusable_key_file_is_named_but_never_its_content(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadConfig, match=says) as caught:
+        api_key(ImmichSettings(api_key_file=path))
+    assert str(path) in caught.value.message
+    assert "two words" not in caught.value.message
+
+
+def test_no_key_at_all_says_where_to_get_one() -> None:
+    with pytest.raises(BadConfig, match=r"IMMICH_API_KEY.*Account Settings"):
+        api_key(ImmichSettings(api_key=SecretStr(" ")))
+
+
+def test_the_key_is_never_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, environ={"IMMICH_API_KEY": KEY})
+    assert KEY not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    message = complaint(tmp_path, "[immich]\nrate = -1", {"IMMICH_API_KEY": KEY})
+    assert KEY not in message
+
+
+def test_the_template_shows_every_key_and_changes_nothing(tmp_path: Path) -> None:
+    text = config_text({})
+    assert load(tmp_path, text) == Settings()
+    shown = re.findall(r"^# (\w+) = ", text, re.MULTILINE)
+    assert sorted(shown) == sorted(path[-1] for path in leaves())
+
+
+def test_the_template_s_defaults_are_the_defaults(tmp_path: Path) -> None:
+    text = re.sub(r"^# (\w+ = )(?!\.\.\.)", r"\1", config_text({}), flags=re.MULTILINE)
+    assert load(tmp_path, text) == Settings()
+    assert len(tomllib.loads(text)["immich"]) > 10
+
+
+def test_the_template_holds_what_is_given(tmp_path: Path) -> None:
+    text = config_text(
+        {("immich", "base_url"): 'http://"x"\\', ("marker",): "mine", ("immich", "ca_file"): Path("/c")}
+    )
+    settings = load(tmp_path, text)
+    assert settings.immich.base_url == 'http://"x"\\'
+    assert settings.marker == "mine"
+    assert settings.immich.ca_file == Path("/c")
+
+
+# TOML's integers have 64 bits; half a surrogate pair is no text
+_texts = st.text(st.characters(exclude_categories=["Cs"]))
+_values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | _texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(_values)
+def test_toml_reads_what_toml_value_wrote(value: object) -> None:
+    assert tomllib.loads(f"key = {toml_value(value)}") == {"key": value}
