@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 #: at 0.05 a WD v3 model leaves some 100 of its 10,861 labels.
 SCORE_FLOOR = 0.05
 _SCALE = 65535.0
+_VARINT_BYTES = 5  # of a 32-bit number
+_MOST_LABELS = 0xFFFFFFFF
 
 
 class SparseScores(NamedTuple):
@@ -27,7 +29,10 @@ def pack(scores: NDArray[np.float32], always: NDArray[np.intp] | None = None) ->
 
     `always` names the rows that decide by comparison (ratings: argmax), which need every candidate.
     Layout: count as varint, gaps between label rows as varints, then the values as little-endian uint16.
+    Raises ValueError when a score is not a finite number: it would be lost as if the label had scored nothing.
     """
+    if not np.isfinite(scores).all():
+        raise ValueError("scores to pack are not all numbers")
     keep = scores >= SCORE_FLOOR
     if always is not None:
         keep[always] = True
@@ -49,7 +54,10 @@ def unpack(packed: bytes) -> SparseScores:
     start, stop = int(ends[0]) + 1, int(ends[count]) + 1
     if len(raw) - stop != 2 * count:
         raise ValueError(f"packed scores hold {len(raw) - stop} bytes of values where {2 * count} were written")
-    labels = np.cumsum(_from_varints(raw[start:stop])).astype(np.uint32)
+    gaps = _from_varints(raw[start:stop])
+    if (gaps[1:] == 0).any() or gaps.sum() > _MOST_LABELS:
+        raise ValueError("packed scores name a label twice, or one that no model has")
+    labels = np.cumsum(gaps).astype(np.uint32)
     values = np.frombuffer(packed, dtype="<u2", offset=stop).astype(np.float32) / np.float32(_SCALE)
     return SparseScores(labels, values)
 
@@ -70,5 +78,7 @@ def _from_varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     starts = np.concatenate(([0], np.flatnonzero(raw < 0x80)[:-1] + 1))
     width = np.diff(starts, append=len(raw))
+    if width.max() > _VARINT_BYTES:
+        raise ValueError("packed scores hold a number that is too long")
     place = np.arange(len(raw)) - np.repeat(starts, width)
     return np.add.reduceat((raw & 0x7F).astype(np.int64) << (7 * place), starts)

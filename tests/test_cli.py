@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import select
 import stat
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-# --- the frame -----------------------------------------------------------------------------------------------------
+# --- the frame ---
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "status", "init", "tag"])
@@ -153,7 +154,7 @@ def test_an_error_shows_neither_the_key_nor_control_characters(
         assert ("Traceback" in shown) == (debug == "1")
 
 
-# --- tag -----------------------------------------------------------------------------------------------------------
+# --- tag ---
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def test_tag_with_a_model_that_is_not_known(run: Run) -> None:
     assert outcome.err == "autotagger: no model pallete: did you mean palette?\n"
 
 
-# --- init ----------------------------------------------------------------------------------------------------------
+# --- init ---
 
 
 @dataclass
@@ -329,7 +330,11 @@ def test_init_without_an_address_says_what_to_set(run: Run) -> None:
 
 async def test_init_asks_at_a_terminal_and_hides_the_key(immich: Immich, tmp_path: Path) -> None:
     shown, code = await asyncio.to_thread(
-        answer, tmp_path, [("Address of Immich", immich.url), ("API key:", KEY)], "--config", "c.toml"
+        answer,
+        tmp_path,
+        [("Address of Immich: ", f"{immich.url}\n"), ("API key: ", f"{KEY}\n")],
+        "--config",
+        "c.toml",
     )
     assert code == 0
     assert KEY not in shown
@@ -339,7 +344,7 @@ async def test_init_asks_at_a_terminal_and_hides_the_key(immich: Immich, tmp_pat
 
 
 async def test_init_interrupted_at_a_question(tmp_path: Path) -> None:
-    shown, code = await asyncio.to_thread(answer, tmp_path, [("Address of Immich", "\x03")])
+    shown, code = await asyncio.to_thread(answer, tmp_path, [("Address of Immich: ", "\x03")])
     assert code == 130
     assert "Traceback" not in shown
 
@@ -347,10 +352,8 @@ async def test_init_interrupted_at_a_question(tmp_path: Path) -> None:
 def answer(home: Path, answers: list[tuple[str, str]], *arguments: str) -> tuple[str, int]:
     """Run `autotagger init` on a terminal of its own and type each answer after its question."""
     ours, theirs = pty.openpty()
-    command = f"exec {sys.executable} -m autotagger init {' '.join(arguments)}"
     process = subprocess.Popen(
-        # setsid -c would do as well: the terminal must be the controlling one for ctrl-C to work
-        [sys.executable, "-c", _ON_TERMINAL, command],
+        [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "autotagger", "init", *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -359,25 +362,32 @@ def answer(home: Path, answers: list[tuple[str, str]], *arguments: str) -> tuple
         start_new_session=True,
     )
     os.close(theirs)
-    shown = b""
+    shown = ""
     try:
         for question, text in answers:
-            while question not in shown.decode(errors="replace"):
-                shown += os.read(ours, 1024)
-            os.write(ours, text.encode() if text == "\x03" else f"{text}\n".encode())
-        while chunk := _read(ours):
-            shown += chunk
-        return shown.decode(), process.wait(timeout=30)
+            while question not in shown:
+                shown += (more := read_terminal(ours))
+                assert more, f"ended without asking {question!r}: {shown}"
+            os.write(ours, text.encode())
+        while more := read_terminal(ours):
+            shown += more
+        return shown, process.wait(timeout=30)
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
 
 
-_ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp('sh', ['sh', '-c', sys.argv[1]])"
+#: Makes stdin the controlling terminal, without which ctrl-C is only a character.
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
-def _read(terminal: int) -> bytes:
+def read_terminal(terminal: int) -> str:
+    """What the process has written; empty when it has closed its side."""
+    assert select.select([terminal], [], [], 30)[0], "the process has gone silent"
     try:
-        return os.read(terminal, 1024)
-    except OSError:  # Linux's way to say that the other side is closed
-        return b""
+        return os.read(terminal, 4096).decode(errors="replace")
+    except OSError:  # how Linux says that the other side is closed
+        return ""

@@ -265,3 +265,13 @@ _values = st.recursive(
 @given(_values)
 def test_toml_reads_what_toml_value_wrote(value: object) -> None:
     assert tomllib.loads(f"key = {toml_value(value)}") == {"key": value}
+
+
+@pytest.mark.parametrize("path", [*leaves()], ids=".".join)
+def test_the_readme_names_every_key(path: tuple[str, ...]) -> None:
+    table = (
+        (Path(__file__).parent.parent / "README.md").read_text().split("## Settings")[1].split("## Exit codes")[0]
+    )
+    section = re.split(r"\*\*`\[(\w+)\]`\*\*", table)
+    keys = dict(zip(["", *section[1::2]], section[::2], strict=True))
+    assert f"`{path[-1]}`" in keys["".join(path[:-1])]

@@ -11,6 +11,7 @@ from loguru import logger
 from pydantic import SecretStr
 
 from autotagger import log
+from autotagger.config import DEBUG_VARIABLE
 from autotagger.log import forward_logs, hide_secret, printable, redact, setup_logging
 
 KEY = "s3cret-key-of-the-tests"
@@ -19,7 +20,7 @@ KEY = "s3cret-key-of-the-tests"
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(log, "_secrets", set())
-    monkeypatch.delenv(log.DEBUG_VARIABLE, raising=False)
+    monkeypatch.delenv(DEBUG_VARIABLE, raising=False)
     yield
     logger.remove()
 
@@ -53,7 +54,7 @@ def test_an_exception_is_one_line_without_the_key() -> None:
 
 
 def test_a_traceback_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(log.DEBUG_VARIABLE, "1")
+    monkeypatch.setenv(DEBUG_VARIABLE, "1")
     stream = io.StringIO()
     setup_logging("INFO", stream=stream)
     hide_secret(SecretStr(KEY))

@@ -39,7 +39,7 @@ def init(
     key_path = path.with_name(_KEY_FILE)
     _refuse_to_overwrite((path, key_path), force)
     settings = load_settings(Path(os.devnull))
-    setup_logging(settings.log_level)
+    setup_logging("WARNING")  # what else there is to say is said here
 
     typer.echo("Immich: Account Settings > API Keys > New API Key, with these permissions ticked:")
     typer.echo(f"  {' '.join(NEEDED)}\nand, if you like:")

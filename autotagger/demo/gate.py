@@ -31,8 +31,7 @@ Handler = Callable[[World, Visit], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`permission`: what the key must have; empty for any key, None for no key at all. `name` may be a function of
-    the request where one path serves several calls."""
+    """`name`: under which it is counted. `permission`: what the key must have; empty: any key; None: no key."""
 
     method: str
     path: str
@@ -58,21 +57,23 @@ class Gate:
         name = self._name(route, request)
         self._world.calls[name] += 1
         try:
-            if self.faults is not None:
-                instead = await self.faults(Call(name, self._world.calls[name], request))
-                if instead is not None:
-                    return instead
+            instead = await self._fault(Call(name, self._world.calls[name], request))
+            if instead is not None:
+                return instead
             body = await self._body(request)
             key = self._key(request, route.permission)
             return await route.handler(self._world, Visit(request, body, key))
         except ApiError as error:
             return error_response(error, self._world.dialect)
-        except (web.HTTPException, ConnectionError):
+
+    async def _fault(self, call: Call) -> web.StreamResponse | None:
+        """What an injected fault answers; whatever it raises is Immich's own trouble to the client."""
+        try:
+            return None if self.faults is None else await self.faults(call)
+        except (ApiError, web.HTTPException, ConnectionError):
             raise
-        except Exception:  # whatever a fault raises is Immich's own trouble to the client
-            if self.faults is None:
-                raise
-            return error_response(ApiError(500, "Internal server error"), self._world.dialect)
+        except Exception:
+            raise ApiError(500, "Internal server error") from None
 
     @staticmethod
     def _name(route: Route, request: web.Request) -> str:

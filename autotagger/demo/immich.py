@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
@@ -39,7 +40,9 @@ class StandIn:
     `dialect`: 2.7, 3.0 or 3.2. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
     `jobs_per_s`: most background jobs started a second (each tagged asset costs two); None for no limit.
     `job_delay_s`: the most that a job takes on an idle server, seconds. `preview_after`: previews that come later
-    are made after so many requests for them; None: only by `generate_previews`. `clock`: epoch seconds.
+    are made after so many requests for them; None: only by `generate_previews`. `webp_previews`: WebP instead of
+    JPEG, as an admin may choose. `clock`: epoch seconds, of all times that the server tells.
+    `job_clock`: seconds, for tests that move the jobs' time themselves (`jobs.catch_up`); None: real time.
     """
 
     def __init__(
@@ -53,16 +56,23 @@ class StandIn:
         jobs_per_s: float | None = None,
         job_delay_s: float = JOB_DELAY_S,
         preview_after: int | None = None,
+        webp_previews: bool = False,
         faults: Faults | None = None,
         clock: Clock = time.time,
+        job_clock: Clock | None = None,
     ) -> None:
         self.library = library
         self.dialect = Dialect.named(dialect)
         self.store = Store(library, clock)
         self.jobs = Jobs(
-            self.store, delay_s=job_delay_s, jobs_per_s=jobs_per_s, losing=tag_losing_jobs, seed=library.seed
+            self.store,
+            delay_s=job_delay_s,
+            jobs_per_s=jobs_per_s,
+            losing=tag_losing_jobs,
+            seed=library.seed,
+            clock=job_clock,
         )
-        self.world = World(library, self.dialect, self.store, self.jobs, preview_after)
+        self.world = World(library, self.dialect, self.store, self.jobs, preview_after, webp_previews)
         self._gate = Gate(self.world, faults)
         self._host = host
         self._port = port
@@ -88,6 +98,7 @@ class StandIn:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         for route in (*routes.ROUTES, *media_routes.ROUTES):
             self._gate.add(app, route)
+        app.on_response_prepare.append(self._stamp)
         app.router.add_get("/demo/state", self._state)
         app.router.add_get("/demo/settled", self._settled)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
@@ -247,6 +258,10 @@ class StandIn:
         if request.query.get("links") == "1":
             body["links"] = {row.id: self.store.values(row) for row in self.store.rows.values()}
         return json_response(body)
+
+    async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """The Date header from the clock that `updatedAt` comes from: settling is told by comparing the two."""
+        response.headers["Date"] = formatdate(self.store.now_ms() // 1000, usegmt=True)
 
     async def _settled(self, _request: web.Request) -> web.Response:
         return json_response({"settled": self.settled})

@@ -19,7 +19,7 @@ from functools import partial
 
 from autotagger.demo.library import Preview
 from autotagger.demo.sidecar import after_round_trip
-from autotagger.demo.store import Row, Store
+from autotagger.demo.store import Clock, Row, Store
 
 SIDECAR = "sidecar"
 METADATA = "metadataExtraction"
@@ -41,24 +41,36 @@ class _Step:
 
 
 class Jobs:
-    """The queues and the one task that works on them, on the event loop's clock.
+    """The queues and the one task that works on them.
 
     `delay_s`: a job waits up to a fifth of this, then runs up to four fifths (an idle real server is done with an
     asset's two jobs within 0.1 s, and most of that time the jobs run).
     `jobs_per_s`: most jobs started a second, None for no limit (a real server with 2 cores: about 20).
     `losing`: False makes the write-back use the links of that instant, which no real Immich does.
+    `clock`: seconds; None takes the event loop's. With one of its own a test moves the time and calls `catch_up`.
     """
 
-    def __init__(self, store: Store, *, delay_s: float, jobs_per_s: float | None, losing: bool, seed: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        delay_s: float,
+        jobs_per_s: float | None,
+        losing: bool,
+        seed: int,
+        clock: Clock | None = None,
+    ) -> None:
         self._store = store
         self._delay_s = delay_s
         self._spacing_s = 1 / jobs_per_s if jobs_per_s else 0.0
         self._losing = losing
+        self._clock = clock
+        self._step_time: float | None = None
         self._random = random.Random(seed)
         self._steps: dict[str, list[_Step]] = {queue: [] for queue in QUEUES}
         self._open: Counter[str] = Counter()
         self._paused: set[str] = set()
-        self._last_start = 0.0
+        self._last_start = -math.inf
         self._number = 0
         self._hurrying = 0
         self._changed = asyncio.Event()
@@ -123,6 +135,14 @@ class Jobs:
                 await asyncio.sleep(0)
         finally:
             self._hurrying -= 1
+            self._last_start = -math.inf  # it may lie in the future that was hurried through
+
+    async def catch_up(self) -> None:
+        """Do all that is due by the clock, and nothing that is not."""
+        while any(self._is_due(self._steps[queue][0]) for queue in QUEUES if self._may_run(queue)):
+            self._refuse_standstill()
+            self._changed.set()
+            await asyncio.sleep(0)
 
     def _refuse_standstill(self) -> None:
         if all(queue in self._paused for queue in QUEUES if self._open[queue]):
@@ -172,25 +192,29 @@ class Jobs:
     # The machinery
 
     def _enqueue(self, queue: str, read: Read) -> None:
-        now = asyncio.get_running_loop().time()
-        self._last_start = max(self._last_start + self._spacing_s, now)
+        self._last_start = max(self._last_start + self._spacing_s, self._now())
         self._open[queue] += 1
-        self._push(queue, self._last_start, 0.2 * self._delay_s, partial(self._begin, queue, read))
+        wait_s = self._random.uniform(0.0, 0.2) * self._delay_s
+        self._push(queue, self._last_start + wait_s, partial(self._begin, queue, read))
 
     def _begin(self, queue: str, read: Read) -> None:
-        now = asyncio.get_running_loop().time()
-        self._push(queue, now, 0.8 * self._delay_s, partial(self._finish, queue, read()))
+        run_s = self._random.uniform(0.0, 0.8) * self._delay_s
+        self._push(queue, self._now() + run_s, partial(self._finish, queue, read()))
 
     def _finish(self, queue: str, write: Write) -> None:
         write()
         self._open[queue] -= 1
         self.done[queue] += 1
 
-    def _push(self, queue: str, earliest: float, jitter_s: float, act: Callable[[], None]) -> None:
+    def _push(self, queue: str, due: float, act: Callable[[], None]) -> None:
         self._number += 1
-        due = earliest + self._random.random() * jitter_s
         heapq.heappush(self._steps[queue], _Step(due, self._number, act))
         self._changed.set()
+
+    def _now(self) -> float:
+        if self._step_time is not None:
+            return self._step_time
+        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
 
     async def _work(self) -> None:
         while True:
@@ -207,18 +231,27 @@ class Jobs:
             )
             if first is None or not self._is_due(self._steps[first][0]):
                 return count
-            heapq.heappop(self._steps[first]).act()
+            self._do(heapq.heappop(self._steps[first]))
         return STEPS_A_TURN
+
+    def _do(self, step: _Step) -> None:
+        """Act at the step's own time where time is not real: what it causes is then due in the right order."""
+        real = self._clock is None and not self._hurrying
+        self._step_time = self._now() if real else step.due
+        try:
+            step.act()
+        finally:
+            self._step_time = None
 
     def _may_run(self, queue: str) -> bool:
         return bool(self._steps[queue]) and queue not in self._paused
 
     def _is_due(self, step: _Step) -> bool:
-        return self._hurrying > 0 or step.due <= asyncio.get_running_loop().time()
+        return self._hurrying > 0 or step.due <= self._now()
 
     async def _wait(self) -> None:
         self._changed.clear()
         due = min((self._steps[queue][0].due for queue in self._steps if self._may_run(queue)), default=math.inf)
-        pause_s = None if math.isinf(due) else max(0.0, due - asyncio.get_running_loop().time())
+        pause_s = None if math.isinf(due) else max(0.0, due - self._now())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), pause_s)

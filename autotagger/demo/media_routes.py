@@ -28,8 +28,9 @@ async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
         raise ApiError(400, "Not found or no asset.view access")
     if size in ("original", "fullsize"):
         return _redirect(row)
-    body = await _small(world, row, str(size))
-    mime = "image/jpeg" if size == "preview" else "image/webp"
+    webp = size == "thumbnail" or world.webp_previews
+    body = await _small(world, row, "webp_preview" if size == "preview" and webp else str(size))
+    mime = "image/webp" if webp else "image/jpeg"
     return _file(visit.request, body, mime, row.preview_ms)
 
 
@@ -74,15 +75,15 @@ def _own_or_404(world: World, asset_id: str) -> Row:
     raise ApiError(400, "Not found or no asset.download access")
 
 
-async def _small(world: World, row: Row, size: str) -> bytes:
-    """The preview or thumbnail. Raises ApiError (404) while, or where, there is none."""
+async def _small(world: World, row: Row, what: str) -> bytes:
+    """The preview (JPEG or WebP) or the thumbnail. Raises ApiError (404) while, or where, there is none."""
     if row.preview is Preview.LATER:
         row.preview_misses += 1
         if world.preview_after is not None and row.preview_misses == world.preview_after:
             world.jobs.make_preview(row)
     if row.preview not in (Preview.LATER, Preview.NEVER):
         try:
-            body = await world.media.get(row.spec.media, size)
+            body = await world.media.get(row.spec.media, what)
         except Exception:  # Pillow raises nearly anything for a broken file; Immich has no preview of it then
             row.preview = Preview.NEVER
         else:

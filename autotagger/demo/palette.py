@@ -118,10 +118,12 @@ class _Graph:
 def build() -> onnx.ModelProto:
     """The model: input `input` (batch_size, 448, 448, 3), output `output` (batch_size, ratings + tags)."""
     graph = _Graph()
-    planes = graph.node("Transpose", "input", perm=[0, 3, 1, 2])
-    blocks = graph.node("AveragePool", planes, kernel_shape=[BLOCK] * 2, strides=[BLOCK] * 2)
-    pixels = graph.mul(blocks, 1 / 255)
-    logits = _logits(graph, pixels)
+    planes = graph.mul(graph.node("Transpose", "input", perm=[0, 3, 1, 2]), 1 / 255)
+    pixels, squares = (
+        graph.node("AveragePool", value, kernel_shape=[BLOCK] * 2, strides=[BLOCK] * 2)
+        for value in (planes, graph.mul(planes, planes))
+    )
+    logits = _logits(graph, pixels, squares)
     rating = graph.mul(graph.node("ReduceMin", pixels, axes=[1, 2, 3], keepdims=1), 0.0)
     columns = [graph.add(rating, logit) for logit in RATINGS.values()] + [logits[tag] for tag in TAGS]
     joined = graph.node("Concat", *columns, axis=1)
@@ -141,12 +143,12 @@ def build() -> onnx.ModelProto:
     return model
 
 
-def _logits(graph: _Graph, pixels: str) -> dict[str, str]:
-    """Of every tag, each of shape (n, 1, 1, 1)."""
+def _logits(graph: _Graph, pixels: str, squares: str) -> dict[str, str]:
+    """Of every tag, each of shape (n, 1, 1, 1). `pixels`: mean of each block; `squares`: mean of its squares."""
     low = graph.node("ReduceMin", pixels, axes=[1], keepdims=1)
     content, margins = _content(graph, low)
     area = graph.total(content)
-    ring = _ring(graph, content)
+    ring = graph.sub(content, _inside(graph, content, RING))
     high = graph.node("ReduceMax", pixels, axes=[1], keepdims=1)
     chroma = graph.sub(high, low)
     hues = _hues(graph, *_planes(graph, pixels))
@@ -154,52 +156,52 @@ def _logits(graph: _Graph, pixels: str) -> dict[str, str]:
     logits = dict(zip(("tall_image", "wide_image"), margins, strict=True))
     logits |= _colors(graph, pixels, chroma, content, area)
     logits |= _light(graph, pixels, high, content, area)
-    logits |= _background(graph, pixels, ring)
+    logits |= _background(graph, pixels, squares, ring)
     for hue, logit in zip(HUES, _dominance(graph, mean, 0.12), strict=True):
         logits[f"{hue}_theme"] = logit
     return logits
 
 
 def _content(graph: _Graph, low: str) -> tuple[str, tuple[str, str]]:
-    """1 where the picture is and 0 on padding; and the logits of tall and wide, from equal margins of padding."""
+    """1 where the picture is and 0 on padding; and the logits of tall and wide, from the margins of padding.
+
+    Padding lies on two opposite sides, is equally wide on both, and the content reaches the other two.
+    """
     drawn = graph.is_less(low, 0.98)
-    hulls, full, margins = [], [], []
+    hulls, margins, full = [], [], []
     for axis, other in ((2, 3), (3, 2)):
         used = graph.node("ReduceMax", drawn, axes=[other], keepdims=1)
         along = graph.constant(axis)
-        from_start = graph.least(graph.node("CumSum", used, along), graph.constant(1.0))
-        from_end = graph.least(graph.node("CumSum", used, along, reverse=1), graph.constant(1.0))
-        hull = graph.mul(from_start, from_end)
-        hulls.append(hull)
-        full.append(graph.node("ReduceMin", hull, axes=[axis], keepdims=1))
-        shorter = graph.most(
-            *(graph.node("ReduceMean", end, axes=[axis], keepdims=1) for end in (from_start, from_end))
-        )
-        margins.append(graph.sub(1.0, shorter))
-    # Padding lies on two opposite sides only, and the content reaches the other two.
-    rows = graph.most(hulls[0], graph.sub(1.0, full[1]))
-    columns = graph.most(hulls[1], graph.sub(1.0, full[0]))
+        ends = [graph.least(graph.node("CumSum", used, along, reverse=way), graph.constant(1.0)) for way in (0, 1)]
+        share = [graph.node("ReduceMean", end, axes=[axis], keepdims=1) for end in ends]
+        equal = graph.is_less(graph.node("Abs", graph.sub(*share)), 0.02)
+        hulls.append(graph.mul(*ends))
+        margins.append(graph.mul(graph.sub(1.0, graph.most(*share)), equal))
+        full.append(graph.mul(graph.node("ReduceMin", hulls[-1], axes=[axis], keepdims=1), equal))
     above, beside = graph.mul(margins[0], full[1]), graph.mul(margins[1], full[0])
-    inside = _without_rim(graph, graph.mul(rows, columns))
-    return inside, (graph.past(beside, 0.3, 40.0), graph.past(above, 0.3, 40.0))
-
-
-def _without_rim(graph: _Graph, content: str) -> str:
-    """Less the blocks that touch padding, which the resize has mixed with it; unless nothing else is left."""
-    padding = graph.sub(1.0, content)
-    near = graph.node("MaxPool", padding, kernel_shape=[3, 3], pads=[1] * 4, strides=[1, 1])
-    pure = graph.sub(1.0, near)
-    some = graph.node("ReduceMax", pure, axes=[2, 3], keepdims=1)
-    return graph.most(pure, graph.mul(content, graph.sub(1.0, some)))
-
-
-def _ring(graph: _Graph, content: str) -> str:
-    """The content's outermost pixels: those whose neighbourhood is not all content."""
-    width = 2 * RING + 1
-    around = graph.node(
-        "AveragePool", content, kernel_shape=[width, width], pads=[RING] * 4, strides=[1, 1], count_include_pad=1
+    content = graph.mul(
+        *(
+            graph.most(hull, graph.is_less(margin, 0.001))
+            for hull, margin in zip(hulls, (above, beside), strict=True)
+        )
     )
-    return graph.mul(content, graph.is_less(around, 0.9999))
+    pure = _inside(graph, content, 1)  # without what the resize has mixed with padding
+    some = graph.node("ReduceMax", pure, axes=[2, 3], keepdims=1)
+    content = graph.most(pure, graph.mul(content, graph.sub(1.0, some)))
+    return content, (graph.past(beside, 0.3, 40.0), graph.past(above, 0.3, 40.0))
+
+
+def _inside(graph: _Graph, area: str, depth: int) -> str:
+    """The blocks of `area` that are more than `depth` blocks away from all others and from the frame."""
+    around = graph.node(
+        "AveragePool",
+        area,
+        kernel_shape=[2 * depth + 1] * 2,
+        pads=[depth] * 4,
+        strides=[1, 1],
+        count_include_pad=1,
+    )
+    return graph.sub(1.0, graph.is_less(around, 0.9999))
 
 
 def _planes(graph: _Graph, pixels: str) -> tuple[str, str, str]:
@@ -262,18 +264,20 @@ def _agreement(graph: _Graph, pixels: str, content: str) -> str:
 def _light(graph: _Graph, pixels: str, high: str, content: str, area: str) -> dict[str, str]:
     red, green, blue = _planes(graph, pixels)
     luma = graph.add(graph.add(graph.mul(red, 0.299), graph.mul(green, 0.587)), graph.mul(blue, 0.114))
-    mean = _mean(graph, luma, content, area)
+    apart = graph.sub(luma, _mean(graph, luma, content, area))
+    spread = graph.root(_mean(graph, graph.mul(apart, apart), content, area))
     return {
         "dark": graph.past(_mean(graph, high, content, area), 0.28, -25.0),
-        "high_contrast": graph.past(_deviation(graph, luma, mean, content, area), 0.38, 40.0),
+        "high_contrast": graph.past(spread, 0.38, 40.0),
     }
 
 
-def _background(graph: _Graph, pixels: str, ring: str) -> dict[str, str]:
+def _background(graph: _Graph, pixels: str, squares: str, ring: str) -> dict[str, str]:
     area = graph.total(ring)
     mean = _mean(graph, pixels, ring, area)
-    spread = graph.node("ReduceMax", _deviation(graph, pixels, mean, ring, area), axes=[1], keepdims=1)
-    plain = graph.past(spread, 0.06, -80.0)
+    # Of the pixels, not of the blocks: noise is no plain background, though it is even on the whole.
+    spread = graph.root(graph.sub(_mean(graph, squares, ring, area), graph.mul(mean, mean)))
+    plain = graph.past(graph.node("ReduceMax", spread, axes=[1], keepdims=1), 0.06, -80.0)
     low = graph.node("ReduceMin", mean, axes=[1], keepdims=1)
     high = graph.node("ReduceMax", mean, axes=[1], keepdims=1)
     logits = {
@@ -292,11 +296,6 @@ def _background(graph: _Graph, pixels: str, ring: str) -> dict[str, str]:
 
 def _mean(graph: _Graph, value: str, where: str, area: str) -> str:
     return graph.div(graph.total(graph.mul(value, where)), area)
-
-
-def _deviation(graph: _Graph, value: str, mean: str, where: str, area: str) -> str:
-    apart = graph.sub(value, mean)
-    return graph.root(_mean(graph, graph.mul(apart, apart), where, area))
 
 
 def labels() -> str:

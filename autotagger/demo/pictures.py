@@ -120,7 +120,9 @@ def tiny_library(assets: int, seed: int = 1, *, ties: int = TINY_TIES) -> Librar
 def pictures_from(folder: Path, seed: int = 1) -> Library:
     """A library of the pictures in a folder and below it. Files are read when asked for, nothing is ever written.
 
-    Files that Pillow does not recognise are left out. Raises FileNotFoundError where there is no such folder.
+    Files with another suffix than a picture's are left out. Only headers are read now: a file that turns out to be
+    broken further in counts as good in `expected`, and has no preview all the same. Raises FileNotFoundError where
+    there is no such folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")

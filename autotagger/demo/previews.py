@@ -27,12 +27,14 @@ def preview(media: Media) -> bytes:
     return encode(_shrunk(_flattened(_opened(media)), PREVIEW_SHORT_SIDE), "JPEG", quality=QUALITY)
 
 
+def webp_preview(media: Media) -> bytes:
+    """The preview of a server whose admin chose WebP for it: alpha is kept then."""
+    return _webp(_shrunk(_opened(media), PREVIEW_SHORT_SIDE))
+
+
 def thumbnail(media: Media) -> bytes:
     """WebP bytes, with alpha where the picture has it."""
-    small = _shrunk(_opened(media), THUMBNAIL_SHORT_SIDE)
-    if max(small.size) > WEBP_LONGEST_SIDE:
-        small = ImageOps.contain(small, (WEBP_LONGEST_SIDE, WEBP_LONGEST_SIDE))
-    return encode(small, "WEBP", quality=QUALITY)
+    return _webp(_shrunk(_opened(media), THUMBNAIL_SHORT_SIDE))
 
 
 def truncated(body: bytes) -> bytes:
@@ -45,12 +47,12 @@ class MediaCache:
 
     def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._bodies: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stand-in-pictures")
 
     async def get(self, media: Media, what: str) -> bytes:
-        """`what`: preview, thumbnail or original."""
+        """`what`: preview, webp_preview, thumbnail or original."""
         key = (media.key, what)
         body = self._bodies.get(key)
         if body is None:
@@ -67,16 +69,27 @@ class MediaCache:
         if key in self._bodies:
             return
         self._bodies[key] = body
-        self._held_bytes += len(body)
-        while self._held_bytes > self._limit_bytes and len(self._bodies) > 1:
-            self._held_bytes -= len(self._bodies.popitem(last=False)[1])
+        self.held_bytes += len(body)
+        while self.held_bytes > self._limit_bytes and len(self._bodies) > 1:
+            self.held_bytes -= len(self._bodies.popitem(last=False)[1])
 
 
 def _original(media: Media) -> bytes:
     return media.original()
 
 
-_MAKERS: dict[str, Callable[[Media], bytes]] = {"preview": preview, "thumbnail": thumbnail, "original": _original}
+_MAKERS: dict[str, Callable[[Media], bytes]] = {
+    "preview": preview,
+    "webp_preview": webp_preview,
+    "thumbnail": thumbnail,
+    "original": _original,
+}
+
+
+def _webp(picture: Image.Image) -> bytes:
+    if max(picture.size) > WEBP_LONGEST_SIDE:
+        picture = ImageOps.contain(picture, (WEBP_LONGEST_SIDE, WEBP_LONGEST_SIDE))
+    return encode(picture, "WEBP", quality=QUALITY)
 
 
 def _opened(media: Media) -> Image.Image:

@@ -51,7 +51,7 @@ _FILTER_VALUES: dict[str, Callable[[Row], Any]] = {
     "trashedAt": _TIMES["trashed"],
     "checksum": lambda row: base64.b64encode(row.spec.checksum).decode(),
     "rating": lambda _row: None,
-    "fileSizeInBytes": lambda _row: 1,
+    "fileSizeInBytes": lambda _row: None,
     "encodedVideoPath": lambda _row: None,
     **_SEARCHED_TEXTS,
     **_FLAGS,

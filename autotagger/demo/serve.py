@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from autotagger.demo.immich import StandIn
-from autotagger.demo.pictures import draw_library, pictures_from
+from autotagger.demo.pictures import AWKWARD, draw_library, pictures_from
 from autotagger.errors import StartupFailed
 
 
@@ -25,7 +25,7 @@ class DemoLibrary:
     port: int = 0
 
     def stand_in(self) -> StandIn:
-        library = pictures_from(self.source) if self.source else draw_library(self.pictures, seed=1)
+        library = pictures_from(self.source) if self.source else draw_library(self.pictures + len(AWKWARD), seed=1)
         return StandIn(library, self.dialect, port=self.port)
 
     def command(self) -> list[str]:

@@ -212,13 +212,12 @@ def _duration(duration_ms: int | None, dialect: Dialect) -> str | int | None:
 def _exif(row: Row) -> Json:
     unknown = (
         "make model orientation timeZone lensModel fNumber focalLength iso exposureTime latitude longitude city "
-        "state country projectionType rating"
+        "state country projectionType rating fileSizeInByte"
     )
     taken = datetime.fromtimestamp(row.spec.file_created_ms / 1000, UTC).isoformat()
     return dict.fromkeys(unknown.split()) | {
         "exifImageWidth": row.spec.media.width or None,
         "exifImageHeight": row.spec.media.height or None,
-        "fileSizeInByte": 1,
         "dateTimeOriginal": taken,
         "modifyDate": taken,
         "description": "",

@@ -33,13 +33,18 @@ class Key:
 
 @dataclass(slots=True)
 class World:
-    """State of one stand-in. `preview_after`: a later preview is made after so many 404s; None: not by asking."""
+    """State of one stand-in.
+
+    `preview_after`: a preview that comes later is made after so many 404s; None: not by asking.
+    `webp_previews`: the admin chose WebP for previews, which Immich allows.
+    """
 
     library: Library
     dialect: Dialect
     store: Store
     jobs: Jobs
     preview_after: int | None
+    webp_previews: bool
     searcher: Searcher = field(init=False)
     media: MediaCache = field(default_factory=MediaCache)
     keys: dict[str, Key] = field(default_factory=dict)

@@ -200,7 +200,7 @@ def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """`connection refused`; or of an exception that has only its type, as of ServerDisconnectedError, its words."""
+    """`connection refused`, or what the type says where there is no more: `server disconnected`."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return re.sub(r"(?<!^)([A-Z])", r" \1", type(error).__name__).lower().removesuffix(" error")

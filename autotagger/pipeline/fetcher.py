@@ -20,13 +20,11 @@ from autotagger.pipeline.messages import (
     Fetch,
     Fetched,
     Listed,
-    Next,
     Noted,
     Outage,
     Ready,
     Sweep,
     Swept,
-    Trouble,
 )
 from autotagger.pipeline.slots import SlotMemory
 
@@ -119,17 +117,16 @@ class Fetcher:
     # -- download -----------------------------------------------------------------------------------------
 
     async def _fetch(self, order: Fetch) -> None:
+        end: Fetched | Failed
         try:
             body = await self._picture(order.work)
-            spilled = self._memory.write(order.slot, body)
+            if not body:
+                raise Retryable(f"Immich sent no bytes for {order.work.file_name}", kind="empty-picture")
+            end = Fetched(order.flight, len(body), self._memory.write(order.slot, body))
         except (Retryable, AssetFailed) as error:
-            self._child.send(Failed(order.flight, trouble_of(error)))
-        else:
-            if body:
-                self._child.send(Fetched(order.flight, len(body), spilled))
-            else:
-                trouble = Trouble(Next.RETRY, "empty-picture", f"Immich sent no bytes for {order.work.file_name}")
-                self._child.send(Failed(order.flight, trouble))
+            end = Failed(order.flight, trouble_of(error))
+        self._child.flush()
+        self._child.send(end)
 
     async def _picture(self, work: Work) -> bytes:
         """The best picture for a tag model that Immich has of this asset."""

@@ -216,6 +216,7 @@ class Supervisor:
         return Child(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
 
     def _died(self, child: Child) -> None:
+        child.ready = False
         if self._ended.is_set():
             return
         if self._plans.drained and child is self._writer:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autotagger.config import PolicySettings
 from autotagger.errors import BadConfig
 from autotagger.policy.names import check_slash, safe_name
-from autotagger.policy.thresholds import RATING, on_grid, resolve
+from autotagger.policy.thresholds import RATING, as_stored, resolve
 from autotagger.scores import SparseScores
 
 #: Part of a policy's identity: raise it when the same names and thresholds would give other tags.
@@ -61,7 +61,7 @@ class TagPolicy:
         self._allowed = np.array(allowed, dtype=bool)
         self._is_rating = ratings
         self._rate = settings.rating
-        self._limits = on_grid([limits[category] for _, category in labels])
+        self._limits = as_stored([limits[category] for _, category in labels])
         self.always = np.flatnonzero(ratings)
         self.collisions = _collisions(labels, self._names)
         self.identity = self._fingerprint(marker)
@@ -73,7 +73,9 @@ class TagPolicy:
         """
         rows, values = scores.labels.astype(np.intp), scores.values
         if len(rows) and int(rows.max()) >= len(self._names):
-            raise ValueError(f"scores name label {int(rows.max())}, the model has {len(self._names)}")
+            raise ValueError(
+                f"scores name label {int(rows.max())} of {len(self._names)}: they are another model's"
+            )
         is_rating = self._is_rating[rows]
         keep = (values >= self._limits[rows]) & self._allowed[rows]
         keep &= self._likeliest(rows, values, is_rating) if self._rate else ~is_rating

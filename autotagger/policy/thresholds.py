@@ -11,8 +11,7 @@ from autotagger.errors import BadConfig
 #: The category of which the likeliest label is applied, whatever its score; a threshold can be set all the same.
 RATING = "rating"
 
-#: Stored scores are multiples of 1 / 65535 (`scores.pack`). Thresholds are rounded to the same grid, so that a
-#: score of exactly the threshold passes before and after it is stored.
+#: Stored scores are rounded to multiples of 1 / 65535 (`scores.pack`).
 _GRID = 65535.0
 
 
@@ -39,6 +38,9 @@ def resolve(
     return {category: limits[category] for category in categories}
 
 
-def on_grid(thresholds: Collection[float]) -> NDArray[np.float32]:
-    """The thresholds as the float32 that a stored score of the same value has, shape (n,)."""
-    return np.rint(np.array(thresholds, dtype=np.float64) * _GRID).astype(np.float32) / np.float32(_GRID)
+def as_stored(thresholds: Collection[float]) -> NDArray[np.float32]:
+    """The thresholds, shape (n,), such that a score of exactly one passes both before and after it is stored."""
+    exact = np.array(thresholds, dtype=np.float64)
+    stored = np.rint(exact * _GRID).astype(np.float32) / np.float32(_GRID)
+    limits: NDArray[np.float32] = np.minimum(stored, exact.astype(np.float32))
+    return limits

@@ -106,8 +106,9 @@ def _explain(name: str, source: Source, folder: Path, error: Exception) -> str:
     by_hand = f"or put its files into {folder} by hand"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return f"{what}: HF_HUB_OFFLINE forbids it; unset it, {by_hand}"
-    if isinstance(error, HfHubHTTPError):
-        return f"{what}: the hub answered {error.response.status_code}; try later, {by_hand}"
+    for reason in (error, error.__cause__):  # the hub's answer may be wrapped in "nor is it in the cache"
+        if isinstance(reason, HfHubHTTPError):
+            return f"{what}: the hub answered {reason.response.status_code}; try later, {by_hand}"
     if isinstance(error, LocalEntryNotFoundError):
         return f"{what}: the hub cannot be reached; check network and HF_ENDPOINT, {by_hand}"
     return f"{what}: {_one_line(error)}; try again, {by_hand}"

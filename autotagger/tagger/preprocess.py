@@ -165,7 +165,7 @@ def _orientation(image: Image.Image) -> int:
 def _opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_16_bit(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         see_through = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, color)
         canvas.paste(see_through, mask=see_through)  # rounds as alpha_composite does on an opaque ground
@@ -176,7 +176,7 @@ def _opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """Grey 0..65535, scaled: Pillow's own conversion clips. 257 = 65535 / 255."""
     values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8), "L")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,7 @@ class OpenVinoSession:
 
     def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         if pictures.shape[1:] != self._shape or pictures.dtype != np.float32:
-            raise ValueError(
-                f"pictures of shape (n, *{self._shape}) and float32, not {pictures.shape} {pictures.dtype}"
-            )
+            raise ValueError(f"pictures are float32 (n, *{self._shape}), not {pictures.dtype} {pictures.shape}")
         answers = [self._run(pictures[row : row + 1]) for row in range(len(pictures))]
         scores = np.concatenate(answers) if answers else np.empty((0, self.label_count), np.float32)
         if not np.isfinite(scores).all():
@@ -188,8 +186,8 @@ def _source(model: Model) -> Port:
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """In the form that cannot overflow."""
-    half = np.float32(0.5)
-    return half * np.tanh(half * logits) + half
+    scores: NDArray[np.float32] = 0.5 * np.tanh(0.5 * logits) + 0.5
+    return scores
 
 
 def _shape_text(port: Port) -> str:

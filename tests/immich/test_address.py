@@ -1,8 +1,8 @@
 import pytest
-from immich_support import KEY
 
 from autotagger.errors import BadConfig
 from autotagger.immich.address import api_root
+from tests.immich.support import KEY
 
 
 @pytest.mark.parametrize(

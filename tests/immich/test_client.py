@@ -8,7 +8,6 @@ import aiohttp
 import orjson
 import pytest
 from aioresponses import CallbackResult, aioresponses
-from immich_support import ASSET, KEY, OWNER, TAG, Clock, client_of, item, page_of, uuid
 from loguru import logger
 from pydantic import SecretStr
 from yarl import URL
@@ -18,6 +17,7 @@ from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable
 from autotagger.immich.client import MOST_PAIRS, ImmichClient
 from autotagger.immich.pacing import Limiter
 from autotagger.immich.types import Tag, TagCallAnswer
+from tests.immich.support import ASSET, KEY, OWNER, TAG, Clock, client_of, item, page_of, uuid
 
 API = "http://immich:2283/api"
 PING = f"{API}/server/ping"

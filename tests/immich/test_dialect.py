@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from immich_support import OWNER, Clock, client_of, item, json, page_of, raw_server, serving
 
 from autotagger.config import ImmichSettings
 from autotagger.errors import ServerRefused
@@ -16,6 +15,7 @@ from autotagger.immich.dialect import (
     none_search,
 )
 from autotagger.immich.types import Page, Server, ServerVersion
+from tests.immich.support import OWNER, Clock, client_of, item, json, page_of, raw_server, serving
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,15 @@ def test_following_pages() -> None:
     assert following(flat, Page((), next_page=2, next_cursor="abc")) == {**flat, "page": 2}
     assert following(flat, Page(())) is None
     none = none_search(visibility="archive", kind="VIDEO", without_tag_id=OWNER, size=7)
+    assert none == {
+        "size": 7,
+        "filter": {
+            "type": {"eq": "VIDEO"},
+            "visibility": {"eq": "archive"},
+            "trashedAt": {"eq": None},
+            "tagIds": {"none": [OWNER]},
+        },
+    }
     assert following(none, Page((), next_page=2, next_cursor="abc")) == {**none, "cursor": "abc"}
     assert following(none, Page((), next_page=2)) is None
 

@@ -2,9 +2,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from immich_support import Clock
 
 from autotagger.immich.pacing import Limiter
+from tests.immich.support import Clock
 
 
 def limiter(most: int = 8, rate: float = 0.0, clock: Clock | None = None) -> tuple[Limiter, Clock]:

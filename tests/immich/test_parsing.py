@@ -5,11 +5,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from immich_support import ASSET, OWNER, item, page_of, uuid
 
 from autotagger.immich import parsing
 from autotagger.immich.parsing import BadAnswer
 from autotagger.immich.types import ServerVersion, Tag, settled
+from tests.immich.support import ASSET, OWNER, item, page_of, uuid
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

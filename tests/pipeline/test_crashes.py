@@ -1,0 +1,177 @@
+"""kill -9 at random moments: whatever dies, the end is the same as without it."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autotagger.demo import Fate, StandIn, tiny_library
+from autotagger.demo.library import Library
+from autotagger.ledger.schema import State
+from autotagger.ledger.store import Ledger
+from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
+
+ASSETS = 120
+ROLES = ("writer_main", "fetcher_main", "inferencer_main")
+
+
+async def undisturbed(tmp_path: Path, library: Library) -> dict[str, frozenset[str]]:
+    async with StandIn(library) as server:
+        await run_once(settings_for(server, tmp_path / "undisturbed"))
+        await server.settle()
+        return held_links(server)
+
+
+def command(server: StandIn, state_dir: Path) -> tuple[list[str], dict[str, str]]:
+    environ = {
+        **os.environ,
+        "AUTOTAGGER_CONFIG": "/dev/null",
+        "AUTOTAGGER_STATE_DIR": str(state_dir),
+        "AUTOTAGGER_MODEL": "palette",
+        "AUTOTAGGER_MODEL_DEVICE": "CPU",
+        "IMMICH_BASE_URL": server.url,
+        "IMMICH_API_KEY": server.api_key,
+    }
+    return [sys.executable, "-m", "autotagger", "run", "--once", "--json"], environ
+
+
+async def start(server: StandIn, state_dir: Path) -> asyncio.subprocess.Process:
+    arguments, environ = command(server, state_dir)
+    return await asyncio.create_subprocess_exec(
+        *arguments, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+
+
+def spawned(parent: int) -> list[psutil.Process]:
+    """The pipeline's processes below a run: not the resource tracker that Python adds."""
+    return [p for p in psutil.Process(parent).children() if "--multiprocessing-fork" in p.cmdline()]
+
+
+async def progress(server: StandIn, calls: int, process: asyncio.subprocess.Process) -> None:
+    """Wait until the server has seen so many previews and tag calls, or the run is over."""
+    while server.calls["preview"] + server.calls["tag_assets"] < calls and process.returncode is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # noqa: ASYNC110 - the server has no event for it
+
+
+def assert_same_end(server: StandIn, state_dir: Path, meant: dict[str, frozenset[str]]) -> None:
+    settings = settings_for(server, state_dir)
+    assert held_links(server) == meant
+    assert ledger_links(settings) == meant
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        assert ledger.counts()[State.VERIFIED] == len(meant)
+    assert list((state_dir / "spill").iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_process_may_die_at_any_moment(seed: int, tmp_path: Path) -> None:
+    library, moments = tiny_library(ASSETS), random.Random(seed)
+    meant = await undisturbed(tmp_path, library)
+    async with StandIn(library) as server:
+        run = await start(server, tmp_path / "state")
+        for kill in range(4):
+            await progress(server, 5 + kill * 35 + moments.randrange(30), run)
+            if run.returncode is None and (children := spawned(run.pid)):
+                with_a_bit_of_luck = moments.choice(children)
+                with_a_bit_of_luck.kill()
+        assert run.stdout is not None
+        await run.stdout.read()
+        assert await run.wait() == 0
+        await server.settle()
+        assert_same_end(server, tmp_path / "state", meant)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_everything_at_once_may_die_at_any_moment_and_the_next_run_ends_the_same(
+    seed: int, tmp_path: Path
+) -> None:
+    library, moments = tiny_library(ASSETS), random.Random(seed)
+    meant = await undisturbed(tmp_path, library)
+    async with StandIn(library) as server:
+        for crash in range(3):
+            run = await start(server, tmp_path / "state")
+            already = server.calls["preview"] + server.calls["tag_assets"]
+            await progress(server, already + 1 + moments.randrange(50), run)
+            if run.returncode is None:
+                victims = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+                moments.shuffle(victims)
+                for victim in victims:
+                    victim.kill()
+            await run.wait()
+            assert crash or server.calls["preview"] > 0
+        run = await start(server, tmp_path / "state")
+        assert run.stdout is not None
+        await run.stdout.read()
+        assert await run.wait() == 0
+        await server.settle()
+        assert_same_end(server, tmp_path / "state", meant)
+
+
+async def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(ASSETS)) as server:
+        run = await start(server, tmp_path / "state")
+        await progress(server, 10, run)
+        children = spawned(run.pid)
+        assert len(children) == len(ROLES)
+        run.kill()
+        await run.wait()
+        loop = asyncio.get_running_loop()
+        gone, alive = await loop.run_in_executor(None, psutil.wait_procs, children, 20)
+        assert alive == []
+        assert len(gone) == len(ROLES)
+
+
+async def test_sigterm_finishes_what_is_under_way_and_loses_nothing(tmp_path: Path) -> None:
+    library = tiny_library(400)
+    async with StandIn(library) as server:
+        run = await start(server, tmp_path / "state")
+        await progress(server, 60, run)
+        run.send_signal(signal.SIGTERM)
+        assert run.stdout is not None
+        await run.stdout.read()
+        assert await run.wait() == 0
+        with Ledger(tmp_path / "state" / "ledger.sqlite3", writable=False) as ledger:
+            counts = ledger.counts()
+            last = ledger.last_run()
+        assert counts[State.PENDING] > 0, "it must have been stopped in the middle"
+        assert last is not None
+        assert last[1] is not None, "the run has an end and a summary"
+        downloaded = server.calls["preview"]
+        assert (
+            sum(counts[state] for state in (State.SCORED, State.PLANNED, State.APPLIED, State.VERIFIED))
+            == downloaded
+        )
+        await run_once(settings_for(server, tmp_path / "state"))
+        assert server.calls["preview"] == len(library.assets), "nothing is downloaded twice"
+        await server.settle()
+        marked = {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
+        assert marked == library.expected[Fate.GOOD]
+
+
+async def test_an_asset_is_in_one_tag_call_however_often_the_writer_dies(tmp_path: Path) -> None:
+    """The call of a writer that died before the answer is repeated as it was, and Immich adds no link for it."""
+    library = tiny_library(60)
+    inserted: Counter[str] = Counter()
+    async with StandIn(library) as server:
+        run = await start(server, tmp_path / "state")
+        for _ in range(3):
+            seen = server.calls["tag_assets"]
+            while server.calls["tag_assets"] == seen and run.returncode is None:
+                await asyncio.sleep(0.002)
+            if run.returncode is None:
+                for child in spawned(run.pid):
+                    if any("ledger.sqlite3" in file.path for file in child.open_files()):
+                        child.kill()
+        assert run.stdout is not None
+        await run.stdout.read()
+        assert await run.wait() == 0
+        await server.settle()
+        for asset_id, tags in held_links(server).items():
+            inserted[asset_id] += len(tags)
+        assert held_links(server) == ledger_links(settings_for(server, tmp_path / "state"))
+        assert set(inserted) == library.expected[Fate.GOOD]

@@ -1,0 +1,175 @@
+"""Manifests, labels and folders: what a user may hand us, and what we say when it does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from autotagger.errors import BadConfig, StartupFailed
+from autotagger.tagger import catalog
+from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.labels import Label, load_labels
+from autotagger.tagger.manifest import LabelSpec, read_manifest
+from tests.tagger.support import WD_CSV, model_folder
+
+WD_LABELS = Path(__file__).parents[3] / "shared" / "data" / "wd-v3-selected_tags.csv"
+
+
+def test_the_catalogue_is_whole() -> None:
+    known = catalogue()
+    assert list(known) == [
+        "palette", "wd-convnext-tagger-v3", "wd-eva02-large-tagger-v3", "wd-swinv2-tagger-v3",
+        "wd-vit-large-tagger-v3", "wd-vit-tagger-v3",
+    ]  # fmt: skip
+    for name, manifest in known.items():
+        assert manifest.input.shape == (448, 448, 3)
+        assert (manifest.input.channels, manifest.input.scale, manifest.output.activation) == ("BGR", 1.0, "none")
+        assert manifest.thresholds == {"general": 0.35, "character": 0.85}
+        if name != "palette":
+            assert manifest.source is not None
+            assert manifest.source.repo == f"SmilingWolf/{name}"
+            assert len(manifest.source.revision) == 40
+            assert set(manifest.source.files) == {"model.onnx", "selected_tags.csv"}
+    published = [known[name].published_threshold for name in list(known)[1:]]
+    assert published == [0.2682, 0.5296, 0.2653, 0.2606, 0.2614]
+
+
+@pytest.mark.skipif(not WD_LABELS.is_file(), reason="the real label file is not here")
+def test_the_real_labels() -> None:
+    labels = load_labels(WD_LABELS, LabelSpec())
+    assert len(labels) == 10_861
+    assert [label.name for label in labels[:4]] == ["general", "sensitive", "questionable", "explicit"]
+    by_category = {category: sum(label.category == category for label in labels) for category in
+                   ("rating", "general", "character")}  # fmt: skip
+    assert by_category == {"rating": 4, "general": 8106, "character": 2751}
+    assert Label('don\'t_say_"lazy"', "general") in labels
+    assert labels[8110].category == labels[-1].category == "character"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "the first line must name the columns"),
+        ("1,general,9\n", "the first line must name the columns"),
+        ("name,category\n", "holds no label"),
+        ("name,category\na,0\n,0\n", "line 3: the label has no name"),
+        (
+            "name,category\na,7\n",
+            r"line 2: category '7' is not among the manifest's labels.categories \(0, 4, 9\)",
+        ),
+        ("name,category\na\n", "line 2: category None"),
+        ("name,category\na,0\na,0\n", "the general label 'a' is there twice"),
+        ('name,category\n"a"x,0\n', "is not CSV"),
+    ],
+)
+def test_label_files_that_do_not_fit(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(content)
+    with pytest.raises(StartupFailed, match=reason) as caught:
+        load_labels(path, LabelSpec())
+    assert str(path) in caught.value.message
+
+
+def test_label_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StartupFailed, match="No such file"):
+        load_labels(tmp_path / "none.csv", LabelSpec())
+    (tmp_path / "latin.csv").write_bytes(b"name,category\n\xff,0\n")
+    with pytest.raises(StartupFailed, match="not UTF-8"):
+        load_labels(tmp_path / "latin.csv", LabelSpec())
+
+
+def test_a_byte_order_mark_and_windows_lines_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"\xef\xbb\xbfname,category\r\na,0\r\n")
+    assert load_labels(path, LabelSpec()) == (Label("a", "general"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "name: Field required"),
+        ("name = ", "is not TOML"),
+        ('name = "a/b"', "name: String should match"),
+        ('name = "a"\nsize = 448', "size: Extra inputs are not permitted"),
+        ('name = "a"\n[input]\nsize = 0', "input.size: Input should be greater"),
+        ('name = "a"\n[input]\nlayout = "HWC"', "input.layout: Input should be 'NHWC' or 'NCHW'"),
+        ('name = "a"\n[input]\nstd = [1, 0, 1]', "input.std: must not be 0"),
+        ('name = "a"\nmodel = "../model.onnx"', "model: String should match"),
+        ('name = "a"\n[thresholds]\ngeneral = 35', "thresholds.general: Input should be less"),
+        (
+            'name = "a"\n[source]\nrepo = "a/b"\nrevision = "c"\n[source.files]',
+            r"must list model.onnx and selected",
+        ),
+    ],
+)
+def test_manifests_that_are_wrong_name_file_and_field(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "manifest.toml"
+    path.write_text(content)
+    with pytest.raises(StartupFailed, match=reason) as caught:
+        read_manifest(path)
+    assert caught.value.message.startswith(str(path))
+    assert "\n" not in caught.value.message
+
+
+def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StartupFailed, match="cannot read the model's manifest"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_of_the_users_own(tmp_path: Path) -> None:
+    model = find_model(str(model_folder(tmp_path / "mine")), tmp_path, download=False)
+    assert (model.name, model.folder, len(model.labels)) == ("tiny", tmp_path / "mine", 3)
+
+
+def test_a_folder_without_a_manifest_that_is_a_wd_model(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "my wd", manifest=None)
+    model = find_model(str(folder), tmp_path, download=False)
+    assert model.name == "my_wd"
+    assert model.manifest.input.channels == "BGR"
+
+
+@pytest.mark.parametrize("shape", [("n", 224, 224, 3), ("n", 3, 448, 448), ("n", "h", "w", 3)])
+def test_a_folder_without_a_manifest_that_is_something_else(tmp_path: Path, shape: tuple[str | int, ...]) -> None:
+    folder = model_folder(tmp_path / "other", manifest=None, shape=shape)
+    with pytest.raises(StartupFailed, match=r"has no manifest.toml and is no WD v3 model .* write one that says"):
+        find_model(str(folder), tmp_path, download=False)
+
+
+def test_folders_with_something_missing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StartupFailed, match="has no manifest"):
+        find_model(str(tmp_path / "empty"), tmp_path, download=False)
+    folder = model_folder(tmp_path / "mine")
+    (folder / "model.onnx").unlink()
+    with pytest.raises(StartupFailed, match=r"model\.onnx is missing"):
+        find_model(str(folder), tmp_path, download=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("wd-vit-tager-v3", "did you mean wd-vit-tagger-v3"), ("xyz", "known are palette, wd-"),
+                       ("/no/such/folder", "or give a folder")],
+)  # fmt: skip
+def test_a_name_that_is_not_known(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(BadConfig, match=hint):
+        find_model(name, tmp_path, download=True)
+
+
+def test_a_catalogue_model_that_was_never_fetched(tmp_path: Path) -> None:
+    with pytest.raises(StartupFailed, match="models pull, or copy it there"):
+        find_model("wd-vit-tagger-v3", tmp_path, download=False)
+
+
+def test_identity_changes_when_the_scores_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def identity(folder: str) -> str:
+        return find_model(str(tmp_path / folder), tmp_path, download=False).identity
+
+    model_folder(tmp_path / "a")
+    model_folder(tmp_path / "same", manifest='name = "tiny"\nlicense = "MIT"\n[thresholds]\ngeneral = 0.5')
+    model_folder(tmp_path / "input", manifest='name = "tiny"\n[input]\nchannels = "RGB"')
+    model_folder(tmp_path / "weights", opset=12)
+    model_folder(tmp_path / "labels", csv=WD_CSV.replace("long", "short"))
+    (model_folder(tmp_path / "external") / "model.onnx.data").write_bytes(b"weights")
+    assert identity("a") == identity("same")
+    assert len({identity(name) for name in ("a", "input", "weights", "labels", "external")}) == 5
+    before = identity("a")
+    monkeypatch.setattr(catalog, "PREPROCESSING_VERSION", 99)
+    assert identity("a") != before

@@ -1,0 +1,169 @@
+"""The scripts and locks that a fresh machine begins with."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = [*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci/run"]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
+#: Each fills the same folder as the other.
+RIVALS = [{"pillow", "pillow-simd"}, {"onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu"}]
+
+
+def pins(lock: str) -> dict[str, str]:
+    return {normal(name): version for name, version in _PINNED.findall((ROOT / "requirements" / lock).read_text())}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def required(section: list[str]) -> dict[str, str]:
+    return {normal(name): version for name, version in (line.split("==") for line in section)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_runs_and_says_what_it_is(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert lines[1].startswith("# ")
+    assert "set -euo pipefail" in lines
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_locked_package_has_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text()
+    blocks = re.split(r"^(?=\S)", re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    assert blocks
+    for block in blocks:
+        assert _PINNED.match(block), block
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block
+    assert not re.search(r"://|file:|--(extra-)?index-url|--find-links|(?<![\w.])/\w+/", text)
+
+
+def test_the_locks_are_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    run, dev = pins("run.txt"), pins("dev.txt")
+    assert required(project["dependencies"]).items() <= run.items()
+    assert required(project["optional-dependencies"]["dev"]).items() <= dev.items()
+    assert run.items() <= dev.items()
+
+
+def test_no_lock_brings_a_rival() -> None:
+    for lock in ("run.txt", "dev.txt", "build.txt"):
+        assert not {"pillow", "pillow-simd"} & pins(lock).keys()
+        assert not {"onnxruntime", "onnxruntime-gpu"} & pins(lock).keys()
+    assert pins("pillow.txt").keys() == {"pillow"}
+    assert pins("pillow-simd.txt").keys() == {"pillow-simd"}
+
+
+@pytest.mark.parametrize("rivals", RIVALS, ids=lambda names: min(names))
+def test_exactly_one_of_the_rivals_is_installed(rivals: set[str]) -> None:
+    installed = [normal(found.metadata["Name"]) for found in importlib.metadata.distributions()]
+    assert len([name for name in installed if name in rivals]) == 1
+
+
+# What follows runs scripts/setup on a machine made of a few commands, none of which can install anything.
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A copy of what scripts/setup looks at, and `bin` with the commands of a small machine."""
+    for name in ("scripts", "requirements"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in (
+        "bash",
+        "cat",
+        "cut",
+        "dirname",
+        "env",
+        "grep",
+        "id",
+        "readlink",
+        "rm",
+        "sha256sum",
+        "tail",
+        "uname",
+    ):
+        found = shutil.which(name)
+        assert found, name
+        (commands / name).symlink_to(found)
+    return tmp_path
+
+
+def setup(machine: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [machine / "scripts/setup", *arguments],
+        env={"PATH": str(machine / "bin"), "HOME": str(machine)} | environ,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_setup_refuses_what_it_does_not_know(machine: Path) -> None:
+    for done in (setup(machine, "--devel"), setup(machine, PILLOW="simd")):
+        assert done.returncode == 1
+        assert "setup: " in done.stderr
+
+
+def test_setup_with_an_old_python_says_so(machine: Path) -> None:
+    script(machine / "bin/python3.9", "exit 1")
+    done = setup(machine, PYTHON="python3.9")
+    assert done.returncode == 1
+    assert done.stderr == "setup: PYTHON=python3.9 is not a Python 3.11, 3.12 or 3.13\n"
+    assert not (machine / ".venv").exists()
+
+
+def test_setup_is_done_at_once_where_the_stamp_fits_and_not_where_a_lock_changed(machine: Path) -> None:
+    script(machine / ".venv/bin/python", 'case "$*" in -m*) echo "$*" >&2; exit 1 ;; *print*) echo 3.11.2 ;; esac')
+    stamp = machine / ".venv/autotagger-setup.stamp"
+    stamp.write_text(f"{fingerprint_of(machine)} run Pillow-SIMD\n")
+
+    again = setup(machine)
+    assert again.returncode == 0
+    assert again.stdout == "setup: ready (Python 3.11.2, Pillow-SIMD), nothing to do\n"
+
+    more = setup(machine, "--dev")
+    assert more.returncode != 0
+    assert "requirements/build.txt" in more.stderr
+    assert not stamp.exists()  # broken off half-way: the next run must not believe it
+
+    stamp.write_text(f"{fingerprint_of(machine)} dev Pillow-SIMD\n")
+    assert setup(machine).returncode == 0
+    with (machine / "requirements/run.txt").open("a") as lock:
+        lock.write("\n")
+    assert setup(machine).returncode != 0
+
+
+def fingerprint_of(machine: Path) -> str:
+    """As scripts/setup counts it, on a Python 3.11.2 and without PILLOW."""
+    source = (machine / "scripts/setup").read_text()
+    function = next(line for line in source.splitlines() if line.startswith("fingerprint()"))
+    done = subprocess.run(
+        ["bash", "-c", f'root="{machine}"; PILLOW=auto; {function}; fingerprint 3.11.2'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
