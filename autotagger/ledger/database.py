@@ -59,7 +59,7 @@ def told_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except (peewee.PeeweeException, sqlite3.Error, OSError) as error:
-        raise StartupFailed(f"ledger {path}: {_fix(error)}", kind="ledger") from None
+        raise StartupFailed(f"ledger {path}: {_fix(_first_cause(error))}", kind="ledger") from None
 
 
 class LedgerLock:
@@ -128,6 +128,13 @@ def _statements(script: str) -> Iterator[str]:
 
 def _uri(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """On a full disk SQLite rolls back by itself, and the rollback that follows fails for want of a transaction."""
+    while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error | OSError):
+        error = error.__context__
+    return error
 
 
 def _fix(error: Any) -> str:

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -50,13 +51,19 @@ async def start(server: StandIn, state_dir: Path) -> asyncio.subprocess.Process:
 
 def spawned(parent: int) -> list[psutil.Process]:
     """The pipeline's processes below a run: not the resource tracker that Python adds."""
-    return [p for p in psutil.Process(parent).children() if "--multiprocessing-fork" in p.cmdline()]
+    running = [p for p in psutil.Process(parent).children() if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in running if "--multiprocessing-fork" in p.cmdline()]
+
+
+async def until(reached: Callable[[], bool], process: asyncio.subprocess.Process) -> None:
+    """Wait for something that only looking can tell, or for the end of the run."""
+    while not reached() and process.returncode is None:  # noqa: ASYNC110 - the server has no event for it
+        await asyncio.sleep(0.002)
 
 
 async def progress(server: StandIn, calls: int, process: asyncio.subprocess.Process) -> None:
     """Wait until the server has seen so many previews and tag calls, or the run is over."""
-    while server.calls["preview"] + server.calls["tag_assets"] < calls and process.returncode is None:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # noqa: ASYNC110 - the server has no event for it
+    await until(lambda: server.calls["preview"] + server.calls["tag_assets"] >= calls, process)
 
 
 def assert_same_end(server: StandIn, state_dir: Path, meant: dict[str, frozenset[str]]) -> None:
@@ -161,8 +168,7 @@ async def test_an_asset_is_in_one_tag_call_however_often_the_writer_dies(tmp_pat
         run = await start(server, tmp_path / "state")
         for _ in range(3):
             seen = server.calls["tag_assets"]
-            while server.calls["tag_assets"] == seen and run.returncode is None:
-                await asyncio.sleep(0.002)
+            await until(lambda: server.calls["tag_assets"] > seen, run)  # noqa: B023 - awaited at once
             if run.returncode is None:
                 for child in spawned(run.pid):
                     if any("ledger.sqlite3" in file.path for file in child.open_files()):
