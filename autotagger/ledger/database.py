@@ -131,7 +131,7 @@ def _uri(path: Path) -> str:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """On a full disk SQLite rolls back by itself, and the rollback that follows fails for want of a transaction."""
+    """On a full disk SQLite rolls back by itself, and the rollback that follows fails for want of one."""
     while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error | OSError):
         error = error.__context__
     return error

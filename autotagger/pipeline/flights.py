@@ -22,7 +22,8 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class Flight:
-    """One asset on its way through the pipeline. `slot` is None once it is given back."""
+    """One asset on its way through the pipeline. `slot` is None once it is given back; `since_s`: when its stage
+    began."""
 
     id: int
     work: Work

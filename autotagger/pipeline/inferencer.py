@@ -6,7 +6,9 @@ Decoding is ahead of the session by a bounded queue, so that no stream waits for
 import os
 import queue
 import threading
+import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,21 @@ from autotagger.scores import pack
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import Session, open_session
+
+if TYPE_CHECKING:
+    from autotagger.tagger.session import Session
+
+#: EX_SOFTWARE of sysexits.h.
+CRASHED = 70
 
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
     """Entry point of an inference process."""
     enter_child(channel, spec)
+    # The supervisor imports this module too and has no use for the runtime's memory.
+    from autotagger.tagger.session import open_session
+
+    _in_thread(lambda: _beat(channel))  # from now on: compiling a large model can take minutes
     try:
         streams = stream_count(spec)
         session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
@@ -45,7 +56,9 @@ def stream_count(spec: ChildSpec) -> int:
 class Inferencer:
     """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
 
-    def __init__(self, channel: Channel, memory: SlotMemory, model: Model, session: Session, streams: int) -> None:
+    def __init__(
+        self, channel: Channel, memory: SlotMemory, model: Model, session: "Session", streams: int
+    ) -> None:
         self._channel = channel
         self._memory = memory
         self._model = model
@@ -60,9 +73,8 @@ class Inferencer:
     def work(self) -> None:
         """Take orders until the supervisor is gone."""
         for _ in range(self._streams):
-            self._start(self._decode)
-            self._start(self._infer)
-        self._start(self._beat)
+            _in_thread(self._decode)
+            _in_thread(self._infer)
         # One picture in each thread, the prepared queue full, and one order waiting for each decoder.
         self._send(Ready(capacity=4 * self._streams, device=self._session.device))
         while True:
@@ -91,28 +103,32 @@ class Inferencer:
             else:
                 self._send(Scored(flight, pack(scores, self._ratings)))
 
-    def _beat(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._send(Beat())
-            pause.wait(BEAT_S)
-
     def _send(self, message: object) -> None:
+        _send(self._channel, message)
+
+
+def _beat(channel: Channel) -> None:
+    pause = threading.Event()
+    while True:
+        _send(channel, Beat())
+        pause.wait(BEAT_S)
+
+
+def _send(channel: Channel, message: object) -> None:
+    try:
+        channel.send(message)
+    except ChannelClosed:
+        os._exit(0)
+
+
+def _in_thread(target: Callable[[], None]) -> None:
+    """Run `target` for ever. A thread that died unseen would keep its picture; a process that dies is replaced."""
+
+    def run() -> None:
         try:
-            self._channel.send(message)
-        except ChannelClosed:
-            os._exit(0)
+            target()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(CRASHED)
 
-    @staticmethod
-    def _start(target: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                target()
-            except BaseException:
-                # A thread that dies unseen would hold its picture for ever; a process that dies is replaced.
-                import traceback
-
-                traceback.print_exc()
-                os._exit(70)
-
-        threading.Thread(target=run, name=target.__name__, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()

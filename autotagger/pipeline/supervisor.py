@@ -36,6 +36,7 @@ MOST_RECORDING = 200
 #: Work read from the ledger at once.
 WORK_AHEAD = 256
 TICK_S = 0.5
+REPORT_S = 2.0
 #: Deaths of a role in a row, without a flight served in between, after which the run ends.
 MOST_DEATHS_IN_A_ROW = 5
 RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
@@ -102,7 +103,7 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called twice a second with the run so far, for a progress display."""
+    """One run. `report` is called every two seconds with the run so far, for a progress display."""
 
     def __init__(
         self,
@@ -162,9 +163,12 @@ class Supervisor:
         return summary
 
     async def _turn(self) -> None:
+        next_report_s = 0.0
         while not self._ended.is_set():
             self._tick()
-            self._report(self._summary())
+            if self._clock() >= next_report_s:
+                self._report(self._summary())
+                next_report_s = self._clock() + REPORT_S
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
@@ -174,7 +178,7 @@ class Supervisor:
         """What time alone brings about."""
         now, plans = self._clock(), self._plans
         for child in self._children():
-            if now - child.heard_s > self._settings.pipeline.hang_timeout_s:
+            if now - min(child.heard_s, self._waiting_since(child)) > self._settings.pipeline.hang_timeout_s:
                 logger.error("the {} (process {}) hangs; it is replaced", child.role, child.pid)
                 child.heard_s = now
                 child.kill()
@@ -183,6 +187,12 @@ class Supervisor:
         if plans.stopping and now >= plans.stop_by_s and not plans.drain:
             self._drain(m.Drain(complete=False, settle_s=0.0))
         self._dispatch()
+
+    def _waiting_since(self, worker: Child) -> float:
+        """Since when a worker owes us its longest-running picture: its other threads may go on saying it lives."""
+        flights = [flight for flight in map(self._book.get, worker.flights) if flight]
+        owed = [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
+        return min(owed, default=worker.heard_s)
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -286,6 +296,8 @@ class Supervisor:
                     self._book.land(asset_id)
             case m.Outage(text):
                 self._outage(text)
+                if child is self._fetcher:
+                    asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
             case m.Drained():
@@ -360,8 +372,6 @@ class Supervisor:
             )
             return
         self._plans.paused_until_s = self._clock() + OUTAGE_PAUSE_S
-        if self._plans.sweeping:
-            asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
 
     # -- dispatch -----------------------------------------------------------------------------------------
 
@@ -416,7 +426,7 @@ class Supervisor:
                 return
             worker = min(ready, key=lambda worker: len(worker.flights))
             worker.flights.add(flight.id)
-            flight.stage = Stage.INFERRING
+            flight.stage, flight.since_s = Stage.INFERRING, self._clock()
             assert flight.slot is not None
             worker.send(m.Infer(flight.id, flight.slot, flight.length, flight.spilled))
 

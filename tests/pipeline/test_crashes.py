@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from autotagger.demo import Fate, StandIn, tiny_library
-from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
@@ -22,11 +21,20 @@ ASSETS = 120
 ROLES = ("writer_main", "fetcher_main", "inferencer_main")
 
 
-async def undisturbed(tmp_path: Path, library: Library) -> dict[str, frozenset[str]]:
-    async with StandIn(library) as server:
-        await run_once(settings_for(server, tmp_path / "undisturbed"))
-        await server.settle()
-        return held_links(server)
+LIBRARY = tiny_library(ASSETS)
+
+
+@pytest.fixture(scope="module")
+def meant(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str]]:
+    """What the server holds after a run that nothing disturbed."""
+
+    async def undisturbed() -> dict[str, frozenset[str]]:
+        async with StandIn(LIBRARY) as server:
+            await run_once(settings_for(server, tmp_path_factory.mktemp("undisturbed")))
+            await server.settle()
+            return held_links(server)
+
+    return asyncio.run(undisturbed())
 
 
 def command(server: StandIn, state_dir: Path) -> tuple[list[str], dict[str, str]]:
@@ -76,10 +84,11 @@ def assert_same_end(server: StandIn, state_dir: Path, meant: dict[str, frozenset
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_any_process_may_die_at_any_moment(seed: int, tmp_path: Path) -> None:
-    library, moments = tiny_library(ASSETS), random.Random(seed)
-    meant = await undisturbed(tmp_path, library)
-    async with StandIn(library) as server:
+async def test_any_process_may_die_at_any_moment(
+    seed: int, tmp_path: Path, meant: dict[str, frozenset[str]]
+) -> None:
+    moments = random.Random(seed)
+    async with StandIn(LIBRARY) as server:
         run = await start(server, tmp_path / "state")
         for kill in range(4):
             await progress(server, 5 + kill * 35 + moments.randrange(30), run)
@@ -95,11 +104,10 @@ async def test_any_process_may_die_at_any_moment(seed: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_everything_at_once_may_die_at_any_moment_and_the_next_run_ends_the_same(
-    seed: int, tmp_path: Path
+    seed: int, tmp_path: Path, meant: dict[str, frozenset[str]]
 ) -> None:
-    library, moments = tiny_library(ASSETS), random.Random(seed)
-    meant = await undisturbed(tmp_path, library)
-    async with StandIn(library) as server:
+    moments = random.Random(seed)
+    async with StandIn(LIBRARY) as server:
         for crash in range(3):
             run = await start(server, tmp_path / "state")
             already = server.calls["preview"] + server.calls["tag_assets"]
@@ -181,3 +189,22 @@ async def test_an_asset_is_in_one_tag_call_however_often_the_writer_dies(tmp_pat
             inserted[asset_id] += len(tags)
         assert held_links(server) == ledger_links(settings_for(server, tmp_path / "state"))
         assert set(inserted) == library.expected[Fate.GOOD]
+
+
+async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
+    library = tiny_library(60)
+    async with StandIn(library) as server:
+        arguments, environ = command(server, tmp_path / "state")
+        environ["AUTOTAGGER_PIPELINE_HANG_TIMEOUT_S"] = "5"
+        run = await asyncio.create_subprocess_exec(
+            *arguments, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        await progress(server, 10, run)
+        for child in spawned(run.pid):
+            child.suspend()
+        _, errors = await run.communicate()
+        assert run.returncode == 0
+        assert errors.count(b"hangs; it is replaced") == len(ROLES)
+        await server.settle()
+        marked = {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
+        assert marked == library.expected[Fate.GOOD]
