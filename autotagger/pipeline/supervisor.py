@@ -343,7 +343,7 @@ class Supervisor:
                 self._book.drop(flight)
                 self._outage(outcome.message)
                 return
-            logger.info("asset {} ({}): {}", flight.work.asset_id, flight.work.file_name, outcome.message)
+            logger.info("{}: {}", flight.work.file_name, outcome.message)
         else:
             self._counts["inferred"] += 1
         self._record(flight, outcome)

@@ -1,0 +1,89 @@
+"""`run` without --once: it stays, finds what is new, outlives an outage, and goes when asked."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from autotagger.demo import StandIn, tiny_library
+from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
+
+
+@asynccontextmanager
+async def service(server: StandIn, state_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`autotagger run`, listing the library again every second."""
+    environ = {
+        **os.environ,
+        "AUTOTAGGER_CONFIG": "/dev/null",
+        "AUTOTAGGER_STATE_DIR": str(state_dir),
+        "AUTOTAGGER_MODEL": "palette",
+        "AUTOTAGGER_MODEL_DEVICE": "CPU",
+        "AUTOTAGGER_PIPELINE_SWEEP_INTERVAL_S": "1",
+        "AUTOTAGGER_VERIFY_INTERVAL_S": "0.5",
+        "IMMICH_BASE_URL": server.url,
+        "IMMICH_API_KEY": server.api_key,
+    }
+    process = await asyncio.create_subprocess_exec(*(sys.executable, "-m", "autotagger", "run"), env=environ)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until(reached: Callable[[], bool], process: asyncio.subprocess.Process) -> None:
+    while not reached():
+        assert process.returncode is None, "the service ended by itself"
+        await asyncio.sleep(0.02)
+
+
+def marked(server: StandIn) -> set[str]:
+    return {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
+
+
+@pytest.mark.parametrize("dialect", ["3.0", "3.2"])
+async def test_new_pictures_are_tagged_and_an_outage_is_outlived(dialect: str, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(10), dialect) as server, service(server, tmp_path) as process:
+        everything = {asset.id for asset in server.library.assets}
+        await until(lambda: marked(server) == everything, process)
+        everything.add(server.upload())
+        await until(lambda: marked(server) == everything, process)
+
+        await server.go_down()
+        await server.come_up()
+        everything.add(server.upload())
+        await until(lambda: marked(server) == everything, process)
+        await server.settle()
+
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        assert held_links(server) == ledger_links(settings_for(server, tmp_path))
+
+
+async def test_a_second_sigterm_ends_it_now_and_loses_nothing(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(200)) as server:
+        async with service(server, tmp_path) as process:
+            await until(lambda: server.calls["preview"] > 30, process)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+        await run_once(settings_for(server, tmp_path))
+        await server.settle()
+        assert marked(server) == {asset.id for asset in server.library.assets}
+        assert held_links(server) == ledger_links(settings_for(server, tmp_path))
+
+
+@pytest.mark.parametrize(("picture", "call"), [("thumbnail", "thumbnail"), ("original", "original")])
+async def test_the_setting_picture_decides_what_is_downloaded(picture: str, call: str, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(6)) as server:
+        summary = await run_once(settings_for(server, tmp_path, immich={"picture": picture}))
+        assert server.calls[call] == summary.counts[f"{call}_downloads"] == 6
+        assert server.calls["preview"] == 0
+        await server.settle()
+        assert marked(server) == {asset.id for asset in server.library.assets}
