@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from peewee import SqliteDatabase, chunked, fn
+from peewee import chunked, fn
 
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
 from autotagger.ledger.schema import (
@@ -122,7 +122,8 @@ class Ledger:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
-        self._db: SqliteDatabase = open_for_writing(path) if writable else open_for_reading(path)
+        # peewee cannot annotate what its databases return
+        self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
         self._tag_ids: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -179,7 +180,7 @@ class Ledger:
         (restored from the trash) is pending again; every other known asset stays as it is."""
         with self.batch():
             collections = self._collection_ids({(asset.owner_id, asset.library_id) for asset in assets})
-            before = Asset.select(fn.COUNT(Asset.key)).scalar()
+            added = 0
             for chunk in chunked(assets, _ROWS):
                 rows = [
                     {
@@ -195,11 +196,13 @@ class Ledger:
                     }
                     for asset in chunk
                 ]
+                before = self._db.connection().total_changes
                 Asset.insert_many(rows).on_conflict_ignore().execute()
+                added += self._db.connection().total_changes - before
                 ids = [asset.asset_id for asset in chunk]
                 _set(Asset.asset_id.in_(ids) & (Asset.state == State.GONE), _AFRESH)
             self._skip_closed()
-            return int(Asset.select(fn.COUNT(Asset.key)).scalar() - before)
+            return added
 
     def add_marked(self, asset_ids: Sequence[str]) -> None:
         """Assets that hold the marker already: what we had not begun with them is not to be done."""

@@ -44,6 +44,10 @@ RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
 OUTAGE_PAUSE_S = 30.0
 
 
+#: The drain of a stop: the writer finishes its batch, and the next run goes on.
+_HASTY = m.Drain(complete=False, settle_s=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs."""
@@ -185,7 +189,7 @@ class Supervisor:
         if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
             self._sweep()
         if plans.stopping and now >= plans.stop_by_s and not plans.drain:
-            self._drain(m.Drain(complete=False, settle_s=0.0))
+            self._drain(_HASTY)
         self._dispatch()
 
     def _waiting_since(self, worker: Child) -> float:
@@ -196,13 +200,15 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
-        if self._plans.stopping and not self._once_done():
+        if self._plans.stopping:
             logger.warning("stopping now; what is under way is done again by the next run")
             self._ended.set()
             return
         logger.info("stopping: finishing {} assets under way (again to stop now)", len(self._book))
         self._plans.stopping = True
         self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
+        if self._plans.drain:
+            self._drain(_HASTY)  # nothing is under way but the wait for Immich to settle
         self._dispatch()
 
     def _handle_signals(self) -> None:
@@ -387,8 +393,8 @@ class Supervisor:
         self._hand_to_workers()
         if not len(self._book) and (self._plans.stopping or self._once_done()):
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
-            complete = not self._plans.stopping
-            self._drain(m.Drain(complete=complete, settle_s=self._settings.verify.settle_timeout_s))
+            complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
+            self._drain(_HASTY if self._plans.stopping else complete)
 
     def _may_take_off(self) -> bool:
         return (

@@ -15,7 +15,7 @@ from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, s
 
 
 @asynccontextmanager
-async def service(server: StandIn, state_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def service(server: StandIn, state_dir: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`autotagger run`, listing the library again every second."""
     environ = {
         **os.environ,
@@ -28,7 +28,9 @@ async def service(server: StandIn, state_dir: Path) -> AsyncIterator[asyncio.sub
         "IMMICH_BASE_URL": server.url,
         "IMMICH_API_KEY": server.api_key,
     }
-    process = await asyncio.create_subprocess_exec(*(sys.executable, "-m", "autotagger", "run"), env=environ)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autotagger", "run", *arguments), env=environ
+    )
     try:
         yield process
     finally:
@@ -64,6 +66,20 @@ async def test_new_pictures_are_tagged_and_an_outage_is_outlived(dialect: str, t
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
         assert held_links(server) == ledger_links(settings_for(server, tmp_path))
+
+
+async def test_sigterm_ends_the_wait_for_immich_to_settle(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(5)) as server:
+        server.jobs.pause()
+        async with service(server, tmp_path, "--once") as process:
+            await until(lambda: server.calls["asset"] > 0, process)  # the canary is looked at: it is waiting
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+        server.jobs.resume()
+        await server.settle()
+        await run_once(settings_for(server, tmp_path))
+        await server.settle()
+        assert marked(server) == {asset.id for asset in server.library.assets}
 
 
 async def test_a_second_sigterm_ends_it_now_and_loses_nothing(tmp_path: Path) -> None:
