@@ -13,7 +13,7 @@ from autotagger.log import setup_logging
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from autotagger.pipeline.supervisor import Summary
+    from autotagger.pipeline.summary import Summary
 
 LINE_EVERY_S = 60.0
 

@@ -14,10 +14,11 @@ from autotagger.config import Settings, api_key, load_settings
 from autotagger.demo.serve import DemoLibrary, served
 from autotagger.errors import AssetGone
 from autotagger.immich.client import ImmichClient
+from autotagger.ledger.rows import Problem
 from autotagger.ledger.schema import State
-from autotagger.ledger.store import Ledger, Problem
+from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
-from autotagger.pipeline.supervisor import Summary
+from autotagger.pipeline.summary import Summary
 
 #: More problems than this are not listed; the demo's own library has a dozen.
 PROBLEMS = 1_000

@@ -7,13 +7,21 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from peewee import chunked, fn
 
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
+from autotagger.ledger.rows import (
+    AppliedAsset,
+    CollectionRow,
+    ListedAsset,
+    PlannedAsset,
+    Problem,
+    ScoredAsset,
+    Work,
+)
 from autotagger.ledger.schema import (
     Asset,
     Collection,
@@ -30,88 +38,6 @@ from autotagger.ledger.schema import (
 
 #: SQLite binds at most 32,766 variables in one statement; our widest row has ten.
 _ROWS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ListedAsset:
-    """What the sweep says of an asset. `updated_ms`: Immich's updatedAt."""
-
-    asset_id: str
-    owner_id: str
-    library_id: str
-    kind: str
-    mime: str | None
-    file_name: str
-    checksum: str
-    updated_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """An asset to be fetched and scored."""
-
-    asset_id: str
-    kind: str
-    mime: str | None
-    file_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredAsset:
-    """An asset whose tags can be decided. `model`: the ledger's id of the model that scored it."""
-
-    key: int
-    asset_id: str
-    model: int
-    packed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedAsset:
-    """An asset with the complete set of tags, marker included, that one call has to carry."""
-
-    key: int
-    asset_id: str
-    tags: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedAsset:
-    """An asset whose call was answered and which Immich has not proven yet."""
-
-    key: int
-    asset_id: str
-    collection: int
-    updated_ms: int
-    answered_ms: int
-    repairs: int
-    suspect: int
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionRow:
-    """One owner's assets in one Immich library, and what their canary said."""
-
-    id: int
-    owner_id: str
-    library_id: str
-    state: Probe
-    canary: int | None
-    reason: str | None
-    decided_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An asset that is failed, waiting or skipped, and why."""
-
-    asset_id: str
-    file_name: str
-    state: State
-    kind: str | None
-    message: str | None
-    attempts: int
-    due_ms: int | None
 
 
 class Ledger:

@@ -5,19 +5,18 @@ recorded first (`planned`), sent once, and never sent in a different form before
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from loguru import logger
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
-from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import TagCallAnswer
+from autotagger.ledger.rows import PlannedAsset, ScoredAsset
 from autotagger.ledger.schema import Probe, State
-from autotagger.ledger.store import Ledger, PlannedAsset, ScoredAsset
 from autotagger.pipeline.child import trouble_of
+from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.pacing import Pace
-from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.policy.plan import TagCall, plan_calls
 from autotagger.policy.rules import TagPolicy
@@ -47,34 +46,18 @@ class NotLanded:
 
 
 class Applier:
-    """Plans and sends. `count` adds to the run's figures; `now_ms` is our clock."""
+    """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        client: ImmichClient,
-        tag_ids: TagIds,
-        policy: TagPolicy,
-        *,
-        origin: int,
-        marker: str,
-        batch_size: int,
-        max_attempts: int,
-        pace: Pace,
-        now_ms: Callable[[], int],
-        count: Callable[[str, int], None],
+        self, desk: Desk, policy: TagPolicy, *, origin: int, batch_size: int, max_attempts: int, pace: Pace
     ) -> None:
-        self._ledger = ledger
-        self._client = client
-        self._tag_ids = tag_ids
+        self._desk = desk
+        self._ledger = desk.ledger
         self._policy = policy
         self._origin = origin
-        self._marker = marker
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._pace = pace
-        self._now_ms = now_ms
-        self._count = count
 
     async def apply_batch(self) -> bool:
         """Plan and send at most `batch_size` assets; returns whether there were any.
@@ -83,10 +66,10 @@ class Applier:
         harmless, a different one is not.
         """
         self._release_canaries()
-        planned = self._ledger.planned(self._now_ms(), self._batch_size)
+        planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
         if not planned:
             self._plan(self._ledger.scored(self._batch_size))
-            planned = self._ledger.planned(self._now_ms(), self._batch_size)
+            planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
         if not planned:
             return False
         await self._pace.take(len(planned))
@@ -105,7 +88,8 @@ class Applier:
 
     def _plan(self, scored: Iterable[ScoredAsset]) -> None:
         self._ledger.record_plan(
-            (asset.key, (*self._policy.tags(unpack(asset.packed)), self._marker), self._origin) for asset in scored
+            (asset.key, (*self._policy.tags(unpack(asset.packed)), self._desk.marker), self._origin)
+            for asset in scored
         )
 
     # -- send ---------------------------------------------------------------------------------------------
@@ -140,16 +124,16 @@ class Applier:
         return list(await asyncio.gather(*(self._read_back(asset, answer) for asset in call.assets)))
 
     async def _tag(self, call: TagCall[PlannedAsset]) -> TagCallAnswer:
-        ids = await self._tag_ids.resolve(call.tags)
-        answer = await self._client.tag_assets([asset.asset_id for asset in call.assets], list(ids.values()))
-        self._count("tag_calls", 1)
+        ids = await self._desk.tag_ids.resolve(call.tags)
+        answer = await self._desk.client.tag_assets([asset.asset_id for asset in call.assets], list(ids.values()))
+        self._desk.count("tag_calls", 1)
         return answer
 
     async def _read_back(
         self, asset: PlannedAsset, answer: TagCallAnswer, *, again: bool = True
     ) -> Landed | NotLanded:
         try:
-            held = await self._client.asset(asset.asset_id)
+            held = await self._desk.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except Retryable:
@@ -160,8 +144,8 @@ class Applier:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
             arrived = answer.answered_ms if answer.count else min(answer.answered_ms, held.asset.updated_ms)
             return Landed(asset, arrived, suspect=not answer.count)
-        self._tag_ids.forget()
-        if self._marker in held.tags:
+        self._desk.tag_ids.forget()
+        if self._desk.marker in held.tags:
             return Landed(asset, answer.answered_ms, suspect=True)
         if again:
             return await self._call_again(asset)
@@ -176,11 +160,11 @@ class Applier:
         return await self._read_back(asset, answer, again=False)
 
     def _record(self, end: Landed | NotLanded, *, is_canary: bool) -> None:
-        now_ms = self._now_ms()
+        now_ms = self._desk.now_ms()
         if isinstance(end, Landed):
             look_ms = now_ms + (CANARY_LOOK_MS if is_canary else LOOK_MS)
             self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=end.suspect)
-            self._count("tagged", 1)
+            self._desk.count("tagged", 1)
             return
         attempts = self._ledger.attempts([end.asset.asset_id])[end.asset.asset_id]
         found = verdict(trouble_of(end.error), attempts, now_ms, self._max_attempts)

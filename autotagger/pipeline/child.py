@@ -17,17 +17,8 @@ from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupF
 from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
-from autotagger.pipeline.messages import (
-    AsyncChannel,
-    Beat,
-    Channel,
-    ChannelClosed,
-    Counts,
-    Ended,
-    Log,
-    Next,
-    Trouble,
-)
+from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
+from autotagger.pipeline.messages import Beat, Counts, Ended, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.

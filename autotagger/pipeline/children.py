@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from autotagger.pipeline.messages import AsyncChannel, Channel
+from autotagger.pipeline.channel import AsyncChannel, Channel
 
 #: Spawned, not forked: a fork would copy threads' locks and OpenVINO's state.
 _SPAWN = multiprocessing.get_context("spawn")
@@ -44,6 +44,11 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid or 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it has started and can take another flight."""
+        return self.ready and len(self.flights) < self.capacity
 
     @property
     def exit_description(self) -> str:

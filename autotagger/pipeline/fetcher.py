@@ -12,20 +12,10 @@ from autotagger.errors import AssetFailed, Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import sweep
 from autotagger.immich.types import Asset, PictureSize
-from autotagger.ledger.store import ListedAsset, Work
+from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of
-from autotagger.pipeline.messages import (
-    Channel,
-    Failed,
-    Fetch,
-    Fetched,
-    Listed,
-    Noted,
-    Outage,
-    Ready,
-    Sweep,
-    Swept,
-)
+from autotagger.pipeline.messages import Failed, Fetch, Fetched, Listed, Noted, Outage, Ready, Sweep, Swept
 from autotagger.pipeline.slots import SlotMemory
 
 #: Assets in one message of the listing: some 60 KB, well under a channel's message limit.

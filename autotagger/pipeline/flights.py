@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from autotagger.ledger.store import Work
+from autotagger.ledger.rows import Work
 from autotagger.pipeline.slots import SlotTable
 
 #: Deaths of its worker, each time alone in the whole pipeline, after which an asset is set aside. The first

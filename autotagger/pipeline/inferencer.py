@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
+from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
-from autotagger.pipeline.messages import Beat, Channel, ChannelClosed, Failed, Infer, Ready, Scored
+from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.scores import pack
 from autotagger.tagger.catalog import Model

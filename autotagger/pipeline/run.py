@@ -11,7 +11,8 @@ from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
 from autotagger.log import hide_secret
-from autotagger.pipeline.supervisor import Summary, Supervisor
+from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor import Supervisor
 from autotagger.tagger.catalog import find_model
 
 

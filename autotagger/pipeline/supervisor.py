@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,15 +20,17 @@ from autotagger.config import Settings
 from autotagger.errors import Fatal, ServerRefused, StartupFailed
 from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
-from autotagger.ledger.schema import State
-from autotagger.ledger.store import Ledger, Work
+from autotagger.ledger.rows import Work
+from autotagger.ledger.store import Ledger
 from autotagger.pipeline import messages as m
 from autotagger.pipeline.child import ChildSpec
 from autotagger.pipeline.children import Child
+from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
 from autotagger.pipeline.inferencer import inferencer_main
 from autotagger.pipeline.slots import SlotMemory, SlotTable
+from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.writer import wall_ms, writer_main
 from autotagger.tagger.catalog import Model
 
@@ -37,56 +40,12 @@ MOST_RECORDING = 200
 WORK_AHEAD = 256
 TICK_S = 0.5
 REPORT_S = 2.0
-#: Deaths of a role in a row, without a flight served in between, after which the run ends.
-MOST_DEATHS_IN_A_ROW = 5
-RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
 #: Pause of the whole dispatch after Immich was unreachable for the retry budget.
 OUTAGE_PAUSE_S = 30.0
 
 
 #: The drain of a stop: the writer finishes its batch, and the next run goes on.
 _HASTY = m.Drain(complete=False, settle_s=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs."""
-
-    states: dict[State, int]
-    counts: dict[str, int]
-    failures: dict[str, int]
-    seconds: float
-    device: str
-    unsettled: int
-
-    def as_dict(self) -> dict[str, Any]:
-        states = {str(state): count for state, count in self.states.items()}
-        return {
-            **states,
-            **{name: self.counts.get(name, 0) for name in REPORTED},
-            "failures": self.failures,
-            "seconds": round(self.seconds, 3),
-            "device": self.device,
-            "unsettled": self.unsettled,
-        }
-
-
-#: Figures of a run that are always reported, also when they are 0.
-REPORTED: tuple[str, ...] = (
-    "listed",
-    "preview_downloads",
-    "thumbnail_downloads",
-    "original_downloads",
-    "inferred",
-    "tagged",
-    "tag_calls",
-    "read_back",
-    "proven",
-    "repaired",
-    "lost",
-    "flattened",
-    "restarts",
-)
 
 
 @dataclass
@@ -130,7 +89,6 @@ class Supervisor:
         self._started_s = clock()
         self._plans = _Plans()
         self._counts: Counter[str] = Counter()
-        self._deaths: Counter[str] = Counter()
         self._device = ""
         self._ended = asyncio.Event()
 
@@ -138,33 +96,33 @@ class Supervisor:
 
     async def run(self) -> Summary:
         """Run until drained or stopped. Raises Fatal when the run cannot go on."""
-        settings = self._settings
-        self._lock = LedgerLock(settings.ledger_path)
-        self._lock.acquire()
-        # The schema is brought up to date before anybody reads.
-        Ledger(settings.ledger_path, writable=True).close()
-        self._ledger = Ledger(settings.ledger_path, writable=False)
-        self._memory = SlotMemory.create(
-            settings.pipeline.slots, settings.pipeline.slot_bytes, settings.state_dir / "spill"
-        )
-        self._slots = SlotTable(settings.pipeline.slots)
-        self._book = FlightBook(self._slots)
-        self._handle_signals()
-        self._writer = self._start("writer")
-        self._fetcher = self._start("fetcher")
-        self._workers = [self._start("inferencer") for _ in range(max(1, settings.pipeline.workers))]
-        try:
+        pipeline = self._settings.pipeline
+        with ExitStack() as cleanup:
+            self._lock = LedgerLock(self._settings.ledger_path)
+            cleanup.callback(self._lock.release)
+            self._lock.acquire()
+            # The schema is brought up to date before anybody reads.
+            Ledger(self._settings.ledger_path, writable=True).close()
+            self._ledger = cleanup.enter_context(Ledger(self._settings.ledger_path, writable=False))
+            spill_dir = self._settings.state_dir / "spill"
+            self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
+            cleanup.callback(self._memory.close)
+            self._slots = SlotTable(pipeline.slots)
+            self._book = FlightBook(self._slots)
+            self._crew = Crew(
+                max(1, pipeline.workers),
+                duty=self._duty,
+                hear=self._hear,
+                lost=self._lost,
+                give_up=lambda message: self._fail(StartupFailed(message, kind="crash-loop")),
+                clock=self._clock,
+            )
+            cleanup.callback(self._crew.dismiss)
+            self._handle_signals()
             await self._turn()
-        finally:
-            for child in self._children():
-                child.forget()
-            summary = self._summary()
-            self._ledger.close()
-            self._memory.close()
-            self._lock.release()
-        if self._plans.error:
-            raise self._plans.error
-        return summary
+            if self._plans.error:
+                raise self._plans.error
+            return self._summary()
 
     async def _turn(self) -> None:
         next_report_s = 0.0
@@ -181,22 +139,18 @@ class Supervisor:
     def _tick(self) -> None:
         """What time alone brings about."""
         now, plans = self._clock(), self._plans
-        for child in self._children():
-            if now - min(child.heard_s, self._waiting_since(child)) > self._settings.pipeline.hang_timeout_s:
-                logger.error("the {} (process {}) hangs; it is replaced", child.role, child.pid)
-                child.heard_s = now
-                child.kill()
+        self._crew.replace_hanging(self._silent_since, self._settings.pipeline.hang_timeout_s)
         if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
             self._sweep()
         if plans.stopping and now >= plans.stop_by_s and not plans.drain:
             self._drain(_HASTY)
         self._dispatch()
 
-    def _waiting_since(self, worker: Child) -> float:
-        """Since when a worker owes us its longest-running picture: its other threads may go on saying it lives."""
-        flights = [flight for flight in map(self._book.get, worker.flights) if flight]
+    def _silent_since(self, child: Child) -> float:
+        """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
+        flights = [flight for flight in map(self._book.get, child.flights) if flight]
         owed = [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
-        return min(owed, default=worker.heard_s)
+        return min([child.heard_s, *owed])
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -218,52 +172,23 @@ class Supervisor:
 
     # -- processes ----------------------------------------------------------------------------------------
 
-    def _children(self) -> tuple[Child, ...]:
-        return (self._writer, self._fetcher, *self._workers)
-
-    def _start(self, role: str) -> Child:
-        target: Callable[..., None]
-        arguments: tuple[Any, ...]
+    def _duty(self, role: str) -> Duty:
         if role == "writer":
-            target, arguments = writer_main, (replace(self._spec, lock=self._lock),)
-        else:
-            target = fetcher_main if role == "fetcher" else inferencer_main
-            arguments = (self._spec, self._memory)
-        return Child(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
+            return writer_main, (replace(self._spec, lock=self._lock),)
+        return (fetcher_main if role == "fetcher" else inferencer_main), (self._spec, self._memory)
 
-    def _died(self, child: Child) -> None:
-        child.ready = False
-        if self._ended.is_set():
-            return
-        if self._plans.drained and child is self._writer:
+    def _lost(self, child: Child) -> bool:
+        """Do again, or give up, what a dead child held. Returns whether it is to be replaced."""
+        if self._plans.drained and child is self._crew.writer:
             self._ended.set()
-            return
-        self._deaths[child.role] += 1
+        if self._ended.is_set():
+            return False
         self._counts["restarts"] += 1
         for flight in [flight for flight in map(self._book.get, child.flights) if flight]:
             if self._book.crash(flight):
                 message = f"{flight.work.file_name} ended its {child.role} twice ({child.exit_description})"
                 self._record(flight, m.Trouble(m.Next.NEVER, "killed-worker", message))
-        if self._deaths[child.role] >= MOST_DEATHS_IN_A_ROW:
-            message = (
-                f"the {child.role} ended {MOST_DEATHS_IN_A_ROW} times in a row, last by {child.exit_description}"
-            )
-            self._fail(StartupFailed(f"{message}; see the lines above", kind="crash-loop"))
-            return
-        delay = min(RESTART_FIRST_S * 2 ** (self._deaths[child.role] - 1), RESTART_LONGEST_S)
-        logger.error("the {} ended by {}; replaced in {:.1f} s", child.role, child.exit_description, delay)
-        asyncio.get_running_loop().call_later(delay, self._replace, child)
-
-    def _replace(self, child: Child) -> None:
-        if self._ended.is_set():
-            return
-        fresh = self._start(child.role)
-        if child is self._writer:
-            self._writer = fresh
-        elif child is self._fetcher:
-            self._fetcher = fresh
-        else:
-            self._workers[self._workers.index(child)] = fresh
+        return True
 
     def _fail(self, error: Fatal) -> None:
         self._plans.error = self._plans.error or error
@@ -285,9 +210,9 @@ class Supervisor:
                 self._ready(child, message)
             case m.Listed(assets):
                 self._counts["listed"] += len(assets)
-                self._writer.send(message)
+                self._crew.writer.send(message)
             case m.Noted():
-                self._fetcher.send(message)
+                self._crew.fetcher.send(message)
             case m.Swept():
                 self._swept()
             case m.Fetched():
@@ -297,18 +222,18 @@ class Supervisor:
             case m.Failed(flight_id, trouble):
                 self._end_flight(child, flight_id, trouble)
             case m.Recorded(asset_ids):
-                self._deaths[child.role] = 0
+                self._crew.served(child)
                 for asset_id in asset_ids:
                     self._book.land(asset_id)
             case m.Outage(text):
                 self._outage(text)
-                if child is self._fetcher:
+                if child is self._crew.fetcher:
                     asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
             case m.Drained():
                 self._plans.drained = message
-                self._writer.send(m.Finish(self._summary().as_dict()))
+                self._crew.writer.send(m.Finish(self._summary().as_dict()))
         self._dispatch()
 
     def _ready(self, child: Child, message: m.Ready) -> None:
@@ -316,10 +241,10 @@ class Supervisor:
         if message.device and message.device != self._device:
             self._device = message.device
             logger.info("inference runs on {}", message.device)
-        if child is self._writer:
+        if child is self._crew.writer:
             self._spec = replace(self._spec, run=message.run)
             self._writer_is_new()
-        if child is self._fetcher and (not self._plans.swept or self._plans.sweeping):
+        if child is self._crew.fetcher and (not self._plans.swept or self._plans.sweeping):
             self._sweep()
 
     def _writer_is_new(self) -> None:
@@ -330,17 +255,17 @@ class Supervisor:
         if self._plans.sweeping or not self._plans.swept:
             self._sweep()
         if self._plans.drain:
-            self._writer.send(self._plans.drain)
+            self._crew.writer.send(self._plans.drain)
 
     def _fetched(self, child: Child, message: m.Fetched) -> None:
         child.flights.discard(message.flight)
-        self._deaths[child.role] = 0
+        self._crew.served(child)
         if flight := self._book.get(message.flight):
             flight.stage, flight.length, flight.spilled = Stage.FETCHED, message.length, message.spilled
 
     def _end_flight(self, child: Child, flight_id: int, outcome: bytes | m.Trouble) -> None:
         child.flights.discard(flight_id)
-        self._deaths[child.role] = 0
+        self._crew.served(child)
         flight = self._book.get(flight_id)
         if flight is None:
             return
@@ -356,20 +281,20 @@ class Supervisor:
 
     def _record(self, flight: Flight, outcome: bytes | m.Trouble) -> None:
         self._book.scored(flight)
-        self._writer.send(m.Record(flight.work.asset_id, outcome))
+        self._crew.writer.send(m.Record(flight.work.asset_id, outcome))
 
     # -- the listing --------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        if self._writer.ready and self._fetcher.ready:
+        if self._crew.writer.ready and self._crew.fetcher.ready:
             self._plans.sweeping = True
-            self._writer.send(m.Hold(on=True))
-            self._fetcher.send(m.Sweep())
+            self._crew.writer.send(m.Hold(on=True))
+            self._crew.fetcher.send(m.Sweep())
 
     def _swept(self) -> None:
         self._plans.swept, self._plans.sweeping = True, False
         self._plans.next_sweep_s = self._clock() + self._settings.pipeline.sweep_interval_s
-        self._writer.send(m.Hold(on=False))
+        self._crew.writer.send(m.Hold(on=False))
 
     def _outage(self, text: str) -> None:
         if self._once:
@@ -387,9 +312,9 @@ class Supervisor:
             return
         while self._may_take_off() and (flight := self._next_flight()):
             self._plans.dispatched += 1
-            self._fetcher.flights.add(flight.id)
+            self._crew.fetcher.flights.add(flight.id)
             assert flight.slot is not None
-            self._fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
+            self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
         if not len(self._book) and (self._plans.stopping or self._once_done()):
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
@@ -399,10 +324,9 @@ class Supervisor:
     def _may_take_off(self) -> bool:
         return (
             not self._plans.stopping
-            and self._writer.ready
-            and self._fetcher.ready
+            and self._crew.writer.ready
+            and self._crew.fetcher.has_room
             and self._slots.free > 0
-            and len(self._fetcher.flights) < self._fetcher.capacity
             and self._book.count(Stage.RECORDING) < MOST_RECORDING
             and self._clock() >= self._plans.paused_until_s
             and not self._book.flying_alone
@@ -427,7 +351,9 @@ class Supervisor:
         for flight in self._book:
             if flight.stage is not Stage.FETCHED:
                 continue
-            ready = [worker for worker in self._workers if worker.ready and len(worker.flights) < worker.capacity]
+            ready = [
+                worker for worker in self._crew.workers if worker.ready and len(worker.flights) < worker.capacity
+            ]
             if not ready:
                 return
             worker = min(ready, key=lambda worker: len(worker.flights))
@@ -449,7 +375,7 @@ class Supervisor:
 
     def _drain(self, drain: m.Drain) -> None:
         self._plans.drain = drain
-        self._writer.send(drain)
+        self._crew.writer.send(drain)
 
     def _summary(self) -> Summary:
         return Summary(

@@ -6,17 +6,15 @@ settled the marker proves the tags.
 """
 
 import asyncio
-from collections.abc import Callable
 
 from loguru import logger
 
 from autotagger.errors import AssetGone, Retryable, Unreachable
-from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import marked
 from autotagger.immich.types import settled
+from autotagger.ledger.rows import AppliedAsset
 from autotagger.ledger.schema import Probe, State
-from autotagger.ledger.store import AppliedAsset, Ledger
-from autotagger.pipeline.tag_ids import TagIds
+from autotagger.pipeline.desk import Desk
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -38,34 +36,20 @@ DO_NOT_STICK = (
 
 
 class Verifier:
-    """One `look` is one round. `sample`: share of assets read back in full; `now_ms`: our clock."""
+    """One `look` is one round. `sample`: share of assets read back in full."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        client: ImmichClient,
-        tag_ids: TagIds,
-        *,
-        marker: str,
-        sample: float,
-        now_ms: Callable[[], int],
-        count: Callable[[str, int], None],
-    ) -> None:
-        self._ledger = ledger
-        self._client = client
-        self._tag_ids = tag_ids
-        self._marker = marker
+    def __init__(self, desk: Desk, *, sample: float) -> None:
+        self._desk = desk
+        self._ledger = desk.ledger
         self._sample = sample
-        self._now_ms = now_ms
-        self._count = count
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
         oldest = self._ledger.oldest_answer_ms()
-        marker_id = await self._tag_ids.known(self._marker)
+        marker_id = await self._desk.tag_ids.known(self._desk.marker)
         if oldest is None or marker_id is None:
             return
-        async for page in marked(self._client, marker_id, updated_after_ms=oldest - 1):
+        async for page in marked(self._desk.client, marker_id, updated_after_ms=oldest - 1):
             now_updated = {asset.id: asset.updated_ms for asset in page}
             rows = self._ledger.applied(list(now_updated))
             ripe = [row for row in rows if settled(row.updated_ms, now_updated[row.asset_id], row.answered_ms)]
@@ -75,7 +59,7 @@ class Verifier:
 
     async def look_at_due(self) -> bool:
         """Look one by one at assets whose time has come; returns whether there were any."""
-        due = self._ledger.applied_due(self._now_ms(), LOOKS_AT_ONCE)
+        due = self._ledger.applied_due(self._desk.now_ms(), LOOKS_AT_ONCE)
         await self._read_all(due)
         return bool(due)
 
@@ -84,10 +68,10 @@ class Verifier:
         judged = False
         for collection, _, state, problem in self._ledger.probing():
             if state is State.VERIFIED:
-                self._ledger.open_collection(collection, self._now_ms())
+                self._ledger.open_collection(collection, self._desk.now_ms())
             elif state is State.FAILED:
                 logger.warning("a whole library is left alone: {}", problem)
-                self._ledger.close_collection(collection, problem or "", self._now_ms())
+                self._ledger.close_collection(collection, problem or "", self._desk.now_ms())
             elif state is State.GONE:
                 self._ledger.untry_collection(collection)
             else:
@@ -99,7 +83,7 @@ class Verifier:
         """Give libraries that were closed long enough ago another canary."""
         for collection in self._ledger.collections():
             closed = collection.state is Probe.CLOSED and collection.decided_ms is not None
-            if closed and self._now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
+            if closed and self._desk.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
                 self._ledger.retry_collection(collection.id)
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -118,7 +102,7 @@ class Verifier:
 
     async def _read(self, row: AppliedAsset, *, is_canary: bool) -> None:
         try:
-            held = await self._client.asset(row.asset_id)
+            held = await self._desk.client.asset(row.asset_id)
         except AssetGone as error:
             self._ledger.record_problem(
                 row.asset_id, State.GONE, kind=error.kind, message=error.message, due_ms=None
@@ -132,16 +116,16 @@ class Verifier:
             )
             self._look_later(row, is_canary=is_canary)
             return
-        self._count("read_back", 1)
+        self._desk.count("read_back", 1)
         missing = self._ledger.tags_of(row.key) - held.tags
         if not settled(row.updated_ms, held.asset.updated_ms, row.answered_ms):
-            if not missing and self._now_ms() - row.answered_ms > NEVER_SETTLES_MS:
+            if not missing and self._desk.now_ms() - row.answered_ms > NEVER_SETTLES_MS:
                 self._verified([row.key])
             else:
                 self._look_later(row, is_canary=is_canary)
         elif not missing:
             self._verified([row.key])
-        elif is_canary and self._marker in missing:
+        elif is_canary and self._desk.marker in missing:
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )
@@ -151,23 +135,23 @@ class Verifier:
     def _verified(self, keys: list[int]) -> None:
         if keys:
             self._ledger.record_verified(keys)
-            self._count("proven", len(keys))
+            self._desk.count("proven", len(keys))
 
     def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
         # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
-        age = max(self._now_ms() - row.answered_ms, FIRST_LOOK_MS)
+        age = max(self._desk.now_ms() - row.answered_ms, FIRST_LOOK_MS)
         wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
-        self._ledger.look_later(row.key, self._now_ms() + wait)
+        self._ledger.look_later(row.key, self._desk.now_ms() + wait)
 
     def _repair(self, row: AppliedAsset, updated_ms: int, missing: frozenset[str]) -> None:
-        self._tag_ids.forget()
+        self._desk.tag_ids.forget()
         if row.repairs >= MOST_REPAIRS:
             names = ", ".join(sorted(missing)[:5])
             message = f"Immich lost {len(missing)} tags again after {row.repairs} repairs: {names}"
             logger.error("asset {}: {}", row.asset_id, message)
             self._ledger.record_problem(row.asset_id, State.FAILED, kind="tags-lost", message=message, due_ms=None)
-            self._count("lost", 1)
+            self._desk.count("lost", 1)
             return
         logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(missing))
         self._ledger.plan_repair(row.key, updated_ms)
-        self._count("repaired", 1)
+        self._desk.count("repaired", 1)

@@ -14,9 +14,10 @@ from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.applier import Applier
+from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.messages import (
-    Channel,
     Drain,
     Drained,
     Finish,
@@ -79,11 +80,9 @@ class Writer:
         self._model = ledger.model(model.identity, model.name, labels)
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
         ledger.rescore_others(self._model)
-        tag_ids = TagIds(client)
+        desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
         self._applier = Applier(
-            ledger,
-            client,
-            tag_ids,
+            desk,
             policy,
             origin=ledger.origin(
                 model=self._model,
@@ -91,22 +90,11 @@ class Writer:
                 settings=settings.policy.model_dump_json(),
                 run=self._run,
             ),
-            marker=settings.marker,
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
             pace=Pace(settings.immich.pace, clock=time.monotonic),
-            now_ms=wall_ms,
-            count=self._child.count,
         )
-        self._verifier = Verifier(
-            ledger,
-            client,
-            tag_ids,
-            marker=settings.marker,
-            sample=settings.verify.sample,
-            now_ms=wall_ms,
-            count=self._child.count,
-        )
+        self._verifier = Verifier(desk, sample=settings.verify.sample)
 
     async def run(self) -> None:
         """Work until told to finish."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.schema import TABLES, Probe, State
-from autotagger.ledger.store import Ledger, ListedAsset
+from autotagger.ledger.store import Ledger
 
 ME = str(uuid.uuid4())
 NOW = 1_800_000_000_000

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.ledger.store import Work
+from autotagger.ledger.rows import Work
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
 from autotagger.pipeline.slots import SlotTable
 

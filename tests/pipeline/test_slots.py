@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.pipeline.messages import Channel
+from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from autotagger.pipeline.messages import MESSAGE_BYTES, AsyncChannel, Channel, ChannelClosed, Log, Scored
+from autotagger.pipeline.channel import MESSAGE_BYTES, AsyncChannel, Channel, ChannelClosed
+from autotagger.pipeline.messages import Log, Scored
 
 Ends = tuple[Channel, Channel]
 

@@ -1,0 +1,97 @@
+"""The crew: one writer, one fetcher, some inferencers; whoever dies or hangs is replaced."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from loguru import logger
+
+from autotagger.pipeline.children import Child
+
+#: Deaths of a role in a row, without a flight served in between, after which the run ends.
+MOST_DEATHS_IN_A_ROW = 5
+RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
+
+#: What a role runs: the entry point of its process and the arguments after the channel.
+Duty = tuple[Callable[..., None], tuple[Any, ...]]
+
+
+class Crew:
+    """The child processes of a run. `duty` says what a role runs, each time one is started.
+
+    `lost` is called for every death, before the replacement; it answers False when the run is over and nobody
+    is to be replaced. `give_up` is called with a message when replacing does not help.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        duty: Callable[[str], Duty],
+        hear: Callable[[Child, Any], None],
+        lost: Callable[[Child], bool],
+        give_up: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._duty = duty
+        self._hear = hear
+        self._lost = lost
+        self._give_up = give_up
+        self._clock = clock
+        self._deaths: Counter[str] = Counter()
+        self._dismissed = False
+        self.writer = self._start("writer")
+        self.fetcher = self._start("fetcher")
+        self.workers = [self._start("inferencer") for _ in range(workers)]
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter((self.writer, self.fetcher, *self.workers))
+
+    def served(self, child: Child) -> None:
+        """The child did its work for an asset: what killed its forerunners does not kill everyone."""
+        self._deaths[child.role] = 0
+
+    def replace_hanging(self, silent_since_s: Callable[[Child], float], timeout_s: float) -> None:
+        """Kill every child that has been silent for `timeout_s`; its death brings the replacement."""
+        now_s = self._clock()
+        for child in self:
+            if now_s - silent_since_s(child) > timeout_s:
+                logger.error("the {} (process {}) hangs; it is replaced", child.role, child.pid)
+                child.heard_s = now_s
+                child.kill()
+
+    def dismiss(self) -> None:
+        """End everybody now."""
+        self._dismissed = True
+        for child in self:
+            child.forget()
+
+    def _start(self, role: str) -> Child:
+        target, arguments = self._duty(role)
+        return Child(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
+
+    def _died(self, child: Child) -> None:
+        child.ready = False
+        if not self._lost(child):
+            return
+        self._deaths[child.role] += 1
+        deaths = self._deaths[child.role]
+        if deaths >= MOST_DEATHS_IN_A_ROW:
+            last = f"the {child.role} ended {deaths} times in a row, last by {child.exit_description}"
+            self._give_up(f"{last}; see the lines above")
+            return
+        delay_s = min(RESTART_FIRST_S * 2 ** (deaths - 1), RESTART_LONGEST_S)
+        logger.error("the {} ended by {}; replaced in {:.1f} s", child.role, child.exit_description, delay_s)
+        asyncio.get_running_loop().call_later(delay_s, self._replace, child)
+
+    def _replace(self, child: Child) -> None:
+        if self._dismissed:
+            return
+        fresh = self._start(child.role)
+        if child is self.writer:
+            self.writer = fresh
+        elif child is self.fetcher:
+            self.fetcher = fresh
+        else:
+            self.workers[self.workers.index(child)] = fresh
