@@ -75,6 +75,17 @@ class CollectionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """The asset that goes first in its collection, where it stands, and the class and text of its problem."""
+
+    collection: int
+    key: int
+    state: State
+    kind: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """An asset that is failed, waiting or skipped, and why."""
 

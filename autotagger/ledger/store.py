@@ -15,6 +15,7 @@ from peewee import chunked, fn
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
 from autotagger.ledger.rows import (
     AppliedAsset,
+    Canary,
     CollectionRow,
     ListedAsset,
     PlannedAsset,
@@ -294,14 +295,14 @@ class Ledger:
             for row in Collection.select().order_by(Collection.id)
         ]
 
-    def probing(self) -> list[tuple[int, int, State, str | None]]:
-        """(collection, asset key, its state, its problem) of every canary whose verdict is open."""
+    def probing(self) -> list[Canary]:
+        """Every canary whose verdict is open."""
         query = (
-            Collection.select(Collection.id, Asset.key, Asset.state, Asset.error)
+            Collection.select(Collection.id, Asset.key, Asset.state, Asset.error_kind, Asset.error)
             .join(Asset, on=Collection.canary == Asset.key)
             .where(Collection.state == Probe.PROBING)
         )
-        return [(row[0], row[1], State(row[2]), row[3]) for row in query.tuples()]
+        return [Canary(row[0], row[1], State(row[2]), *row[3:]) for row in query.tuples()]
 
     def probe_collection(self, collection: int, canary: int) -> None:
         with self.batch():

@@ -96,7 +96,7 @@ class Applier:
 
     async def _send(self, planned: list[PlannedAsset]) -> None:
         calls = plan_calls((asset, asset.tags) for asset in planned)
-        canaries = {key for _, key, _, _ in self._ledger.probing()}
+        canaries = {canary.key for canary in self._ledger.probing()}
         # Every answer is awaited and recorded, also when one call finds that Immich has become unreachable.
         answers = await asyncio.gather(*map(self._call, calls), return_exceptions=True)
         with self._ledger.batch():

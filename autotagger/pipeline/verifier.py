@@ -29,6 +29,8 @@ MOST_REPAIRS = 3
 #: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
 CANARY_AGAIN_MS = 86_400_000
 
+#: Problems of a canary that are its whole library's.
+CLOSING = frozenset({"tags-do-not-stick", "tags-refused"})
 DO_NOT_STICK = (
     "Immich dropped the tags again: it cannot write the .xmp files of this external library. Mount it read-write "
     "(or put a writable overlay on it); it is tried again after a day"
@@ -66,14 +68,14 @@ class Verifier:
     def judge_canaries(self) -> bool:
         """Open or close the libraries whose canary has an end; returns whether there were any."""
         judged = False
-        for collection, _, state, problem in self._ledger.probing():
-            if state is State.VERIFIED:
-                self._ledger.open_collection(collection, self._desk.now_ms())
-            elif state is State.FAILED:
-                logger.warning("a whole library is left alone: {}", problem)
-                self._ledger.close_collection(collection, problem or "", self._desk.now_ms())
-            elif state is State.GONE:
-                self._ledger.untry_collection(collection)
+        for canary in self._ledger.probing():
+            if canary.state is State.VERIFIED:
+                self._ledger.open_collection(canary.collection, self._desk.now_ms())
+            elif canary.state is State.FAILED and canary.kind in CLOSING:
+                logger.warning("a whole library is left alone: {}", canary.message)
+                self._ledger.close_collection(canary.collection, canary.message or "", self._desk.now_ms())
+            elif canary.state in (State.FAILED, State.GONE):
+                self._ledger.untry_collection(canary.collection)  # this says nothing of the others: another one
             else:
                 continue
             judged = True
@@ -89,7 +91,7 @@ class Verifier:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _canaries(self) -> set[int]:
-        return {key for _, key, _, _ in self._ledger.probing()}
+        return {canary.key for canary in self._ledger.probing()}
 
     def _must_read(self, row: AppliedAsset, canaries: set[int]) -> bool:
         """Repaired and suspect ones, canaries, and a sample that depends on nothing but the asset's id."""

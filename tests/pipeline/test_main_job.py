@@ -1,10 +1,13 @@
 """The main job on the stand-in with its tag-losing jobs: all processes, sockets, files and the model are real."""
 
+import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from autotagger.demo import Fate, StandIn, draw_library, tiny_library
+from autotagger.demo.faults import Call
 from autotagger.errors import StartupFailed
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
@@ -121,6 +124,21 @@ async def test_a_key_without_user_read_never_tags_a_partners_picture(tmp_path: P
         with Ledger(settings.ledger_path, writable=False) as ledger:
             skipped = {p.asset_id for p in ledger.problems(100) if p.state is State.SKIPPED}
         assert server.library.expected[Fate.PARTNER] <= skipped
+
+
+async def test_a_canary_that_is_deleted_gives_way_to_another(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(12)) as server:
+
+        async def delete_the_first(call: Call) -> web.StreamResponse | None:
+            if call.name == "tag_assets" and call.number == 1:
+                server.remove(json.loads(await call.request.read())["assetIds"][0])
+            return None
+
+        server.faults = delete_the_first
+        summary = await run_once(settings_for(server, tmp_path))
+        await server.settle()
+        assert summary.states[State.GONE] == 1
+        assert summary.states[State.VERIFIED] == len(held_links(server)) == 11
 
 
 async def test_limit_takes_up_no_more_and_the_next_run_goes_on(tmp_path: Path) -> None:
