@@ -133,7 +133,8 @@ class Verifier:
             self._look_later(row, is_canary=is_canary)
             return
         self._count("read_back", 1)
-        missing = self._ledger.tags_of(row.key) - held.tags
+        meant = self._ledger.tags_of(row.key)
+        missing = meant - held.tags
         if not settled(row.updated_ms, held.asset.updated_ms, row.answered_ms):
             if not missing and self._now_ms() - row.answered_ms > NEVER_SETTLES_MS:
                 self._verified([row.key])
@@ -141,7 +142,7 @@ class Verifier:
                 self._look_later(row, is_canary=is_canary)
         elif not missing:
             self._verified([row.key])
-        elif is_canary and self._marker in missing:
+        elif is_canary and missing == meant:
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )
