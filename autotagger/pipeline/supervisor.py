@@ -35,6 +35,8 @@ from autotagger.tagger.catalog import Model
 MOST_RECORDING = 200
 #: Work read from the ledger at once.
 WORK_AHEAD = 256
+#: After the time to finish work under way, the writer has this long to end the batch that it has begun.
+LAST_BATCH_S = 5.0
 TICK_S = 0.5
 REPORT_S = 2.0
 #: Deaths of a role in a row, without a flight served in between, after which the run ends.
@@ -92,7 +94,7 @@ class _Plans:
     swept: bool = False
     sweeping: bool = False
     next_sweep_s: float = 0.0
-    stopping: bool = False  # SIGTERM, or nothing left to do
+    stopping: bool = False  # SIGTERM
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
     drained: m.Drained | None = None
@@ -184,9 +186,17 @@ class Supervisor:
                 child.kill()
         if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
             self._sweep()
-        if plans.stopping and now >= plans.stop_by_s and not plans.drain:
-            self._drain(m.Drain(complete=False, settle_s=0.0))
+        if plans.stopping and now >= plans.stop_by_s:
+            self._stop_late(now)
         self._dispatch()
+
+    def _stop_late(self, now: float) -> None:
+        """The time to finish is up: the writer ends its batch; when Immich keeps it, it is not waited for."""
+        if not self._plans.drain:
+            self._drain(m.Drain(complete=False, settle_s=0.0))
+        elif now >= self._plans.stop_by_s + LAST_BATCH_S:
+            logger.warning("stopping now: Immich does not answer; what is under way is done again by the next run")
+            self._ended.set()
 
     def _waiting_since(self, worker: Child) -> float:
         """Since when a worker owes us its longest-running picture: its other threads may go on saying it lives."""
@@ -196,13 +206,16 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
-        if self._plans.stopping and not self._once_done():
+        if self._plans.stopping:
             logger.warning("stopping now; what is under way is done again by the next run")
             self._ended.set()
             return
         logger.info("stopping: finishing {} assets under way (again to stop now)", len(self._book))
         self._plans.stopping = True
         self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
+        if self._plans.drain:
+            # --once was at its end already, waiting for Immich to settle: the next run can do that.
+            self._drain(m.Drain(complete=False, settle_s=0.0))
         self._dispatch()
 
     def _handle_signals(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.errors import AssetGone, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import marked
 from autotagger.immich.types import settled
@@ -88,10 +88,10 @@ class Verifier:
             elif state is State.FAILED:
                 logger.warning("a whole library is left alone: {}", problem)
                 self._ledger.close_collection(collection, problem or "", self._now_ms())
-            elif state is State.GONE:
-                self._ledger.untry_collection(collection)
-            else:
+            elif state in (State.PLANNED, State.APPLIED):
                 continue
+            else:  # gone, or gone and back again: no verdict will come of it
+                self._ledger.untry_collection(collection)
             judged = True
         return judged
 
@@ -119,10 +119,10 @@ class Verifier:
     async def _read(self, row: AppliedAsset, *, is_canary: bool) -> None:
         try:
             held = await self._client.asset(row.asset_id)
-        except AssetGone as error:
-            self._ledger.record_problem(
-                row.asset_id, State.GONE, kind=error.kind, message=error.message, due_ms=None
-            )
+        except AssetFailed as error:
+            # Immich may have its own words for a refusal: they are this asset's, and never the writer's end.
+            state = State.GONE if isinstance(error, AssetGone) else State.FAILED
+            self._ledger.record_problem(row.asset_id, state, kind=error.kind, message=error.message, due_ms=None)
             return
         except Unreachable:
             raise
