@@ -9,6 +9,7 @@ empties a list). The three that every Immich tool knows keep their names: `IMMIC
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 DEBUG_VARIABLE = f"{ENV_PREFIX}DEBUG"
 #: Kubernetes gives them to every pod beside a service that is called autotagger.
 _NOT_OURS = re.compile(rf"{ENV_PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
+_CONTAINER_SECRETS = Path("/run/secrets")
 _ENV_NAMES = {
     "IMMICH_BASE_URL": ("immich", "base_url"),
     "IMMICH_API_KEY": ("immich", "api_key"),
@@ -186,6 +188,31 @@ def api_key(settings: ImmichSettings) -> SecretStr:
     if not key or len(key.split()) != 1:
         raise BadConfig(f"the API key file {settings.api_key_file} must hold the key and nothing else")
     return SecretStr(key)
+
+
+def cautions(
+    settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> list[str]:
+    """One line for each file that shows the API key to every user of the machine; `config` as in load_settings."""
+    path = config or _find_config(os.environ if environ is None else environ)
+    holders = (
+        [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
+    )
+    if path and "api_key" in _read_toml(path).get("immich", {}):
+        holders.append(path)
+    return [
+        f"{holder} holds the API key and every user of this machine can read it: chmod 600 {holder}"
+        for holder in holders
+        if _is_open(holder)
+    ]
+
+
+def _is_open(path: Path) -> bool:
+    """Whether others may read a file. A container's secrets are always open, to nobody but the container."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH) and _CONTAINER_SECRETS not in path.parents
+    except OSError:
+        return False
 
 
 def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from autotagger.cli.template import config_text, toml_value
-from autotagger.config import ImmichSettings, Settings, api_key, default_config_path, leaves, load_settings
+from autotagger.config import (
+    ImmichSettings,
+    Settings,
+    api_key,
+    cautions,
+    default_config_path,
+    leaves,
+    load_settings,
+)
 from autotagger.errors import BadConfig
 
 KEY = "s3cret-key-of-the-tests"
@@ -275,3 +283,26 @@ def test_the_readme_names_every_key(path: tuple[str, ...]) -> None:
     section = re.split(r"\*\*`\[(\w+)\]`\*\*", table)
     keys = dict(zip(["", *section[1::2]], section[::2], strict=True))
     assert f"`{path[-1]}`" in keys["".join(path[:-1])]
+
+
+def test_files_that_show_the_key_to_everybody_are_named(tmp_path: Path) -> None:
+    config, key_file = tmp_path / "config.toml", tmp_path / "key"
+    key_file.write_text(KEY)
+
+    def said(toml: str, config_mode: int, key_mode: int) -> list[str]:
+        config.write_text(toml)
+        config.chmod(config_mode)
+        key_file.chmod(key_mode)
+        return cautions(load_settings(config, environ={}), config, {})
+
+    by_file, inside = '[immich]\napi_key_file = "key"', f'[immich]\napi_key = "{KEY}"'
+    assert said(by_file, 0o644, 0o640) == []
+    [line] = said(by_file, 0o644, 0o644)
+    assert f"chmod 600 {key_file}" in line
+    assert said(inside, 0o600, 0o644) == []
+    [line] = said(inside, 0o644, 0o644)
+    assert f"chmod 600 {config}" in line
+    assert KEY not in line
+    assert said("", 0o644, 0o644) == []
+    key_file.unlink()
+    assert cautions(Settings(immich=ImmichSettings(api_key_file=key_file)), None, {}) == []

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from loguru import logger
 
-from autotagger.config import Settings, load_settings
+from autotagger.config import Settings, cautions, load_settings
 from autotagger.log import setup_logging
 
 #: Exit codes that are not an error's own (those are in `errors`).
@@ -26,4 +27,6 @@ def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Set
     """Read the settings for a command and set up logging; `flags` are nested like the TOML. Raises BadConfig."""
     settings = load_settings(config_path(context), flags)
     setup_logging(settings.log_level)
+    for caution in cautions(settings, config_path(context)):
+        logger.warning("{}", caution)
     return settings

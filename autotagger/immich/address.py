@@ -1,5 +1,6 @@
 """Immich's address, in any form a person types, made into the root of its API."""
 
+import ipaddress
 import re
 
 from yarl import URL
@@ -7,6 +8,9 @@ from yarl import URL
 from autotagger.errors import BadConfig
 
 _EXAMPLE = "for example http://192.168.1.100:2283 or https://photos.example.org"
+#: Suffixes that no public name server answers for (RFC 6761, 6762, 8375, ICANN's .internal), and the usual ones
+#: of home routers.
+_PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal", ".lan", ".home", ".localdomain", ".box")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -37,6 +41,18 @@ def api_root(base_url: str) -> URL:
     if steps[-1:] != ["api"]:
         steps.append("api")
     return url.origin().joinpath(*steps)
+
+
+def is_exposed(api: URL) -> bool:
+    """Whether the API key would travel unencrypted where strangers may listen: plain http, not to this machine,
+    a private network, or a name that only a private network knows."""
+    host = (api.host or "").rstrip(".").lower()
+    if api.scheme != "http":
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_PRIVATE_NAMES)
 
 
 def _shown(text: str) -> str:

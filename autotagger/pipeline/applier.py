@@ -22,9 +22,10 @@ from autotagger.policy.plan import TagCall, plan_calls
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import unpack
 
-#: A canary is looked at from the first second; everything else is proven by the marker listing, and looked
-#: at one by one only when that has not named it for ten minutes.
-CANARY_LOOK_MS = 1_000
+#: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
+#: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
+#: ten minutes.
+SOON_LOOK_MS = 1_000
 LOOK_MS = 600_000
 
 
@@ -145,7 +146,9 @@ class Applier:
             arrived = answer.answered_ms if answer.count else min(answer.answered_ms, held.asset.updated_ms)
             return Landed(asset, arrived, suspect=not answer.count)
         self._desk.tag_ids.forget()
-        if self._desk.marker in held.tags:
+        if answer.count or asset.tags & held.tags:
+            # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
+            # deleted meanwhile, the marker perhaps) is sent when they are done, never into them (law 1).
             return Landed(asset, answer.answered_ms, suspect=True)
         if again:
             return await self._call_again(asset)
@@ -162,7 +165,7 @@ class Applier:
     def _record(self, end: Landed | NotLanded, *, is_canary: bool) -> None:
         now_ms = self._desk.now_ms()
         if isinstance(end, Landed):
-            look_ms = now_ms + (CANARY_LOOK_MS if is_canary else LOOK_MS)
+            look_ms = now_ms + (SOON_LOOK_MS if is_canary or end.suspect else LOOK_MS)
             self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=end.suspect)
             self._desk.count("tagged", 1)
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
-#: The largest message (a `Listed` of 200 assets is near 60 KB), and the room we ask the kernel for.
+#: The largest message (a `Listed` of 100 assets is near 30 KB), and the room we ask the kernel for.
 MESSAGE_BYTES = 1 << 18
 BUFFER_BYTES = 1 << 20
 

@@ -23,6 +23,8 @@ from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
 BEAT_S = 2.0
+#: Characters of one log line; a message can quote what Immich sent, and must fit into a channel's message.
+MOST_LOGGED = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def enter_child(channel: Channel, spec: ChildSpec) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
-    forward_logs(lambda level, text: channel.send(Log(level, text)), spec.settings.log_level)
+    forward_logs(lambda level, text: channel.send(Log(level, text[:MOST_LOGGED])), spec.settings.log_level)
 
 
 def trouble_of(error: Retryable | AssetFailed) -> Trouble:

@@ -18,8 +18,10 @@ from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, tr
 from autotagger.pipeline.messages import Failed, Fetch, Fetched, Listed, Noted, Outage, Ready, Sweep, Swept
 from autotagger.pipeline.slots import SlotMemory
 
-#: Assets in one message of the listing: some 60 KB, well under a channel's message limit.
-LISTED_AT_ONCE = 200
+#: Assets in one message of the listing: some 30 KB, and under a channel's message limit whatever Immich says.
+LISTED_AT_ONCE = 100
+#: Characters kept of a file name (which is for messages only) and of what should be ids and other short words.
+MOST_NAME, MOST_WORD = 255, 64
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
 #: Sources that can be transparent, which Immich's JPEG preview flattens to black while taggers want white.
@@ -180,11 +182,11 @@ def _chunks(items: tuple[T, ...]) -> Iterable[tuple[T, ...]]:
 def _listed(asset: Asset) -> ListedAsset:
     return ListedAsset(
         asset_id=asset.id,
-        owner_id=asset.owner_id,
-        library_id=asset.library_id or "",
+        owner_id=asset.owner_id[:MOST_WORD],
+        library_id=(asset.library_id or "")[:MOST_WORD],
         kind=asset.kind,
-        mime=asset.mime,
-        file_name=asset.file_name,
-        checksum=asset.checksum,
+        mime=asset.mime and asset.mime[:MOST_WORD],
+        file_name=asset.file_name[:MOST_NAME],
+        checksum=asset.checksum[:MOST_WORD],
         updated_ms=asset.updated_ms,
     )

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from loguru import logger
+from yarl import URL
 
 from autotagger.config import Settings, api_key
 from autotagger.errors import ServerRefused, Unreachable
+from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
@@ -43,6 +45,8 @@ async def check_server(settings: Settings) -> Server:
         async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
             server = await connect(client, settings.immich)
             logger.info("Immich {} at {}", server.version, client.address)
+            if is_exposed(URL(client.address)):
+                logger.warning("the API key goes to {} unencrypted: use https", client.address)
             return server
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None

@@ -29,8 +29,7 @@ class SlotMemory:
     def create(cls, count: int, size: int, spill_dir: Path) -> Self:
         """New memory, zero pages until used; whatever a killed run left in `spill_dir` is removed."""
         spill_dir.mkdir(parents=True, exist_ok=True)
-        for left in spill_dir.glob("slot-*"):
-            left.unlink()
+        _clear(spill_dir)
         fd = os.memfd_create("autotagger-slots", os.MFD_CLOEXEC)
         os.ftruncate(fd, count * size)
         return cls(fd, count, size, spill_dir)
@@ -67,13 +66,19 @@ class SlotMemory:
         return memoryview(self._map)[start : start + length]
 
     def close(self) -> None:
-        """Unmap (unless somebody still reads) and close."""
+        """Unmap (unless somebody still reads), close, and remove what nobody came to read."""
         with contextlib.suppress(BufferError):  # a view is still out; the mapping goes with the process
             self._map.close()
         os.close(self._fd)
+        _clear(self._spill_dir)
 
     def _spill(self, slot: int) -> Path:
         return self._spill_dir / f"slot-{slot}"
+
+
+def _clear(spill_dir: Path) -> None:
+    for left in spill_dir.glob("slot-*"):
+        left.unlink(missing_ok=True)
 
 
 class SlotTable:

@@ -38,6 +38,8 @@ from autotagger.tagger.catalog import Model
 MOST_RECORDING = 200
 #: Work read from the ledger at once.
 WORK_AHEAD = 256
+#: After the time to finish work under way, the writer has this long to end the batch that it has begun.
+LAST_BATCH_S = 5.0
 TICK_S = 0.5
 REPORT_S = 2.0
 #: Pause of the whole dispatch after Immich was unreachable for the retry budget.
@@ -55,7 +57,7 @@ class _Plans:
     swept: bool = False
     sweeping: bool = False
     next_sweep_s: float = 0.0
-    stopping: bool = False  # SIGTERM, or nothing left to do
+    stopping: bool = False  # SIGTERM
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
     drained: m.Drained | None = None
@@ -142,9 +144,17 @@ class Supervisor:
         self._crew.replace_hanging(self._silent_since, self._settings.pipeline.hang_timeout_s)
         if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
             self._sweep()
-        if plans.stopping and now >= plans.stop_by_s and not plans.drain:
-            self._drain(_HASTY)
+        if plans.stopping and now >= plans.stop_by_s:
+            self._stop_late(now)
         self._dispatch()
+
+    def _stop_late(self, now: float) -> None:
+        """The time to finish is up: the writer ends its batch; when Immich keeps it, it is not waited for."""
+        if not self._plans.drain:
+            self._drain(_HASTY)
+        elif now >= self._plans.stop_by_s + LAST_BATCH_S:
+            logger.warning("stopping now: Immich does not answer; what is under way is done again by the next run")
+            self._ended.set()
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
@@ -162,7 +172,7 @@ class Supervisor:
         self._plans.stopping = True
         self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
         if self._plans.drain:
-            self._drain(_HASTY)  # nothing is under way but the wait for Immich to settle
+            self._drain(_HASTY)  # --once was only waiting for Immich to settle: the next run can do that
         self._dispatch()
 
     def _handle_signals(self) -> None:

@@ -9,7 +9,7 @@ import asyncio
 
 from loguru import logger
 
-from autotagger.errors import AssetGone, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import marked
 from autotagger.immich.types import settled
 from autotagger.ledger.rows import AppliedAsset
@@ -21,8 +21,8 @@ LOOKS_AT_ONCE = 50
 #: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
 FIRST_LOOK_MS = 1_000
 LAST_LOOK_MS = 3_600_000
-#: Immich can die between its INSERT and the background job, which then never comes. A day later all tags still
-#: being there is proof enough.
+#: Immich can die between its INSERT and the background job, which then never comes. After a day what the asset
+#: holds is what it will hold.
 NEVER_SETTLES_MS = 86_400_000
 #: Complete calls made again for one asset before its loss is reported.
 MOST_REPAIRS = 3
@@ -74,10 +74,10 @@ class Verifier:
             elif canary.state is State.FAILED and canary.kind in CLOSING:
                 logger.warning("a whole library is left alone: {}", canary.message)
                 self._ledger.close_collection(canary.collection, canary.message or "", self._desk.now_ms())
-            elif canary.state in (State.FAILED, State.GONE):
-                self._ledger.untry_collection(canary.collection)  # this says nothing of the others: another one
-            else:
+            elif canary.state in (State.PLANNED, State.APPLIED):
                 continue
+            else:  # it failed for itself, is gone, or gone and back again: another one
+                self._ledger.untry_collection(canary.collection)
             judged = True
         return judged
 
@@ -105,10 +105,10 @@ class Verifier:
     async def _read(self, row: AppliedAsset, *, is_canary: bool) -> None:
         try:
             held = await self._desk.client.asset(row.asset_id)
-        except AssetGone as error:
-            self._ledger.record_problem(
-                row.asset_id, State.GONE, kind=error.kind, message=error.message, due_ms=None
-            )
+        except AssetFailed as error:
+            # Immich may have its own words for a refusal: they are this asset's, and never the writer's end.
+            state = State.GONE if isinstance(error, AssetGone) else State.FAILED
+            self._ledger.record_problem(row.asset_id, state, kind=error.kind, message=error.message, due_ms=None)
             return
         except Unreachable:
             raise
@@ -119,15 +119,14 @@ class Verifier:
             self._look_later(row, is_canary=is_canary)
             return
         self._desk.count("read_back", 1)
-        missing = self._ledger.tags_of(row.key) - held.tags
-        if not settled(row.updated_ms, held.asset.updated_ms, row.answered_ms):
-            if not missing and self._desk.now_ms() - row.answered_ms > NEVER_SETTLES_MS:
-                self._verified([row.key])
-            else:
-                self._look_later(row, is_canary=is_canary)
+        meant = self._ledger.tags_of(row.key)
+        missing = meant - held.tags
+        patient = self._desk.now_ms() - row.answered_ms <= NEVER_SETTLES_MS
+        if patient and not settled(row.updated_ms, held.asset.updated_ms, row.answered_ms):
+            self._look_later(row, is_canary=is_canary)
         elif not missing:
             self._verified([row.key])
-        elif is_canary and self._desk.marker in missing:
+        elif is_canary and missing == meant:
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )

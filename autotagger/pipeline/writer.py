@@ -194,6 +194,7 @@ class Writer:
 
     async def _verify(self, *, look: bool) -> bool:
         if look:
+            self._verifier.retry_closed()
             await self._verifier.look()
         await self._verifier.look_at_due()
         return self._verifier.judge_canaries()

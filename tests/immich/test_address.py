@@ -1,7 +1,7 @@
 import pytest
 
 from autotagger.errors import BadConfig
-from autotagger.immich.address import api_root
+from autotagger.immich.address import api_root, is_exposed
 from tests.immich.support import KEY
 
 
@@ -43,3 +43,25 @@ def test_a_password_is_refused_and_not_repeated(typed: str) -> None:
     with pytest.raises(BadConfig) as caught:
         api_root(typed)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "exposed"),
+    [
+        ("http://photos.example.org", True),
+        ("http://8.8.8.8:2283", True),
+        ("http://[2606:4700::1111]", True),
+        ("https://photos.example.org", False),
+        ("https://8.8.8.8", False),
+        ("http://192.168.1.100:2283", False),
+        ("http://127.0.0.1", False),
+        ("http://[fd00::1]:2283", False),
+        ("http://100.64.0.7", False),  # a carrier's or an overlay network's own range
+        ("http://immich-server:2283", False),
+        ("http://nas.local", False),
+        ("http://nas.home.arpa.:2283", False),
+        ("http://localhost:2283", False),
+    ],
+)
+def test_a_key_that_would_travel_in_the_open(base_url: str, exposed: bool) -> None:
+    assert is_exposed(api_root(base_url)) is exposed

@@ -50,6 +50,13 @@ def test_a_new_run_removes_what_a_killed_one_spilled(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_nobody_came_to_read_is_removed_at_the_end(tmp_path: Path) -> None:
+    memory = SlotMemory.create(count=2, size=65_536, spill_dir=tmp_path)
+    assert memory.write(1, bytes(100_000))
+    memory.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_slot_is_taken_once_until_it_is_given_back() -> None:
     table = SlotTable(3)
     taken = {table.take() for _ in range(3)}

@@ -1,0 +1,159 @@
+"""One fault each, for those that deserve a test of their own: the story is always the same."""
+
+import asyncio
+import random
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from autotagger.demo import StandIn, tiny_library
+from autotagger.demo.faults import Call
+from autotagger.demo.library import Library
+from autotagger.ledger.schema import State
+from tests.faults import weather
+from tests.faults.plot import states
+from tests.faults.stage import make_due, start
+from tests.pipeline.support import MARKER, TagCalls, held_links, ledger_links, run_once, settings_for
+
+#: A run that has not ended by then never would.
+LONG_S = 100.0
+
+
+async def test_a_marker_deleted_under_us_is_put_back_and_no_asset_is_blamed(tmp_path: Path) -> None:
+    """The first call's jobs are still under way when the loss is seen: a call made into them would lose tags."""
+    async with StandIn(tiny_library(40), job_delay_s=0.5) as server:
+
+        async def delete_it(call: Call) -> web.StreamResponse | None:
+            if call.name == "tag_assets" and call.number == 4:
+                server.delete_tag(MARKER)
+            return None
+
+        server.faults = calls = TagCalls(delete_it)
+        settings = settings_for(server, tmp_path, verify={"settle_timeout_s": 4.0})
+        summary = await run_once(settings)
+        assert summary.states[State.FAILED] == 0
+        assert summary.counts["repaired"] > 0
+        # What was whole when its marker went is named by no listing: ten minutes later it is looked at by itself.
+        make_due(settings)
+        await server.settle()
+        assert (await run_once(settings)).states[State.VERIFIED] == 40
+        await server.settle()
+        held = held_links(server)
+        assert all(held[asset_id] == tags for asset_id, tags in ledger_links(settings).items())
+        assert max(calls.per_asset.values()) == 2, "the call that came too late, and the repair"
+
+
+async def test_a_canary_whose_marker_was_deleted_does_not_close_its_library(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(10)) as server:
+
+        async def delete_it(call: Call) -> web.StreamResponse | None:
+            if call.name == "asset" and call.number == 1:
+                server.delete_tag(MARKER)
+                for row in server.store.rows.values():
+                    row.xmp = tuple(value for value in row.xmp or () if value != MARKER)
+            return None
+
+        server.faults = delete_it
+        summary = await run_once(settings_for(server, tmp_path))
+        assert summary.states[State.VERIFIED] == 10
+        assert summary.states[State.SKIPPED] == 0
+
+
+async def test_a_refusal_to_read_one_asset_back_is_that_asset_s_alone(tmp_path: Path) -> None:
+    library = tiny_library(12)
+    async with StandIn(library) as server:
+        victim = library.assets[5].id
+
+        async def refuse(call: Call) -> web.StreamResponse | None:
+            if call.name == "asset" and victim in call.request.path:
+                return web.json_response({"message": "Something about a sidecar"}, status=400)
+            return None
+
+        server.faults = refuse
+        summary = await run_once(settings_for(server, tmp_path, verify={"sample": 1.0}))
+        assert summary.counts.get("restarts", 0) == 0
+        assert summary.states[State.VERIFIED] == 11
+        assert summary.failures == {"refused": 1}
+
+
+async def test_words_of_any_length_from_immich_fit_through_the_channels(tmp_path: Path) -> None:
+    drawn = tiny_library(120)
+    library = Library(
+        tuple(replace(asset, file_name="🌸" * 20_000 + ".jpg") for asset in drawn.assets), drawn.seed
+    )
+    async with StandIn(library) as server:
+        summary = await run_once(settings_for(server, tmp_path))
+        assert summary.counts.get("restarts", 0) == 0
+        assert summary.states[State.VERIFIED] == 120
+
+
+async def test_every_answer_of_a_tag_call_may_be_lost_once(tmp_path: Path) -> None:
+    """Immich restarts in the middle of a call: it was applied, nobody heard. The same call again adds no link."""
+    async with StandIn(tiny_library(40)) as server:
+        lost: set[bytes] = set()
+
+        async def lose(call: Call) -> web.StreamResponse | None:
+            if call.name != "tag_assets" or (body := await call.request.read()) in lost:
+                return None
+            lost.add(body)
+            return await weather.applied_and_lost(server, call, random.Random(call.number))
+
+        server.faults = lose
+        settings = settings_for(server, tmp_path)
+        summary = await run_once(settings)
+        assert lost
+        assert summary.states[State.VERIFIED] == 40
+        assert summary.counts.get("repaired", 0) == 0
+        await server.settle()
+        assert held_links(server) == ledger_links(settings)
+
+
+async def test_sigterm_while_immich_is_silent_does_not_wait_for_it(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(40)) as server:
+        silent = asyncio.Event()
+
+        async def fall_silent(call: Call) -> web.StreamResponse | None:
+            if call.name == "tag_assets" and call.number > 1:
+                silent.set()
+                await asyncio.sleep(3600)
+            return None
+
+        server.faults = fall_silent
+        run = await start(
+            server,
+            tmp_path / "state",
+            tmp_path / "log",
+            AUTOTAGGER_IMMICH_RETRY_BUDGET_S="3600",
+            AUTOTAGGER_IMMICH_READ_TIMEOUT_S="3600",
+            AUTOTAGGER_PIPELINE_DRAIN_TIMEOUT_S="1",
+        )
+        async with asyncio.timeout(LONG_S):
+            await silent.wait()
+            run.send_signal(signal.SIGTERM)
+            assert await run.wait() == 0
+        assert "the next run" in (tmp_path / "log").read_text()
+        server.faults = None
+        make_due(settings_for(server, tmp_path / "state"))
+        summary = await run_once(settings_for(server, tmp_path / "state"))
+        assert summary.states[State.VERIFIED] == 40
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_sigterm_while_the_end_of_once_waits_for_immich_to_settle(signals: int, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(20)) as server:
+        settings = settings_for(server, tmp_path / "state")
+        await run_once(settings, limit=1)
+        server.jobs.pause()
+        run = await start(server, tmp_path / "state", tmp_path / "log", AUTOTAGGER_VERIFY_SETTLE_TIMEOUT_S="3600")
+        async with asyncio.timeout(LONG_S):
+            while len(states(tmp_path / "state", (State.APPLIED,))) < 19:  # noqa: ASYNC110 - only looking can tell
+                await asyncio.sleep(0.02)
+            for _ in range(signals):
+                run.send_signal(signal.SIGTERM)
+            assert await run.wait() == 0
+        server.jobs.resume()
+        await server.settle()
+        assert (await run_once(settings)).states[State.VERIFIED] == 20
