@@ -46,7 +46,7 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
     device is not there or cannot run the whole of it.
     """
     source = _source(model)
-    found = {name.partition(".")[0] for name in ort.capi._pybind_state.get_available_openvino_device_ids()}
+    found = found_devices()
     if device != "auto" and device not in found:
         raise StartupFailed(
             f"OpenVINO finds no {device} here, only {', '.join(sorted(found))}: set [model] device, or install "
@@ -62,6 +62,13 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
             if place == len(wanted) - 1:
                 raise
     raise AssertionError("one device is always tried")
+
+
+def found_devices() -> set[Device]:
+    """What OpenVINO finds here; that does not mean that it works."""
+    ids = ort.capi._pybind_state.get_available_openvino_device_ids()
+    names: set[Device] = {"CPU", "GPU", "NPU"}
+    return {name for name in names if any(found.partition(".")[0] == name for found in ids)}
 
 
 class OpenVinoSession:
