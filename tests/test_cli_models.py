@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from autotagger.tagger.catalog import catalogue
+from autotagger.tagger.manifest import parse_manifest
 from tests.tagger.support import model_folder
 from tests.test_cli import Run, run  # noqa: F401  (a fixture)
 
@@ -84,3 +86,20 @@ def test_what_cannot_be_done_says_why(run: Run, arguments: list[str], code: int,
 def test_pull_of_what_is_shipped_has_nothing_to_do(run: Run) -> None:  # noqa: F811
     assert json.loads(run("models", "pull", "palette", "--json").out)["name"] == "palette"
     assert "palette" in run("models", "pull", "palette").out
+
+
+def test_the_table_in_the_documentation_is_the_catalogue() -> None:
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)`(?: \(default\))? \| (\d+) \|[^|]*\| (\S+) \|", page, re.MULTILINE)
+    expected = [(name, str(manifest.label_count), manifest.license) for name, manifest in catalogue().items()]
+    assert sorted(rows) == sorted(expected)
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    assert parse_manifest(example, Path("docs")).input.shape == (3, 448, 448)
+
+
+def test_hashes_that_are_not_known_are_named_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text()
+    hashes = page.partition("**Hashes.**")[2].partition("- **Models behind")[0]
+    for name, manifest in catalogue().items():
+        files = manifest.source.files.values() if manifest.source else []
+        assert (f"`{name}`" in hashes) == any(file.sha256 is None for file in files)
