@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from loguru import logger
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from autotagger.pipeline.summary import Summary
 
+T = TypeVar("T")
 LINE_EVERY_S = 60.0
 
 
@@ -47,6 +48,24 @@ def shown_progress(log_level: str) -> Iterator[Callable[["Summary"], None]]:
 
         try:
             yield show
+        finally:
+            progress.stop()
+            setup_logging(log_level)
+
+
+def counted(items: Sequence[T], what: str, log_level: str) -> Iterator[T]:
+    """`items`, with a bar on a terminal that tells how many are done; elsewhere nothing is shown."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stderr=True, transient=True) as progress:
+        setup_logging(log_level)  # to the stderr that the bar now owns: log lines appear above it
+        try:
+            yield from progress.track(items, description=what)
         finally:
             progress.stop()
             setup_logging(log_level)

@@ -1,6 +1,7 @@
 """`autotagger tag`: tag local pictures, the same way as the service tags those of Immich."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,16 @@ from loguru import logger
 
 from autotagger.cli.context import SOME_FAILED, begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
+from autotagger.cli.progress import counted
+from autotagger.cli.sidecars import find_exiftool, txt_path, write_txt, write_xmp
 from autotagger.config import Settings
-from autotagger.errors import AssetFailed, Retryable
+from autotagger.errors import AssetFailed, BadConfig, Retryable
+
+#: What is taken for a picture in a folder; a file that is named is tried whatever it is called.
+PICTURES = frozenset(
+    {".avif", ".bmp", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".ppm"}
+    | {".tga", ".tif", ".tiff", ".webp"}
+)
 
 #: So many of the best scores stand beside the tags in a table; JSON and CSV have them all.
 SCORES_SHOWN = 6
@@ -28,26 +37,86 @@ class Tagged:
 
 def tag(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER...", help="Pictures, or folders of them.", show_default=False),
+    ],
     model: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="Instead of the model of the settings.")
     ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders within folders too.")] = False,
+    txt: Annotated[bool, typer.Option("--txt", help="Write the tags to picture.txt beside each picture.")] = False,
+    xmp: Annotated[bool, typer.Option("--xmp", help="Add the tags to picture.jpg.xmp, with exiftool.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.txt that is there.")] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Tag local pictures and print their scores. Changes nothing anywhere.
+    """Tag local pictures and print their scores. Changes nothing, but for --txt and --xmp.
 
     JSON is a list of {"file", "tags", "scores"}; CSV has a line per label.
     """
-    tag_file = _open_tagger(begin(context, {"model": {"name": model}}))
+    settings = begin(context, {"model": {"name": model}})
+    write = _writers(txt=txt, xmp=find_exiftool() if xmp else None, overwrite=overwrite)
+    pictures = list(_pictures(files, recursive=recursive))
+    tag_file = _open_tagger(settings)
     done = []
-    for file in files:
+    failed = 0
+    for file in counted(pictures, "tagging", settings.log_level):
         try:
-            done.append(tag_file(file))
+            tagged = tag_file(file)
+            for write_one in write:
+                write_one(file, tagged.tags)
+            done.append(tagged)
         except (AssetFailed, Retryable) as error:
+            failed += 1
             logger.error("{}: {}", file, error.message)
     _print(done, form)
-    if len(done) < len(files):
+    if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _writers(*, txt: bool, xmp: str | None, overwrite: bool) -> list[Callable[[Path, Sequence[str]], Path]]:
+    writers: list[Callable[[Path, Sequence[str]], Path]] = []
+    if txt:
+        writers.append(_TxtWriter(overwrite))
+    if xmp:
+        writers.append(lambda file, tags: write_xmp(file, tags, xmp))
+    return writers
+
+
+class _TxtWriter:
+    """Writes `picture.txt` files, each once: `a.png` and `a.jpg` would share theirs."""
+
+    def __init__(self, overwrite: bool) -> None:
+        self._overwrite = overwrite
+        self._owner: dict[Path, Path] = {}
+
+    def __call__(self, file: Path, tags: Sequence[str]) -> Path:
+        owner = self._owner.setdefault(txt_path(file), file)
+        if owner != file:
+            raise AssetFailed(f"{txt_path(file).name} is that of {owner.name} already", kind="sidecar-exists")
+        return write_txt(file, tags, overwrite=self._overwrite)
+
+
+def _pictures(files: Sequence[Path], *, recursive: bool) -> Iterator[Path]:
+    """The files that are named, and the pictures of folders in the order of their names. Raises BadConfig."""
+    for file in files:
+        if not file.is_dir():
+            yield file
+            continue
+        found = [path for path in _inside(file, recursive=recursive) if path.suffix.lower() in PICTURES]
+        if not found:
+            hint = "" if recursive else "; --recursive looks into the folders within"
+            raise BadConfig(f"{file} holds no picture{hint}")
+        yield from found
+
+
+def _inside(folder: Path, *, recursive: bool) -> Iterator[Path]:
+    """Files of a folder. Links to folders are not followed: they may lead in a circle."""
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
+        if not recursive:
+            return
 
 
 def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:

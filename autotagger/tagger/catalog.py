@@ -5,15 +5,17 @@ The catalogue is one manifest per downloadable model in `models/`, and `palette`
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import hub
-from autotagger.tagger.labels import Label, load_labels
-from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest, wd_manifest
-from autotagger.tagger.onnxfile import read_signature
+from autotagger.tagger.companions import with_companions
+from autotagger.tagger.guess import guess_manifest
+from autotagger.tagger.labels import Label, read_label_file
+from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest
+from autotagger.tagger.onnxfile import external_files, read_signature
 from autotagger.tagger.preprocess import PREPROCESSING_VERSION
 
 _PACKAGE = Path(__file__).parent
@@ -23,12 +25,17 @@ SHIPPED = {"palette": _PACKAGE.parent / "demo" / "palette_model"}
 
 @dataclass(frozen=True)
 class Model:
-    """A model whose files are there and fit their manifest."""
+    """A model whose files are there and fit their manifest.
+
+    `manifest` has in it what the author's companion files say. `series`: the series that a character is from,
+    by the name of its label, where the label file tells them.
+    """
 
     name: str
     folder: Path
     manifest: Manifest
     labels: tuple[Label, ...]
+    series: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -39,11 +46,15 @@ class Model:
     def identity(self) -> str:
         """SHA-256 in hex over all that decides the scores: weights, labels, manifest, our own preprocessing.
 
-        Thresholds, source and licence are left out: scores stay what they are when those change.
+        Thresholds, source and licence are left out: scores stay what they are when those change. So are fields
+        that say what they say by default: one more of them must not make every stored score stale. A default
+        that is changed is a new PREPROCESSING_VERSION.
         """
-        deciding = self.manifest.model_dump_json(include={"input", "output", "labels"})
-        weights = sorted(path for path in self.folder.iterdir() if path.name.startswith(self.manifest.model))
-        files = [*weights, self.folder / self.manifest.labels.file]
+        deciding = self.manifest.model_dump_json(include={"input", "output", "labels"}, exclude_defaults=True)
+        beside = [path for path in self.folder.iterdir() if path.name.startswith(self.manifest.model)]
+        external = external_files(self.path, read_signature(self.path))
+        weights = {path.resolve(): path for path in [*external, *beside]}  # each once, however it is named
+        files = [*sorted(weights.values()), self.folder / self.manifest.labels.file]
         hashes = [f"{path.name} {hub.sha256_of(path)}" for path in files]
         return hashlib.sha256("\n".join([str(PREPROCESSING_VERSION), deciding, *hashes]).encode()).hexdigest()
 
@@ -71,10 +82,19 @@ def find_model(name_or_folder: str, models_dir: Path, *, download: bool) -> Mode
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
         raise BadConfig(_unknown(name_or_folder))
-    manifest = read_manifest(folder / FILE_NAME) if (folder / FILE_NAME).exists() else _guess(folder)
+    manifest = read_manifest(folder / FILE_NAME) if (folder / FILE_NAME).exists() else guess_manifest(folder)
     if manifest.source:
         hub.verify(manifest.source, folder)
     return _load(folder, manifest)
+
+
+def pull_model(name: str, models_dir: Path) -> Path:
+    """Fetch a model of the catalogue, unless it is there and whole. Returns its folder. Raises as find_model."""
+    if name in SHIPPED:
+        return SHIPPED[name]
+    if "/" in name or not (CATALOGUE / f"{name}.toml").is_file():
+        raise BadConfig(_unknown(name))
+    return _from_catalogue(read_manifest(CATALOGUE / f"{name}.toml"), models_dir / name, download=True).folder
 
 
 def _from_catalogue(manifest: Manifest, folder: Path, *, download: bool) -> Model:
@@ -93,22 +113,9 @@ def _from_catalogue(manifest: Manifest, folder: Path, *, download: bool) -> Mode
 def _load(folder: Path, manifest: Manifest) -> Model:
     if not (folder / manifest.model).is_file():
         raise StartupFailed(f"the model {folder / manifest.model} is missing", kind="model-missing")
-    return Model(manifest.name, folder, manifest, load_labels(folder / manifest.labels.file, manifest.labels))
-
-
-def _guess(folder: Path) -> Manifest:
-    """The WD contract for a folder without a manifest, if it looks like that in every respect we can see."""
-    manifest = wd_manifest(folder.resolve().name)
-    if (folder / manifest.model).is_file() and (folder / manifest.labels.file).is_file():
-        inputs = read_signature(folder / manifest.model).inputs
-        if len(inputs) == 1 and inputs[0].shape[1:] == manifest.input.shape:
-            return manifest
-    raise StartupFailed(
-        f"{folder} has no {FILE_NAME} and is no WD v3 model ({manifest.model} taking (n, 448, 448, 3), and "
-        f"{manifest.labels.file}): write one that says name, model, [input] size, layout, channels and scale, "
-        "[output] activation, [labels] file, and [thresholds]",
-        kind="model-manifest",
-    )
+    manifest = with_companions(manifest, folder)
+    table = read_label_file(folder / manifest.labels.file, manifest.labels)
+    return Model(manifest.name, folder, manifest, table.labels, table.series)
 
 
 def _unknown(name: str) -> str:

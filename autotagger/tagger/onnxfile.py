@@ -6,6 +6,7 @@ fields needed are few and their numbers never change (onnx/onnx.proto), so they 
 package is for development only.
 """
 
+import dataclasses
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from autotagger.errors import StartupFailed
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH = 7
-_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
-_TENSOR_NAME = 8
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_NODE_ATTRIBUTE = 5
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _FLOAT = 1
 
 
@@ -31,10 +34,14 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`inputs` are those that a caller gives: initializers that older files list among them are left out."""
+    """`inputs` are those that a caller gives: initializers that older files list among them are left out.
+
+    `external`: files that hold weights, by the path that the model gives, and how many bytes each must have.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    external: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_signature(path: Path) -> Signature:
@@ -46,10 +53,69 @@ def read_signature(path: Path) -> Signature:
         raise StartupFailed(f"the model {path} is missing", kind="model-missing") from None
     except OSError as error:
         raise StartupFailed(f"cannot read the model {path}: {error.strerror}", kind="model-broken") from None
-    except (ValueError, IndexError, UnicodeDecodeError):  # ValueError also from mapping an empty file
+    except (ValueError, IndexError, UnicodeDecodeError, RecursionError):  # ValueError also from an empty file
         raise StartupFailed(
             f"{path} is not an ONNX model, or is cut short: fetch it again", kind="model-broken"
         ) from None
+
+
+def external_files(path: Path, signature: Signature) -> list[Path]:
+    """The files of weights beside the model `path`, after checking them.
+
+    A model names them itself, so one that was made to could have any file of this machine read: they must lie
+    in the model's own folder. Raises StartupFailed when one does not, is missing, or is cut short.
+    """
+    folder = path.parent.resolve()
+    found = []
+    for location, length in signature.external.items():
+        file = (folder / location).resolve()
+        if not location or "\0" in location or not file.is_relative_to(folder) or file == folder:
+            raise StartupFailed(
+                f"the model {path} wants its weights from {location!r}, outside its own folder: it is not opened",
+                kind="model-broken",
+            )
+        if not file.is_file():
+            raise StartupFailed(
+                f"the model {path} keeps its weights in {location!r}, which is missing: copy that file beside it",
+                kind="model-missing",
+            )
+        if file.stat().st_size < length:
+            raise StartupFailed(
+                f"{file}, the weights of the model {path}, is cut short ({file.stat().st_size:,} of {length:,} "
+                "bytes): fetch it again",
+                kind="model-broken",
+            )
+        found.append(file)
+    return found
+
+
+def _external(raw: mmap.mmap, graph: tuple[int, int]) -> dict[str, int]:
+    """TensorProto.external_data is a list of key = 1, value = 2: location, offset, length."""
+    found: dict[str, int] = {}
+    for tensor in _tensors(raw, graph):
+        said = {}
+        for number, entry in _fields(raw, *tensor):
+            if number == _TENSOR_EXTERNAL:
+                pair = {key: _text(raw, value) for key, value in _fields(raw, *entry)}
+                said[pair.get(1, "")] = pair.get(2, "")
+        if said:
+            location = said.get("location", "")
+            end = int(said.get("offset") or 0) + int(said.get("length") or 0)
+            found[location] = max(end, found.get(location, 0))
+    return found
+
+
+def _tensors(raw: mmap.mmap, graph: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """All tensors of a graph: its weights, and the constants of its nodes and of the graphs within these."""
+    for number, span in _fields(raw, *graph):
+        if number == _GRAPH_INITIALIZER:
+            yield span
+        for attribute in _inside(raw, number == _GRAPH_NODE, span, _NODE_ATTRIBUTE):
+            for part, value in _fields(raw, *attribute):
+                if part in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+                    yield value
+                elif part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                    yield from _tensors(raw, value)
 
 
 def _signature(raw: mmap.mmap) -> Signature:
@@ -65,7 +131,8 @@ def _signature(raw: mmap.mmap) -> Signature:
             inputs.append(_port(raw, start, stop))
         elif field == _GRAPH_OUTPUT:
             outputs.append(_port(raw, start, stop))
-    return Signature(tuple(port for port in inputs if port.name not in weights), tuple(outputs))
+    given = tuple(port for port in inputs if port.name not in weights)
+    return Signature(given, tuple(outputs), _external(raw, graph))
 
 
 def _port(raw: mmap.mmap, start: int, stop: int) -> Port:

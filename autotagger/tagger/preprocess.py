@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autotagger.errors import AssetFailed
-from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
 
 #: Part of a model's identity: raise it when the tensor changes for any picture.
 PREPROCESSING_VERSION = 1
@@ -72,14 +72,23 @@ def prepare(body: bytes | memoryview, spec: InputSpec, *, max_pixels: int = MAX_
     `broken-picture` (cut short or damaged).
     """
     picture = _Upright(_decode(body, max_pixels))
-    square = _squash(picture, spec) if spec.pad == "none" else _pad(picture, spec)
-    pixels = np.asarray(square)
+    pixels = np.asarray(_square(picture, spec))
     if spec.channels == "BGR":
         pixels = pixels[:, :, ::-1]
     if spec.layout == "NCHW":
         pixels = pixels.transpose(2, 0, 1)
     tensor = np.ascontiguousarray(pixels, dtype=np.float32)
     return tensor if _is_raw(spec) else _normalised(tensor, spec)
+
+
+def _square(picture: "_Upright", spec: InputSpec) -> Image.Image:
+    if spec.stages:
+        return _staged(picture, spec)
+    if spec.pad == "none":
+        return _resized(picture, (spec.size, spec.size), spec.resize, spec.color)
+    if spec.order == "resize-first":
+        return _fit(picture, spec)
+    return _pad(picture, spec)
 
 
 def _is_raw(spec: InputSpec) -> bool:
@@ -220,30 +229,85 @@ def _pad(picture: _Upright, spec: InputSpec) -> Image.Image:
     method = _FILTERS[spec.resize][0]
     columns = across.last - across.first
     # First pass: rows, strip by strip, into a picture that has its final width and its height on the square.
-    tall = Image.new("RGB", (columns, down.stop - down.start), spec.color)
+    tall = Image.new("RGB", (columns, down.stop - down.start), spec.padding)
     for top, bottom in _strips(picture.height, across.stop - across.start):
         strip = picture.rows(top, bottom, spec.color)
         if (across.start, across.stop) != (across.offset, across.offset + across.length):
-            padded = Image.new("RGB", (across.stop - across.start, bottom - top), spec.color)
+            padded = Image.new("RGB", (across.stop - across.start, bottom - top), spec.padding)
             padded.paste(strip, (across.offset - across.start, 0))
             strip = padded
         strip = strip.resize((columns, bottom - top), method, box=(across.near, 0, across.far, bottom - top))
         tall.paste(strip, (0, down.offset - down.start + top))
     # Second pass: columns.
     content = tall.resize((columns, down.last - down.first), method, box=(0, down.near, columns, down.far))
-    square = Image.new("RGB", (spec.size, spec.size), spec.color)
+    square = Image.new("RGB", (spec.size, spec.size), spec.padding)
     square.paste(content, (across.first, down.first))
     return square
 
 
-def _squash(picture: _Upright, spec: InputSpec) -> Image.Image:
-    """Width and height each to the model's side."""
-    method = _FILTERS[spec.resize][0]
-    tall = Image.new("RGB", (spec.size, picture.height), spec.color)
+def _fit(picture: _Upright, spec: InputSpec) -> Image.Image:
+    """The longer side to the model's, rounded down as the models' authors do, then padding around it."""
+    longer = max(picture.width, picture.height)
+    width, height = (max(1, spec.size * side // longer) for side in (picture.width, picture.height))
+    content = _resized(picture, (width, height), spec.resize, spec.color)
+    left, top = (spec.size - width) // 2, (spec.size - height) // 2
+    if spec.pad == "edge":
+        around = ((top, spec.size - height - top), (left, spec.size - width - left), (0, 0))
+        return Image.fromarray(np.pad(np.asarray(content), around, mode="edge"))
+    square = Image.new("RGB", (spec.size, spec.size), spec.padding)
+    square.paste(content, (left, top))
+    return square
+
+
+def _staged(picture: _Upright, spec: InputSpec) -> Image.Image:
+    """The stages of the manifest. The first one works on the picture strip by strip, the others in memory."""
+    image: Image.Image | None = None
+    for stage in spec.stages:
+        size = _target(stage, (picture.width, picture.height) if image is None else image.size)
+        if isinstance(stage, CenterCrop):
+            whole = image or picture.rows(0, picture.height, spec.color)
+            left, top = (round((have - want) / 2) for have, want in zip(whole.size, size, strict=True))
+            image = whole.crop((left, top, left + size[0], top + size[1]))
+            continue
+        if image is None:
+            image = _resized(picture, size, stage.filter, spec.color)
+        else:
+            image = image.resize(size, _FILTERS[stage.filter][0])
+        if isinstance(stage, PadToSize):
+            canvas = Image.new("RGB", stage.size, stage.color)
+            canvas.paste(image, ((stage.size[0] - size[0]) // 2, (stage.size[1] - size[1]) // 2))
+            image = canvas
+    assert image is not None  # there is at least one stage
+    return image
+
+
+def _target(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that a stage gives the picture, before what it pads."""
+    width, height = size
+    if isinstance(stage, PadToSize):
+        ratio = min(stage.size[0] / width, stage.size[1] / height)
+        return max(1, round(width * ratio)), max(1, round(height * ratio))
+    if not isinstance(stage.size, int):
+        return stage.size
+    shorter = min(width, height)
+    target = stage.size * width // shorter, stage.size * height // shorter
+    if target[0] * target[1] > MAX_PIXELS:
+        raise AssetFailed(
+            f"the picture is {width} x {height} pixels: with its shorter side resized to {stage.size}, as this "
+            "model wants it, it would not fit in memory",
+            kind="too-many-pixels",
+        )
+    return target
+
+
+def _resized(picture: _Upright, size: tuple[int, int], resize: Filter, color: tuple[int, int, int]) -> Image.Image:
+    """Width and height each to its own, as Pillow does it with the whole picture."""
+    method = _FILTERS[resize][0]
+    tall = Image.new("RGB", (size[0], picture.height), color)
     for top, bottom in _strips(picture.height, picture.width):
-        strip = picture.rows(top, bottom, spec.color)
-        tall.paste(strip.resize((spec.size, bottom - top), method), (0, top))
-    return tall.resize((spec.size, spec.size), method)
+        strip = picture.rows(top, bottom, color)
+        tall.paste(strip.resize((size[0], bottom - top), method), (0, top))
+    return tall.resize(size, method)
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores
-from autotagger.tagger.onnxfile import Port, read_signature
+from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
 
 Device = Literal["auto", "CPU", "GPU", "NPU"]
 _PROVIDER = "OpenVINOExecutionProvider"
@@ -46,7 +46,7 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
     device is not there or cannot run the whole of it.
     """
     source = _source(model)
-    found = {name.partition(".")[0] for name in ort.capi._pybind_state.get_available_openvino_device_ids()}
+    found = found_devices()
     if device != "auto" and device not in found:
         raise StartupFailed(
             f"OpenVINO finds no {device} here, only {', '.join(sorted(found))}: set [model] device, or install "
@@ -64,6 +64,13 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
     raise AssertionError("one device is always tried")
 
 
+def found_devices() -> set[Device]:
+    """What OpenVINO finds here; that does not mean that it works."""
+    ids = ort.capi._pybind_state.get_available_openvino_device_ids()
+    names: set[Device] = {"CPU", "GPU", "NPU"}
+    return {name for name in names if any(found.partition(".")[0] == name for found in ids)}
+
+
 class OpenVinoSession:
     """See `Session`. Opening it scores one white picture: a model that cannot do that cannot do anything."""
 
@@ -74,7 +81,7 @@ class OpenVinoSession:
         self._shape = model.manifest.input.shape
         self._input_name = source.name
         self._session = _open(model, source, device, streams, threads)
-        self._output_name = self._session.get_outputs()[self._output.index].name
+        self._output_name = self._output.name or self._session.get_outputs()[self._output.index].name
         self._probe(model)
 
     def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,11 +112,7 @@ class OpenVinoSession:
                 f"the model {model.path} does not run on {self.device}: {error.message}", kind="model-broken"
             ) from None
         if scores.shape != (1, self.label_count):
-            raise StartupFailed(
-                f"the model {model.path} scores {scores.shape[-1]} labels, its label file "
-                f"{model.manifest.labels.file} holds {self.label_count}: they do not belong together",
-                kind="model-labels",
-            )
+            raise _misfit(model, scores.shape[-1])
         if scores.min() < 0.0 or scores.max() > 1.0:
             raise StartupFailed(
                 f"the model {model.path} gives scores outside 0..1: its manifest needs [output] activation = "
@@ -137,7 +140,8 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
         )
     except Exception as error:  # the provider's exceptions share no other root
         raise StartupFailed(
-            f"cannot load the model {model.path} on {device}: {_one_line(error)}", kind="model-broken"
+            f"cannot load the model {model.path} on {device}: {_too_new(error) or _one_line(error)}",
+            kind="model-broken",
         ) from None
     if session.get_providers()[0] != _PROVIDER:
         raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
@@ -175,13 +179,52 @@ def _source(model: Model) -> Port:
             "batch dimension",
             kind="model-broken",
         )
-    if model.manifest.output.index >= len(signature.outputs):
+    width = _output(model, signature).shape[-1:]
+    if width and isinstance(width[0], int) and width[0] != len(model.labels):
+        raise _misfit(model, width[0])
+    external_files(path, signature)
+    return source
+
+
+def _output(model: Model, signature: Signature) -> Port:
+    wanted, outputs = model.manifest.output, signature.outputs
+    if wanted.name is not None:
+        found = next((port for port in outputs if port.name == wanted.name), None)
+        if found is None:
+            raise StartupFailed(
+                f"the model {model.path} has the outputs {', '.join(port.name for port in outputs)}, its manifest "
+                f"says output.name = {wanted.name}",
+                kind="model-manifest",
+            )
+        return found
+    if wanted.index >= len(outputs):
         raise StartupFailed(
-            f"the model {path} has {len(signature.outputs)} outputs, its manifest says output.index = "
-            f"{model.manifest.output.index}",
+            f"the model {model.path} has {len(outputs)} outputs, its manifest says output.index = {wanted.index}",
             kind="model-manifest",
         )
-    return source
+    return outputs[wanted.index]
+
+
+def _misfit(model: Model, width: int) -> StartupFailed:
+    return StartupFailed(
+        f"the model {model.path} scores {width} labels, its label file {model.manifest.labels.file} holds "
+        f"{len(model.labels)}: they do not belong together",
+        kind="model-labels",
+    )
+
+
+def _too_new(error: Exception) -> str | None:
+    """What onnxruntime means when it refuses a model that was made by tools newer than itself."""
+    text = str(error)
+    if found := re.search(r"Opset (\d+) .*support for domain (\S+) is till opset (\d+)", text):
+        made, _, known = found.groups()
+        return (
+            f"it is made for opset {made}, this onnxruntime knows them up to {known}: export it with an older one"
+        )
+    if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", text):
+        made, known = found.groups()
+        return f"it has ONNX IR version {made}, this onnxruntime knows up to {known}: export it with an older onnx"
+    return None
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ def tiny_model(
     kind: int = TensorProto.FLOAT,
     last: str = "Sigmoid",
     extra_input: bool = False,
+    output: str = "scores",
 ) -> onnx.ModelProto:
     """A model that scores the mean of each channel, through the operator `last`."""
     axes = [1, 2] if shape[-1] == 3 else [2, 3]
@@ -30,8 +31,8 @@ def tiny_model(
         inputs.append(helper.make_tensor_value_info("other", kind, shape))
     first = helper.make_node("Add", ["picture", "other"], ["sum"]) if extra_input else None
     mean = helper.make_node("ReduceMean", ["sum" if extra_input else "picture"], ["mean"], axes=axes, keepdims=0)
-    nodes = [node for node in (first, mean, helper.make_node(last, ["mean"], ["scores"])) if node]
-    outputs = [helper.make_tensor_value_info("scores", kind, [shape[0], 3])]
+    nodes = [node for node in (first, mean, helper.make_node(last, ["mean"], [output])) if node]
+    outputs = [helper.make_tensor_value_info(output, kind, [shape[0], 3])]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
 

@@ -28,12 +28,14 @@ FILES = {"model.onnx": tiny_model().SerializeToString(), "selected_tags.csv": WD
 
 
 class Hub(ThreadingHTTPServer):
-    """`served` can be damaged; the next `breaks` bodies end in the middle; `status` is answered to everything."""
+    """`served` can be damaged; the next `breaks` bodies end in the middle, the next `garbles` have a byte wrong;
+    `status` is answered to everything."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.served = dict(FILES)
         self.breaks = 0
+        self.garbles = 0
         self.status = 200
         self.seen: Counter[str] = Counter()
 
@@ -70,6 +72,9 @@ class Answer(BaseHTTPRequestHandler):
             self.server.breaks -= 1
             self.wfile.write(body[start : start + 100])
             self.close_connection = True
+        elif with_body and self.server.garbles:
+            self.server.garbles -= 1
+            self.wfile.write(body[start:-1] + b"?")
         elif with_body:
             self.server.seen["resumed"] += start > 0
             self.wfile.write(body[start:])
@@ -202,6 +207,73 @@ def test_a_connection_that_breaks_is_resumed(bench: Bench, monkeypatch: pytest.M
     hub.pull("tiny", source(), bench.folder)
     assert bench.server.seen["resumed"] == 1
     assert (bench.folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+
+
+def test_a_file_that_came_damaged_is_fetched_once_more(bench: Bench) -> None:
+    bench.server.garbles = 1
+    hub.pull("tiny", source(), bench.folder)
+    assert (bench.folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+    assert not bench.server.garbles
+
+
+def test_a_file_in_a_folder_of_the_repository_lands_beside_the_others(bench: Bench) -> None:
+    bench.server.served["v1_02/weights.onnx"] = bench.server.served.pop("model.onnx")
+    files = source().model_dump()["files"]
+    files["model.onnx"]["path"] = "v1_02/weights.onnx"
+    hub.pull("tiny", source(files=files), bench.folder)
+    assert (bench.folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+    assert sorted(path.name for path in bench.folder.rglob("*") if path.is_file()) == sorted(FILES)
+
+
+def unpinned() -> Source:
+    return source(files={name: {} for name in FILES})
+
+
+def test_a_hash_that_nobody_published_is_kept_and_holds(bench: Bench) -> None:
+    hub.pull("tiny", unpinned(), bench.folder)
+    sums = (bench.folder / "SHA256SUMS").read_text()
+    assert sums == "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(FILES.items()))
+    hub.verify(unpinned(), bench.folder)
+    path = bench.folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(StartupFailed, match=r"model\.onnx is not the one that was first fetched") as caught:
+        hub.verify(unpinned(), bench.folder)
+    assert caught.value.kind == "model-damaged"
+    hub.pull("tiny", unpinned(), bench.folder)
+    assert (bench.folder / "SHA256SUMS").read_text() == sums
+    assert path.read_bytes() == FILES["model.onnx"]
+
+
+def test_what_a_branch_holds_later_is_not_taken_in_silence(bench: Bench) -> None:
+    hub.pull("tiny", unpinned(), bench.folder)
+    (bench.folder / "model.onnx").unlink()
+    bench.server.served["model.onnx"] = b"another model"
+    with pytest.raises(StartupFailed, match="is not the one that was first fetched"):
+        hub.pull("tiny", unpinned(), bench.folder)
+    assert bench.left_over() == ["tiny"]
+
+
+def test_files_put_there_by_hand_are_taken_down_the_first_time(tmp_path: Path) -> None:
+    for name, body in FILES.items():
+        (tmp_path / name).write_bytes(body)
+    hub.verify(unpinned(), tmp_path)
+    (tmp_path / "selected_tags.csv").write_text("name,category\nother,0\n")
+    with pytest.raises(StartupFailed, match="is not the one that was first fetched"):
+        hub.verify(unpinned(), tmp_path)
+
+
+def test_a_size_alone_is_held_against_the_file_too(bench: Bench) -> None:
+    sized = source(files={name: {"bytes": len(body) + 1} for name, body in FILES.items()})
+    assert failure(bench, sized).kind == "model-damaged"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_model_behind_terms_says_what_to_do(bench: Bench, status: int) -> None:
+    bench.server.status = status
+    assert (
+        "accept the author's terms on the model's page where it has any, and set HF_TOKEN"
+        in failure(bench).message
+    )
 
 
 def test_a_repository_that_is_not_there(bench: Bench) -> None:

@@ -1,12 +1,15 @@
 """Manifests, labels and folders: what a user may hand us, and what we say when it does not fit."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import catalog
 from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.guess import draft_manifest
 from autotagger.tagger.labels import Label, load_labels
 from autotagger.tagger.manifest import LabelSpec, read_manifest
 from tests.tagger.support import WD_CSV, model_folder
@@ -14,22 +17,27 @@ from tests.tagger.support import WD_CSV, model_folder
 WD_LABELS = Path(__file__).parents[3] / "shared" / "data" / "wd-v3-selected_tags.csv"
 
 
+WD_V3 = ["wd-convnext-tagger-v3", "wd-eva02-large-tagger-v3", "wd-swinv2-tagger-v3", "wd-vit-large-tagger-v3",
+         "wd-vit-tagger-v3"]  # fmt: skip
+
+
 def test_the_catalogue_is_whole() -> None:
     known = catalogue()
-    assert list(known) == [
-        "palette", "wd-convnext-tagger-v3", "wd-eva02-large-tagger-v3", "wd-swinv2-tagger-v3",
-        "wd-vit-large-tagger-v3", "wd-vit-tagger-v3",
-    ]  # fmt: skip
-    for name, manifest in known.items():
-        assert manifest.input.shape == (448, 448, 3)
-        assert (manifest.input.channels, manifest.input.scale, manifest.output.activation) == ("BGR", 1.0, "none")
-        assert manifest.thresholds == {"general": 0.35, "character": 0.85}
-        if name != "palette":
-            assert manifest.source is not None
-            assert manifest.source.repo == f"SmilingWolf/{name}"
-            assert len(manifest.source.revision) == 40
-            assert set(manifest.source.files) == {"model.onnx", "selected_tags.csv"}
-    published = [known[name].published_threshold for name in list(known)[1:]]
+    assert sorted(known) == list(known)
+    assert set(known) == {
+        *WD_V3, "palette", "caformer_b36.dbv4-full", "camie-tagger-v2", "cl-tagger-1.02",
+        "deepdanbooru-v3-20211112", "eva02_large_patch14_448.dbv4-full", "joytag", "pixai-tagger-v0.9",
+        "swinv2_base_window8_256.dbv4-full", "wd-v1-4-convnext-tagger-v2", "wd-v1-4-convnextv2-tagger-v2",
+        "wd-v1-4-moat-tagger-v2", "wd-v1-4-swinv2-tagger-v2", "wd-v1-4-vit-tagger-v2",
+    }  # fmt: skip
+    for name in WD_V3:
+        source = known[name].source
+        assert source is not None
+        assert source.repo == f"SmilingWolf/{name}"
+        assert len(source.revision) == 40
+        assert all(file.sha256 and file.bytes for file in source.files.values())
+        assert known[name].thresholds == {"general": 0.35, "character": 0.85}
+    published = [known[name].published_threshold for name in WD_V3]
     assert published == [0.2682, 0.5296, 0.2653, 0.2606, 0.2614]
 
 
@@ -99,6 +107,12 @@ def test_a_byte_order_mark_and_windows_lines_do_not_matter(tmp_path: Path) -> No
             'name = "a"\n[source]\nrepo = "a/b"\nrevision = "c"\n[source.files]',
             r"must list model.onnx and selected",
         ),
+        ('name = "a"\n[input]\npad = "edge"', 'input: pad = "edge" is done after resizing'),
+        ('name = "a"\n[labels]\nformat = "xml"', "labels.format: Input should be 'wd-csv', 'lines'"),
+        (
+            'name = "a"\n[source]\nrepo = "a/b"\nrevision = "c"\n[source.files."m"]\npath = "../m"',
+            "source.files.m.path: must be a path inside",
+        ),
     ],
 )
 def test_manifests_that_are_wrong_name_file_and_field(tmp_path: Path, content: str, reason: str) -> None:
@@ -130,8 +144,45 @@ def test_a_folder_without_a_manifest_that_is_a_wd_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [("n", 224, 224, 3), ("n", 3, 448, 448), ("n", "h", "w", 3)])
 def test_a_folder_without_a_manifest_that_is_something_else(tmp_path: Path, shape: tuple[str | int, ...]) -> None:
     folder = model_folder(tmp_path / "other", manifest=None, shape=shape)
-    with pytest.raises(StartupFailed, match=r"has no manifest.toml and is no WD v3 model .* write one that says"):
+    with pytest.raises(
+        StartupFailed, match=r"has no manifest.toml and is no WD v3 model, .*: write one there, filled in"
+    ):
         find_model(str(folder), tmp_path, download=False)
+
+
+def test_the_manifest_that_is_asked_for_has_what_the_files_say(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "other", manifest=None, shape=("n", 3, 96, 96))
+    (folder / "model.onnx").rename(folder / "net.onnx")
+    (folder / "selected_tags.csv").rename(folder / "top_tags.txt")
+    with pytest.raises(StartupFailed) as caught:
+        find_model(str(folder), tmp_path, download=False)
+    for said in (
+        'model = "net.onnx"',
+        "size = 96",
+        'layout = "NCHW"',
+        'file = "top_tags.txt"',
+        'format = "lines"',
+    ):
+        assert said in caught.value.message
+    assert "\n" not in caught.value.message
+    (folder / "manifest.toml").write_text(draft_manifest(folder))
+    assert read_manifest(folder / "manifest.toml").input.shape == (3, 96, 96)
+
+
+def test_a_folder_with_its_authors_preprocess_json_needs_no_manifest(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "timm", manifest=None, shape=("n", 3, 96, 96), output="prediction")
+    square: list[dict[str, Any]] = [{"type": "resize", "size": [96, 96]}, {"type": "maybe_to_tensor"}]
+    (folder / "preprocess.json").write_text(json.dumps({"test": square}))
+    (folder / "thresholds.csv").write_text("category,name,threshold\n0,general,0.41\n4,character,0.59\n")
+    model = find_model(str(folder), tmp_path, download=False)
+    assert model.manifest.input.shape == (3, 96, 96)
+    assert model.manifest.output.name == "prediction"
+    assert model.manifest.thresholds == {"general": 0.41, "character": 0.59}
+    before = model.identity
+    square[0]["size"] = [96, 96]
+    square[0]["interpolation"] = "bicubic"
+    (folder / "preprocess.json").write_text(json.dumps({"test": square}))
+    assert find_model(str(folder), tmp_path, download=False).identity != before
 
 
 def test_folders_with_something_missing(tmp_path: Path) -> None:
@@ -145,9 +196,13 @@ def test_folders_with_something_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("wd-vit-tager-v3", "did you mean wd-vit-tagger-v3"), ("xyz", "known are palette, wd-"),
-                       ("/no/such/folder", "or give a folder")],
-)  # fmt: skip
+    ("name", "hint"),
+    [
+        ("wd-vit-tager-v3", "did you mean wd-vit-tagger-v3"),
+        ("xyz", "known are caformer_b36.dbv4-full, .*palette, "),
+        ("/no/such/folder", "or give a folder"),
+    ],
+)
 def test_a_name_that_is_not_known(tmp_path: Path, name: str, hint: str) -> None:
     with pytest.raises(BadConfig, match=hint):
         find_model(name, tmp_path, download=True)

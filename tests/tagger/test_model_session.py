@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
@@ -150,6 +151,44 @@ def holding(content: bytes) -> Callable[[Path], Path]:
     return make
 
 
+def weights_in(
+    location: str, *, remove: bool = False, cut: bool = False, link: bool = False
+) -> Callable[[Path], Path]:
+    """A model that keeps a factor for each channel in another file."""
+
+    def make(folder: Path) -> Path:
+        model = tiny_model()
+        factor = onnx.TensorProto(name="factor", data_type=TensorProto.FLOAT, dims=[3])
+        factor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", location), ("offset", "0"), ("length", "12")):
+            factor.external_data.add(key=key, value=value)
+        model.graph.initializer.append(factor)
+        model.graph.node.insert(1, helper.make_node("Mul", ["mean", "factor"], ["scaled"]))
+        model.graph.node[-1].input[0] = "scaled"
+        model_folder(folder)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        weights = np.array([1, 2, 3], np.float32).tobytes()[: 8 if cut else 12]
+        if link:
+            (folder.parent / "elsewhere.bin").write_bytes(weights)
+            (folder / location).symlink_to(folder.parent / "elsewhere.bin")
+        elif not remove and not Path(location).is_absolute():
+            (folder / location).write_bytes(weights)
+        return folder
+
+    return make
+
+
+def test_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
+    folder = weights_in("factors.bin")(tmp_path / "model")
+    model = find_model(str(folder), folder, download=False)
+    batch = pictures()
+    expected = 1 / (1 + np.exp(-batch.mean(axis=(1, 2)) * [1, 2, 3]))
+    assert np.allclose(open_session(model, device="CPU").scores(batch), expected, atol=1e-5)
+    before = model.identity
+    (folder / "factors.bin").write_bytes(np.array([1, 2, 4], np.float32).tobytes())
+    assert find_model(str(folder), folder, download=False).identity != before
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -158,8 +197,8 @@ def holding(content: bytes) -> Callable[[Path], Path]:
         (holding(b"version https://git-lfs.github.com/spec/v1\n"), "is not an ONNX model"),
         (holding(b"\x3a\x00"), "has 0 inputs"),
         (cut_short, "is not an ONNX model"),
-        (broken(opset=99), "cannot load the model"),
-        (broken(ir_version=99), "cannot load the model"),
+        (broken(opset=99), r"it is made for opset 99, this onnxruntime knows them up to \d+: export it"),
+        (broken(ir_version=99), r"it has ONNX IR version 99, this onnxruntime knows up to \d+: export it"),
         (broken(shape=("n", 224, 224, 3)), r"takes float32 \(n, 224, 224, 3\), its manifest says"),
         (broken(shape=("n", 3, 448, 448)), r"takes float32 \(n, 3, 448, 448\), its manifest says"),
         (broken(shape=(8, 448, 448, 3)), "takes 8 pictures at a time"),
@@ -170,12 +209,21 @@ def holding(content: bytes) -> Callable[[Path], Path]:
         (broken(last="Identity"), "scores outside 0..1: its manifest needs"),
         (broken(last="Log", manifest='name = "t"\n[input]\nscale = 1e-9\nmean = [9, 9, 9]'), "not all numbers"),
         (broken(manifest='name = "t"\n[output]\nindex = 1'), "has 1 outputs, its manifest says output.index = 1"),
+        (
+            broken(manifest='name = "t"\n[output]\nname = "p"'),
+            "has the outputs scores, its manifest says output.name = p",
+        ),
+        (weights_in("gone.bin", remove=True), "keeps its weights in 'gone.bin', which is missing"),
+        (weights_in("w.bin", cut=True), r"w\.bin, the weights of the model .*, is cut short \(8 of 12 bytes\)"),
+        (weights_in("../w.bin"), r"wants its weights from '\.\./w\.bin', outside its own folder"),
+        (weights_in("/etc/passwd"), "wants its weights from '/etc/passwd', outside its own folder"),
+        (weights_in("link.bin", link=True), "wants its weights from 'link.bin', outside its own folder"),
     ],
 )
 def test_models_that_cannot_work_say_why_in_one_line(
     tmp_path: Path, make: Callable[[Path], Path], reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    model = find_model(str(make(tmp_path)), tmp_path, download=False)
+    model = find_model(str(make(tmp_path / "model")), tmp_path, download=False)
     with pytest.raises(StartupFailed, match=reason) as caught:
         open_session(model, device="CPU")
     assert "\n" not in caught.value.message

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from autotagger.errors import AssetFailed
 from autotagger.tagger import preprocess
 from autotagger.tagger.catalog import find_model
-from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Session, open_session
 from tests.tagger.support import encoded, noise, reference
@@ -243,7 +244,7 @@ def run(program: str, body: bytes) -> subprocess.CompletedProcess[bytes]:
 def test_a_strip_of_400_by_20000_needs_little_memory_and_makes_no_noise() -> None:
     program = """
 import resource, sys
-from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
 from autotagger.tagger.preprocess import prepare
 body = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -259,7 +260,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_odd_pictures_leave_no_line_on_stderr() -> None:
     program = """
 import sys
-from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
 from autotagger.tagger.preprocess import prepare
 prepare(sys.stdin.buffer.read(), InputSpec())
 """
@@ -288,3 +289,73 @@ def test_the_palette_model_is_wrong_at_once_when_preprocessing_is() -> None:
     for way, tensor in wrong_ways(body).items():
         wrong = palette().scores(tensor[None])[0] >= 0.35
         assert (right != wrong).any(), way
+
+
+# --- other ways to a square ---
+
+
+def by_hand(body: bytes, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    return Image.open(io.BytesIO(body)).convert("RGB").resize(size, method)
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 301), (1000, 30), (64, 64), (3, 900)])
+@pytest.mark.parametrize("pad", ["center", "edge"])
+def test_resizing_first_then_padding(shape: tuple[int, int], pad: Literal["center", "edge"]) -> None:
+    body = encoded(noise(*shape))
+    spec = InputSpec(
+        size=128, channels="RGB", resize="box", pad=pad, order="resize-first", pad_color=(1, 2, 3), color=(9, 9, 9)
+    )
+    width, height = (max(1, 128 * side // max(shape)) for side in shape)
+    content = np.asarray(by_hand(body, (width, height), Image.Resampling.BOX), np.float32)
+    left, top = (128 - width) // 2, (128 - height) // 2
+    ours = prepare(body, spec)
+    assert ours.shape == (128, 128, 3)
+    assert np.array_equal(ours[top : top + height, left : left + width], content)
+    corner = content[0, 0] if pad == "edge" else np.array([1, 2, 3], np.float32)
+    if left or top:
+        assert np.array_equal(ours[0, 0], corner)
+        assert np.array_equal(ours[-1, -1], content[-1, -1] if pad == "edge" else corner)
+
+
+def test_transparency_and_padding_may_have_different_grounds() -> None:
+    body = encoded(Image.new("RGBA", (100, 50), (0, 0, 0, 0)))
+    ours = prepare(body, InputSpec(size=64, order="resize-first", channels="RGB", pad_color=(0, 0, 0)))
+    assert ours[32, 32].tolist() == [255, 255, 255]
+    assert ours[0, 0].tolist() == [0, 0, 0]
+    first = prepare(body, InputSpec(size=64, channels="RGB", pad_color=(0, 0, 0)))
+    assert first[32, 32].tolist() == [255, 255, 255]
+    assert first[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 301), (1000, 30), (64, 64)])
+def test_stages_are_what_pillow_does_one_after_the_other(shape: tuple[int, int]) -> None:
+    body = encoded(noise(*shape))
+    stages = (
+        PadToSize(size=(160, 160), color=(7, 8, 9)),
+        Resize(size=140, filter="bicubic"),
+        CenterCrop(size=(128, 128)),
+    )
+    ratio = 160 / max(shape)
+    size = (max(1, round(shape[0] * ratio)), max(1, round(shape[1] * ratio)))
+    canvas = Image.new("RGB", (160, 160), (7, 8, 9))
+    canvas.paste(by_hand(body, size, Image.Resampling.BILINEAR), ((160 - size[0]) // 2, (160 - size[1]) // 2))
+    plain = canvas.resize((140, 140), Image.Resampling.BICUBIC).crop((6, 6, 134, 134))
+    ours = prepare(body, InputSpec(size=128, channels="RGB", stages=stages))
+    assert np.array_equal(ours, np.asarray(plain, np.float32))
+
+
+def test_the_shorter_side_keeps_the_ratio_and_the_crop_its_middle() -> None:
+    body = encoded(noise(300, 200))
+    stages = (Resize(size=100, filter="bicubic"), CenterCrop(size=(100, 100)))
+    ours = prepare(body, InputSpec(size=100, channels="RGB", stages=stages))
+    plain = by_hand(body, (150, 100), Image.Resampling.BICUBIC).crop((25, 0, 125, 100))
+    assert np.array_equal(ours, np.asarray(plain, np.float32))
+    cropped = prepare(body, InputSpec(size=100, channels="RGB", stages=(CenterCrop(size=(100, 100)),)))
+    assert np.array_equal(cropped, np.asarray(Image.open(io.BytesIO(body)), np.float32)[50:150, 100:200])
+
+
+def test_a_strip_whose_shorter_side_would_grow_without_end_is_refused() -> None:
+    body = encoded(noise(1, 20_000))
+    with pytest.raises(AssetFailed, match="would not fit in memory") as caught:
+        prepare(body, InputSpec(size=448, stages=(Resize(size=448), CenterCrop(size=(448, 448)))))
+    assert caught.value.kind == "too-many-pixels"
