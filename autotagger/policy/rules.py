@@ -102,7 +102,10 @@ class TagPolicy:
 
         Raises ValueError when the scores name a row that the model does not have: they are another model's.
         """
-        decision = self.decide(scores)
+        return self.tags_of(self.decide(scores))
+
+    def tags_of(self, decision: Decision) -> tuple[str, ...]:
+        """The final names of what was decided."""
         names = self.names
         return tuple(dict.fromkeys(name for row in decision.rows[decision.kept].tolist() for name in names[row]))
 
