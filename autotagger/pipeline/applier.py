@@ -19,9 +19,8 @@ from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
+from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.plan import TagCall, plan_calls
-from autotagger.policy.rules import TagPolicy
-from autotagger.scores import unpack
 
 #: A canary is looked at from the first second; everything else is proven by the marker listing, and looked
 #: at one by one only when that has not named it for ten minutes.
@@ -54,7 +53,7 @@ class Applier:
         ledger: Ledger,
         client: ImmichClient,
         tag_ids: TagIds,
-        policy: TagPolicy,
+        namer: Namer,
         *,
         origin: int,
         marker: str,
@@ -67,7 +66,7 @@ class Applier:
         self._ledger = ledger
         self._client = client
         self._tag_ids = tag_ids
-        self._policy = policy
+        self._namer = namer
         self._origin = origin
         self._marker = marker
         self._batch_size = batch_size
@@ -105,7 +104,7 @@ class Applier:
 
     def _plan(self, scored: Iterable[ScoredAsset]) -> None:
         self._ledger.record_plan(
-            (asset.key, (*self._policy.tags(unpack(asset.packed)), self._marker), self._origin) for asset in scored
+            (asset.key, (*tags, self._marker), self._origin) for asset, tags in self._namer.tags(scored)
         )
 
     # -- send ---------------------------------------------------------------------------------------------

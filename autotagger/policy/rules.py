@@ -97,6 +97,12 @@ class TagPolicy:
         self.collisions = colliding(self.labels, self.names, (self._standing == Rule.PASSED).tolist())
         self.identity = self._fingerprint(marker)
 
+    @property
+    def possible(self) -> frozenset[str]:
+        """Every name that a picture could get."""
+        rows = np.flatnonzero(self._standing == _PASSED).tolist()
+        return frozenset(name for row in rows for name in self.names[row])
+
     def tags(self, scores: SparseScores) -> tuple[str, ...]:
         """The final names, each once, best score first; of equal scores the one higher up in the label file.
 
