@@ -1,25 +1,30 @@
 """Settings: defaults < TOML file < environment < command-line flags. Frozen once read; secrets never shown.
 
 Every key has an environment variable: `AUTOTAGGER_` and its path, `[immich] batch_size` being
-`AUTOTAGGER_IMMICH_BATCH_SIZE`; lists are written with commas, and an empty variable counts as not set (but
+`AUTOTAGGER_IMMICH_BATCH_SIZE`; lists are written with commas, tables as JSON (`{"1girl": "girl"}`), those by
+category also key by key (`AUTOTAGGER_POLICY_THRESHOLD_GENERAL`), and an empty variable counts as not set (but
 empties a list). The three that every Immich tool knows keep their names: `IMMICH_BASE_URL`, `IMMICH_API_KEY`,
 `IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
 """
 
 import difflib
+import json
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from autotagger.errors import BadConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+#: What begins a pattern that is a regular expression; `re:` alone begins names of danbooru (`re:zero...`).
+REGEX = "regex:"
 ENV_PREFIX = "AUTOTAGGER_"
 CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 #: See the tracebacks: read by `log`, before there are settings.
@@ -27,6 +32,8 @@ DEBUG_VARIABLE = f"{ENV_PREFIX}DEBUG"
 #: Kubernetes gives them to every pod beside a service that is called autotagger.
 _NOT_OURS = re.compile(rf"{ENV_PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 _CONTAINER_SECRETS = Path("/run/secrets")
+#: Tables of [policy] whose keys are categories.
+_BY_CATEGORY = ("threshold", "mcut", "top", "template")
 _ENV_NAMES = {
     "IMMICH_BASE_URL": ("immich", "base_url"),
     "IMMICH_API_KEY": ("immich", "api_key"),
@@ -78,18 +85,85 @@ class ModelSettings(Section):
 
 
 class PolicySettings(Section):
-    """How scores become tags."""
+    """How scores become tags. What a key names is a label as the model's label file writes it (`long_hair`).
+
+    A pattern is a label or tag name in which `*` and `?` are wildcards, or `regex:` and a regular expression.
+    """
 
     blacklist: tuple[str, ...] = Field(
-        (), description="Tags never applied; * and ? are wildcards", examples=[["*_background"]]
+        (),
+        description="Tags never applied; * and ? are wildcards, regex: begins a regular expression",
+        examples=[["*_background", "regex:.*_(sword|gun)"]],
+    )
+    whitelist: tuple[str, ...] = Field(
+        (), description="Where not empty, nothing but these and ratings is applied", examples=[["*_hair", "1girl"]]
     )
     threshold: dict[str, Share] = Field(
         default_factory=dict,
         description="Lowest score per category; the model's own where not given",
         examples=[{"general": 0.35, "character": 0.85}],
     )
-    rating: bool = Field(True, description="Apply the likeliest rating as rating:<name>")
+    tag_threshold: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Lowest score of single tags; the last pattern that fits counts",
+        examples=[{"*_background": 0.6, "white_background": 0.5}],
+    )
+    mcut: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Categories whose threshold is the largest gap in a picture's scores, and never below this",
+        examples=[{"character": 0.15}],
+    )
+    top: dict[str, Count] = Field(
+        default_factory=dict, description="Most tags by score per category", examples=[{"general": 30}]
+    )
+    min_tags: int = Field(
+        0,
+        ge=0,
+        description="Where fewer pass, those nearest to their threshold are taken too; ratings not counted",
+    )
+    max_tags: int = Field(0, ge=0, description="Most tags of an asset, ratings not counted; 0 is no limit")
+    rating: bool = Field(True, description="Apply ratings as rating:<name>")
+    rating_by: Literal["likeliest", "threshold"] = Field(
+        "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
+    )
+    implies: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Tags that come with a tag, whatever their own score",
+        examples=[{"cat_ears": ["animal_ears"]}],
+    )
+    hides: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Tags that are left out beside a tag",
+        examples=[{"very_long_hair": ["long_hair"]}],
+    )
+    drop_overlapping: bool = Field(
+        False, description="Leave out a tag whose words end a longer one's (hair beside long_hair)"
+    )
+    series: bool = Field(
+        False, description="Apply a character's series too: from name_(series), or the model's own map"
+    )
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="Other names for labels",
+        examples=[{"1girl": "girl"}],
+    )
+    second_names: Path | None = Field(
+        None, description="CSV file of two columns: label, its name in another language"
+    )
+    second_names_mode: Literal["add", "replace"] = Field(
+        "add", description="Whether the second name is a tag beside the first or instead of it"
+    )
+    template: dict[str, str] = Field(
+        default_factory=dict,
+        description="What tags look like per category: {name}, {category}; a / makes a hierarchy in Immich",
+        examples=[{"character": "character:{name}", "copyright": "anime/{category}/{name}"}],
+    )
+    case: Literal["keep", "lower", "upper", "title"] = Field("keep", description="Letters of a tag")
+    spaces: bool = Field(True, description="Spaces instead of underscores; faces like ^_^ stay")
     slash: str = Field("∕", min_length=1, description="Stands for / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
+    vocabulary: int = Field(
+        1500, ge=0, description="Most different tags in Immich, ratings not counted; 0 is no limit"
+    )
 
     @field_validator("slash")
     @classmethod
@@ -97,6 +171,43 @@ class PolicySettings(Section):
         if "/" in value:
             raise ValueError("must not hold a slash itself")
         return value
+
+    @field_validator("blacklist", "whitelist", "tag_threshold")
+    @classmethod
+    def _patterns_compile(cls, value: Iterable[str]) -> Iterable[str]:
+        for pattern in value:
+            if pattern.startswith(REGEX):
+                try:
+                    re.compile(pattern.removeprefix(REGEX))
+                except re.error as error:
+                    raise ValueError(f"{pattern} is no regular expression: {error}") from None
+        return value
+
+    @field_validator("template")
+    @classmethod
+    def _templates_hold_a_name(cls, value: dict[str, str]) -> dict[str, str]:
+        for category, template in value.items():
+            if problem := _template_problem(template):
+                raise ValueError(f"{template!r} for {category} {problem}")
+        return value
+
+    @model_validator(mode="after")
+    def _ratings_have_a_threshold(self) -> Self:
+        if self.rating and self.rating_by == "threshold" and "rating" not in self.threshold:
+            raise ValueError('rating_by = "threshold" needs [policy.threshold] rating')
+        return self
+
+
+def _template_problem(template: str) -> str | None:
+    if "{name}" not in template:
+        return "must hold {name}, else all tags of the category become one"
+    if re.search(r"[{}]", re.sub(r"\{(name|category)\}", "", template)):
+        return "may hold {name} and {category}, and no other braces"
+    if any(not part.strip() for part in template.split("/")):
+        return "must not begin or end with a slash nor hold two in a row"
+    if "&" in template or not template.isprintable():
+        return "must not hold & or control characters"
+    return None
 
 
 class PipelineSettings(Section):
@@ -270,22 +381,42 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
-    tables = ("policy", "threshold")
-    table_prefix = ENV_PREFIX + "_".join(tables).upper() + "_"
     found: dict[str, Any] = {}
-    for name, value in environ.items():
+    for name, value in sorted(environ.items()):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):
             continue
-        if name in names:
-            path = names[name]
+        if path := names.get(name):
             if value or _holds(path, "tuple"):
-                _put(found, path, _split(value) if _holds(path, "tuple") else value)
-        elif name.startswith(table_prefix):
+                _put(found, path, _parsed(name, value, path))
+        elif path := _table_entry(name):
             if value:
-                _put(found, (*tables, name.removeprefix(table_prefix).lower()), value)
+                _put(found, path, value)
         elif name.startswith(ENV_PREFIX):
             raise BadConfig(f"unknown environment variable {name}{_nearest(name, names)}")
     return found
+
+
+def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
+    if _holds(path, "tuple"):
+        return _split(value)
+    if not _holds(path, "dict"):
+        return value
+    try:
+        table = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise BadConfig(f"{name} must hold a table as JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise BadConfig(f'{name} must hold a table as JSON: {{"key": value}}')
+    return table
+
+
+def _table_entry(name: str) -> tuple[str, ...] | None:
+    """The path that a variable for one category means: AUTOTAGGER_POLICY_THRESHOLD_GENERAL."""
+    for table in _BY_CATEGORY:
+        prefix = f"{ENV_PREFIX}POLICY_{table.upper()}_"
+        if name.startswith(prefix):
+            return ("policy", table, name.removeprefix(prefix).lower())
+    return None
 
 
 def _holds(path: tuple[str, ...], kind: str) -> bool:
@@ -293,7 +424,8 @@ def _holds(path: tuple[str, ...], kind: str) -> bool:
     section: Any = Settings
     for step in path[:-1]:
         section = section.model_fields[step].annotation
-    return kind in str(section.model_fields[path[-1]].annotation)
+    annotation = str(section.model_fields[path[-1]].annotation)
+    return kind in annotation and (kind == "dict" or not annotation.startswith("dict"))
 
 
 def _split(value: str) -> list[str]:

@@ -76,8 +76,11 @@ def _varints(numbers: NDArray[np.int64]) -> bytes:
 def _from_varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
     if not len(raw):
         return np.empty(0, dtype=np.int64)
-    starts = np.concatenate(([0], np.flatnonzero(raw < 0x80)[:-1] + 1))
-    width = np.diff(starts, append=len(raw))
+    ends = np.flatnonzero(raw < 0x80) + 1
+    starts = np.zeros_like(ends)
+    starts[1:] = ends[:-1]
+    ends[-1] = len(raw)  # a number that is cut off counts, as one that is too long
+    width = ends - starts
     if width.max() > _VARINT_BYTES:
         raise ValueError("packed scores hold a number that is too long")
     place = np.arange(len(raw)) - np.repeat(starts, width)

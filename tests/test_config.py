@@ -89,6 +89,31 @@ def test_lists_in_the_environment(tmp_path: Path) -> None:
     assert settings.policy.blacklist == ("a_*", "b")
 
 
+def test_tables_in_the_environment(tmp_path: Path) -> None:
+    environ = {
+        "AUTOTAGGER_POLICY_RENAME": '{"1girl": "girl"}',
+        "AUTOTAGGER_POLICY_IMPLIES": '{"cat_ears": ["animal_ears"]}',
+        "AUTOTAGGER_POLICY_THRESHOLD": '{"general": 0.3, "character": 0.8}',
+        "AUTOTAGGER_POLICY_THRESHOLD_GENERAL": "0.4",
+        "AUTOTAGGER_POLICY_TEMPLATE_CHARACTER": "who:{name}",
+        "AUTOTAGGER_POLICY_TOP_GENERAL": "30",
+        "AUTOTAGGER_POLICY_MCUT_CHARACTER": "0.15",
+    }
+    policy = load(tmp_path, environ=environ).policy
+    assert policy.rename == {"1girl": "girl"}
+    assert policy.implies == {"cat_ears": ("animal_ears",)}
+    assert policy.threshold == {"general": 0.4, "character": 0.8}
+    assert (policy.template, policy.top, policy.mcut) == (
+        {"character": "who:{name}"},
+        {"general": 30},
+        {"character": 0.15},
+    )
+    for wrong in ("{", "[]"):
+        assert "AUTOTAGGER_POLICY_RENAME must hold a table as JSON" in complaint(
+            tmp_path, environ={"AUTOTAGGER_POLICY_RENAME": wrong}
+        )
+
+
 def test_an_empty_variable_is_not_set_but_empties_a_list(tmp_path: Path) -> None:
     toml = '[policy]\nblacklist = ["x"]\n[model]\nname = "m"\n[immich]\napi_key_file = "/k"\n'
     environ = {
@@ -126,6 +151,14 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("[immich]\nbatch_size = 'many'", r"\[immich\] batch_size: .*integer"),
         ("[policy.threshold]\ngeneral = 1.5", r"\[policy.threshold\] general: .*less than or equal to 1"),
         ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not hold a slash itself"),
+        ("[policy]\nblacklist = ['regex:(']", r"\[policy\] blacklist: regex:\( is no regular expression"),
+        ("[policy.tag_threshold]\n'regex:[' = 0.5", r"\[policy\] tag_threshold: regex:\[ is no regular"),
+        ("[policy.template]\ngeneral = 'x'", r"\[policy\] template: 'x' for general must hold \{name\}"),
+        ("[policy.template]\ngeneral = '{name}{x}'", r"may hold \{name\} and \{category\}, and no other"),
+        ("[policy.template]\ngeneral = 'a//{name}'", r"must not begin or end with a slash"),
+        ("[policy.template]\ngeneral = '&{name}'", r"must not hold &"),
+        ("[policy]\nrating_by = 'threshold'", r"rating_by = \"threshold\" needs \[policy.threshold\] rating"),
+        ("[policy]\nhide = {}", r"did you mean \[policy\] hides\?"),
         ("marker = 'auto/processed'", r"marker: must be a plain tag name"),
         ("marker = ' '", r"marker: must be a plain tag name"),
         ("immich = 5", r"immich: "),

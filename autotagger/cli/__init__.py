@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import demo, init, models, run, status, tag
+from autotagger.cli import demo, init, models, policy, run, status, tag
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
@@ -31,6 +31,7 @@ app = typer.Typer(
 for command in (demo.demo, run.run, status.status, init.init, tag.tag):
     app.command()(command)
 app.add_typer(models.models, name="models")
+app.add_typer(policy.app, name="policy")
 
 
 def _show_version(wanted: bool) -> None:

@@ -130,7 +130,7 @@ def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:
     from autotagger.tagger.session import open_session
 
     model = find_model(settings.model.name, settings.models_dir, download=True)
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker)
+    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
     # Pictures come one after another: all cores work on one.
     session = open_session(model, device=settings.model.device, streams=1)
 

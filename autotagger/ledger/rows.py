@@ -40,6 +40,16 @@ class ScoredAsset:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model that scored something. `scores`: how many assets' scores of it are stored."""
+
+    id: int
+    identity: str
+    name: str
+    scores: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedAsset:
     """An asset with the complete set of tags, marker included, that one call has to carry."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from peewee import chunked, fn
+from peewee import JOIN, chunked, fn
 
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
 from autotagger.ledger.rows import (
@@ -18,6 +18,7 @@ from autotagger.ledger.rows import (
     Canary,
     CollectionRow,
     ListedAsset,
+    ModelRow,
     PlannedAsset,
     Problem,
     ScoredAsset,
@@ -93,6 +94,16 @@ class Ledger:
         """(name, category) of every label of a model, in the order of its scores."""
         row = TagModel.get_by_id(model)
         return [(name, category) for name, category in json.loads(zlib.decompress(bytes(row.labels)))]
+
+    def models(self) -> list[ModelRow]:
+        """Every model, most stored scores first."""
+        query = (
+            TagModel.select(TagModel.id, TagModel.identity, TagModel.name, fn.COUNT(Score.asset))
+            .join(Score, JOIN.LEFT_OUTER, on=Score.model == TagModel.id)
+            .group_by(TagModel.id)
+            .order_by(fn.COUNT(Score.asset).desc(), TagModel.id.desc())
+        )
+        return [ModelRow(*row) for row in query.tuples()]
 
     def origin(self, *, model: int, policy: str, settings: str, run: int) -> int:
         """The id that links carry: which model scored, which policy decided, in which run."""
@@ -170,6 +181,22 @@ class Ledger:
                     Score.insert_many(rows).on_conflict_replace().execute()
                 _set(Asset.key.in_(list(keys.values())), {"state": State.SCORED, "due_ms": None, **_NO_PROBLEM})
             self._skip_closed()
+
+    def stored_scores(self, model: int, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(asset key, packed scores) of what `model` scored, in the order of the keys.
+
+        `most`: where there are more, so many at most, evenly spread and always the same.
+        """
+        query = Score.select(Score.asset, Score.packed).where(Score.model == model).order_by(Score.asset)
+        step = -(-query.count() // most) if most else 1
+        for number, (key, packed) in enumerate(query.tuples().iterator()):
+            if number % step == 0:
+                yield key, bytes(packed)
+
+    def scores_of(self, asset_id: str) -> ScoredAsset | None:
+        """The stored scores of one asset, whatever its state; None where there are none."""
+        row = self._scored().where(Asset.asset_id == asset_id).tuples().first()
+        return ScoredAsset(*row) if row else None
 
     def rescore_others(self, model: int) -> None:
         """What another model scored and nobody applied yet is scored again, by `model`."""
@@ -280,6 +307,10 @@ class Ledger:
                 "attempts": 0,
             }
             _set(Asset.key == key, change)
+
+    def tag_names(self) -> list[str]:
+        """Every name that was ever planned for an asset, oldest first."""
+        return [name for (name,) in Tag.select(Tag.name).order_by(Tag.id).tuples()]
 
     def tags_of(self, key: int) -> frozenset[str]:
         """The names we mean an asset to have, the marker included."""

@@ -18,9 +18,8 @@ from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.verdict import verdict
+from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.plan import TagCall, plan_calls
-from autotagger.policy.rules import TagPolicy
-from autotagger.scores import unpack
 
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
 #: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
@@ -50,11 +49,11 @@ class Applier:
     """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside."""
 
     def __init__(
-        self, desk: Desk, policy: TagPolicy, *, origin: int, batch_size: int, max_attempts: int, pace: Pace
+        self, desk: Desk, namer: Namer, *, origin: int, batch_size: int, max_attempts: int, pace: Pace
     ) -> None:
         self._desk = desk
         self._ledger = desk.ledger
-        self._policy = policy
+        self._namer = namer
         self._origin = origin
         self._batch_size = batch_size
         self._max_attempts = max_attempts
@@ -89,8 +88,7 @@ class Applier:
 
     def _plan(self, scored: Iterable[ScoredAsset]) -> None:
         self._ledger.record_plan(
-            (asset.key, (*self._policy.tags(unpack(asset.packed)), self._desk.marker), self._origin)
-            for asset in scored
+            (asset.key, (*tags, self._desk.marker), self._origin) for asset, tags in self._namer.tags(scored)
         )
 
     # -- send ---------------------------------------------------------------------------------------------

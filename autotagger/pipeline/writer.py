@@ -34,6 +34,7 @@ from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.verifier import Verifier
+from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
@@ -74,16 +75,16 @@ class Writer:
 
         settings, model = spec.settings, spec.model
         labels = [(label.name, label.category) for label in model.labels]
-        policy = TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker)
-        for collision in policy.collisions:
-            logger.warning("two labels become one tag: {}", collision)
+        policy = TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+        for tag, names in policy.collisions.items():
+            logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
         self._model = ledger.model(model.identity, model.name, labels)
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
         ledger.rescore_others(self._model)
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
         self._applier = Applier(
             desk,
-            policy,
+            Namer(ledger, policy, model=self._model, cap=settings.policy.vocabulary, marker=settings.marker),
             origin=ledger.origin(
                 model=self._model,
                 policy=policy.identity,

@@ -7,6 +7,8 @@ change (immich.md, laws 6 and 7). A changed name is a second tag, and the asset 
 import html
 import math
 import re
+from dataclasses import dataclass
+from typing import Literal
 
 #: Names in which underscores draw a face: kept verbatim (the list of WD's authors).
 KAOMOJI = frozenset(
@@ -25,8 +27,46 @@ _BLANK = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]")
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
+_WORD_START = re.compile(r"(?:^|(?<=[\s_(\[{:]))\w")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _LITERALS = frozenset({"true", "false", "null", "undefined"})
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How labels are written. `slash`: what stands for `/`; `spaces`: for underscores; `case`: of the letters."""
+
+    slash: str
+    spaces: bool = True
+    case: Literal["keep", "lower", "upper", "title"] = "keep"
+
+
+def tag_name(words: str, template: str, category: str, style: Style) -> str:
+    """`template` filled in with `words` (a name already in its style) and the category.
+
+    Only a slash that the template itself holds is one in the tag: every part between slashes is a safe name.
+    """
+    fill = {"{name}": words, "{category}": category}
+    parts = [re.sub(r"\{(?:name|category)\}", lambda hole: fill[hole[0]], part) for part in template.split("/")]
+    # A part that is not alone cannot be taken for a number, but may become the leaf that Immich shows.
+    names = [verbatim(part, style.slash, most=MAX_LENGTH // len(parts)) for part in parts]
+    return "/".join(names)
+
+
+def styled(label: str, style: Style) -> str:
+    """A label in the letters and blanks of `style`; kaomoji as they are."""
+    name = _settled(label, style.slash, MAX_LENGTH)
+    if name in KAOMOJI:
+        return name
+    name = name.replace("_", " ") if style.spaces else name.replace(" ", "_")
+    match style.case:
+        case "lower":
+            return name.lower()
+        case "upper":
+            return name.upper()
+        case "title":
+            return _WORD_START.sub(lambda letter: letter[0].upper(), name)
+    return name
 
 
 def safe_name(name: str, slash: str) -> str:
@@ -37,11 +77,14 @@ def safe_name(name: str, slash: str) -> str:
     become the characters that Immich makes of them. Raises ValueError for a `slash` that is not safe itself.
     """
     check_slash(slash)
-    previous = None
-    while name != previous:  # taking something out may join what is left to something new
-        previous, name = name, _clean(name, slash)
+    return verbatim(styled(name, Style(slash)), slash)
+
+
+def verbatim(name: str, slash: str, *, most: int = MAX_LENGTH) -> str:
+    """`name` as a person typed it, underscores and all, made as safe as `safe_name` makes it."""
+    name = _settled(name, slash, most)
     if _changes_in_xmp(name):
-        name = f"“{name[: MAX_LENGTH - 2]}”"
+        name = f"“{name[: most - 2]}”"
     return name or UNNAMED
 
 
@@ -51,11 +94,14 @@ def check_slash(slash: str) -> None:
         raise ValueError("what stands for / must not be empty nor hold /, & or control characters")
 
 
-def _clean(name: str, slash: str) -> str:
-    name = _ENTITY.sub(lambda entity: html.unescape(entity[0]), name)
-    name = _UNSAFE.sub("", _BLANK.sub(" ", name))
-    name = name.replace("/", slash).strip()[:MAX_LENGTH].strip()
-    return name if name in KAOMOJI else name.replace("_", " ").strip()
+def _settled(name: str, slash: str, most: int) -> str:
+    previous = None
+    while name != previous:  # taking something out may join what is left to something new
+        previous = name
+        name = _ENTITY.sub(lambda entity: html.unescape(entity[0]), name)
+        name = _UNSAFE.sub("", _BLANK.sub(" ", name))
+        name = name.replace("/", slash).strip()[:most].strip()
+    return name
 
 
 def _changes_in_xmp(name: str) -> bool:

@@ -23,12 +23,7 @@ def resolve(
     Categories that `defaults` names count as the model's even without a label. Raises BadConfig when `chosen`
     names any other, with the nearest right one, or a category has no threshold at all.
     """
-    known = sorted({*categories, *defaults})
-    for name in chosen:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise BadConfig(f"[policy.threshold] {name}: {hint}The model's categories are {', '.join(known)}")
+    check_categories("policy.threshold", chosen, {*categories, *defaults})
     limits = {RATING: 0.0, **defaults, **chosen}
     for category in sorted(set(categories)):
         if category not in limits:
@@ -36,6 +31,29 @@ def resolve(
                 f"the model has no threshold for its category {category}: set it in [policy.threshold]"
             )
     return {category: limits[category] for category in categories}
+
+
+def check_categories(section: str, chosen: Collection[str], known: Collection[str]) -> None:
+    """Raises BadConfig when `[section]` names a category that is not among the `known` ones."""
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            names = ", ".join(sorted(known))
+            raise BadConfig(f"[{section}] {name}: {hint}The model's categories are {names}")
+
+
+def mcut(falling: NDArray[np.float32], floor: float) -> float:
+    """The middle of the largest gap between the scores of a category, best first, and never below `floor`.
+
+    Maximum cut thresholding (Largeron, Moulin, Gery 2012). The stored scores end at `SCORE_FLOOR`; what lies
+    below counts as 0, which moves no score to the other side of a gap wider than 0.05.
+    """
+    if not len(falling):
+        return floor
+    below = np.append(falling[1:], np.float32(0.0))
+    gap = int((falling - below).argmax())
+    return max(floor, float(falling[gap] + below[gap]) / 2)
 
 
 def as_stored(thresholds: Collection[float]) -> NDArray[np.float32]:

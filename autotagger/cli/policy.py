@@ -1,0 +1,225 @@
+"""`autotagger policy`: what the settings make of one picture, and of everything that was ever scored."""
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from loguru import logger
+
+from autotagger.cli.context import begin, config_path
+from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+from autotagger.config import Settings, load_settings
+from autotagger.errors import AssetFailed, BadConfig
+
+if TYPE_CHECKING:
+    from autotagger.ledger.store import Ledger
+    from autotagger.policy.explain import Explained
+    from autotagger.policy.rules import TagPolicy
+    from autotagger.policy.stats import PolicyStats
+    from autotagger.scores import SparseScores
+
+app = typer.Typer(help="What the settings make of scores. Changes nothing anywhere.", no_args_is_help=True)
+
+_EXPLAINED = ("label", "category", "score", "threshold", "kept", "rule", "tags")
+_COUNTED = ("tag", "assets", "just in", "just out")
+_CHANGED = ("gained", "lost")
+
+
+@app.command("test")
+def explain_one(
+    context: typer.Context,
+    subject: Annotated[
+        str, typer.Argument(metavar="FILE|ASSET_ID", help="A picture, or an asset that a run has scored.")
+    ],
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Show every score of one picture, which rule kept or dropped it, and the final tags."""
+    from autotagger.policy.explain import explain
+
+    settings = begin(context)
+    if Path(subject).exists():
+        policy, scores = _score_file(settings, Path(subject))
+    else:
+        policy, scores = _stored_asset(settings, subject)
+    lines = explain(policy, scores)
+    tags = policy.tags(scores)
+    rows = [_explained_row(line) for line in lines]
+    if form is Format.JSON:
+        print_json({"subject": subject, "tags": tags, "labels": rows})
+        return
+    print_rows(_EXPLAINED, [_flat(row) for row in rows], form)
+    if form is Format.TABLE:
+        typer.echo(f"\n{len(tags)} tags: {', '.join(tags)}")
+
+
+@app.command("stats")
+def count_all(
+    context: typer.Context,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY=SCORE", help="What would this threshold change? May be given repeatedly."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="So many tags at most; 0 is all of them.")] = 30,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Count the tags of everything that the ledger holds scores of, without inference."""
+    from autotagger.ledger.store import Ledger
+    from autotagger.policy.stats import collect
+    from autotagger.scores import unpack
+
+    settings = begin(context)
+    given = _thresholds(threshold or [])
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        model, name = _scored_most(ledger)
+        policy = _policy_of(settings, ledger.labels(model), name)
+        other = None
+        if given:
+            others = load_settings(config_path(context), {"policy": {"threshold": given}})
+            other = _policy_of(others, ledger.labels(model), name)
+        found = collect(policy, (unpack(packed) for _, packed in ledger.stored_scores(model)), other)
+    _print_stats(found, name, settings.policy.vocabulary, top, form, compared=bool(given))
+
+
+# -- where scores come from -----------------------------------------------------------------------------------
+
+
+def _score_file(settings: Settings, file: Path) -> tuple["TagPolicy", "SparseScores"]:
+    import numpy as np
+
+    from autotagger.policy.rules import TagPolicy
+    from autotagger.scores import pack, unpack
+    from autotagger.tagger.catalog import find_model
+    from autotagger.tagger.preprocess import prepare
+    from autotagger.tagger.session import open_session
+
+    model = find_model(settings.model.name, settings.models_dir, download=True)
+    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    try:
+        picture = prepare(file.read_bytes(), model.manifest.input)
+    except OSError as error:
+        raise AssetFailed(f"{file} cannot be read: {error.strerror}", kind="unreadable") from None
+    except AssetFailed as error:
+        raise AssetFailed(f"{file}: {error.message}", kind=error.kind) from None
+    session = open_session(model, device=settings.model.device, streams=1)
+    return policy, unpack(pack(session.scores(picture[np.newaxis])[0], policy.always))
+
+
+def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "SparseScores"]:
+    from autotagger.ledger.store import Ledger
+    from autotagger.scores import unpack
+
+    try:
+        asset_id = str(uuid.UUID(subject))
+    except ValueError:
+        raise BadConfig(f"{subject} is neither a file that is there nor the id of an asset") from None
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        scored = ledger.scores_of(asset_id)
+        if scored is None:
+            raise AssetFailed(f"the ledger holds no scores of asset {asset_id}; a run has to score it first")
+        name = next(row.name for row in ledger.models() if row.id == scored.model)
+        return _policy_of(settings, ledger.labels(scored.model), name), unpack(scored.packed)
+
+
+def _scored_most(ledger: "Ledger") -> tuple[int, str]:
+    """The model with the most stored scores: its id in the ledger, and its name."""
+    models = [row for row in ledger.models() if row.scores]
+    if not models:
+        raise AssetFailed("the ledger holds no scores yet: `autotagger run` makes them")
+    for row in models[1:]:
+        logger.warning("{} scores by {} are left out: they are another model's", row.scores, row.name)
+    return models[0].id, models[0].name
+
+
+def _policy_of(settings: Settings, labels: list[tuple[str, str]], model: str) -> "TagPolicy":
+    """The policy for stored scores: their labels are in the ledger, their thresholds in the model's manifest."""
+    from autotagger.policy.rules import TagPolicy
+    from autotagger.tagger.catalog import catalogue, find_model
+
+    manifest = catalogue().get(model)
+    if manifest is None:
+        manifest = find_model(settings.model.name, settings.models_dir, download=False).manifest
+    return TagPolicy(labels, settings.policy, manifest.thresholds, settings.marker)
+
+
+def _thresholds(given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        category, equals, score = text.partition("=")
+        if not equals:
+            raise BadConfig(f"--threshold {text}: write it as general=0.3")
+        found[category.strip()] = score.strip()
+    return found
+
+
+# -- printing -------------------------------------------------------------------------------------------------
+
+
+def _explained_row(line: "Explained") -> dict[str, Any]:
+    return {
+        "label": line.label,
+        "category": line.category,
+        "score": None if line.score is None else round(line.score, 4),
+        "threshold": None if line.limit is None else round(line.limit, 4),
+        "kept": line.kept,
+        "rule": line.reason,
+        "tags": line.tags,
+    }
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "kept": "yes" if row["kept"] else "no", "tags": ", ".join(row["tags"])}
+
+
+def _print_stats(
+    found: "PolicyStats", model: str, vocabulary: int, top: int, form: Format, *, compared: bool
+) -> None:
+    columns = (*_COUNTED, *_CHANGED) if compared else _COUNTED
+    # What another threshold changes most goes first where one is given.
+    order = sorted(found.tags, key=lambda tag: -(tag.gained + tag.lost)) if compared else found.tags
+    rows = [
+        {
+            "tag": tag.tag,
+            "assets": tag.assets,
+            "just in": tag.just_in,
+            "just out": tag.just_out,
+            "gained": tag.gained,
+            "lost": tag.lost,
+        }
+        for tag in (order[:top] if top else order)
+    ]
+    if form is Format.CSV:
+        print_rows(columns, rows, form)
+        return
+    summary = _summary(found, model, vocabulary, compared=compared)
+    if form is Format.JSON:
+        print_json({**summary, "tags": [{column: row[column] for column in columns} for row in rows]})
+        return
+    print_rows(("what", "value"), [{"what": what, "value": value} for what, value in summary.items()], form)
+    typer.echo("")
+    print_rows(columns, rows, form)
+
+
+def _summary(found: "PolicyStats", model: str, vocabulary: int, *, compared: bool) -> Mapping[str, Any]:
+    distinct = sum(bool(tag.assets) for tag in found.tags)
+    summary: dict[str, Any] = {
+        "model": model,
+        "assets": found.assets,
+        "tags on assets": found.links,
+        "tags per asset": round(found.links / found.assets, 1) if found.assets else 0,
+        "fewest": min(found.per_asset, default=0),
+        "median": found.quantile(0.5),
+        "95 of 100 at most": found.quantile(0.95),
+        "most": max(found.per_asset, default=0),
+        "different tags": distinct,
+        "vocabulary": vocabulary or "no limit",
+    }
+    if compared:
+        summary |= {
+            "assets that would change": found.changed,
+            "tags gained": sum(tag.gained for tag in found.tags),
+            "tags lost": sum(tag.lost for tag in found.tags),
+            "different tags then": sum(bool(tag.assets + tag.gained - tag.lost) for tag in found.tags),
+        }
+    return summary

@@ -1,0 +1,87 @@
+"""Why a picture has its tags: the policy's own decision, put into words."""
+
+import math
+from dataclasses import dataclass
+
+from autotagger.policy.decision import Decision, Rule
+from autotagger.policy.patterns import spoken
+from autotagger.policy.rules import TagPolicy
+from autotagger.scores import SCORE_FLOOR, SparseScores
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What became of one label.
+
+    `score`: None where the picture did not score on it and another tag implies it. `limit`: the lowest score
+    that passes by itself; None for what is only implied. `kept`: whether it becomes tags. `tags`: the final names
+    that it brings, none where a better label brought them already.
+    """
+
+    label: str
+    category: str
+    score: float | None
+    limit: float | None
+    rule: Rule
+    reason: str
+    tags: tuple[str, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the label becomes a tag, be it one that another label has brought already."""
+        return self.rule.keeps
+
+
+_REASONS = {
+    Rule.PASSED: "at or above the threshold",
+    Rule.LIKELIEST: "the likeliest rating",
+    Rule.MINIMUM: "below the threshold, taken for min_tags",
+    Rule.IMPLIED: "implied by {}",
+    Rule.SERIES: "series of {}",
+    Rule.LOW: "below the threshold",
+    Rule.UNLIKELIER: "another rating is likelier",
+    Rule.BEYOND_TOP: "beyond the top of its category",
+    Rule.HIDDEN: "hidden by {}",
+    Rule.BEYOND_MAX: "beyond max_tags",
+    Rule.BLACKLISTED: "blacklisted",
+    Rule.NOT_WHITELISTED: "not whitelisted",
+    Rule.MARKER: "is the marker",
+    Rule.NO_RATINGS: "ratings are switched off",
+}
+
+
+def explain(policy: TagPolicy, scores: SparseScores) -> tuple[Explained, ...]:
+    """Every label that scored `SCORE_FLOOR` or more, or became a tag; best first.
+
+    The tags of all of them, in this order, are those of `policy.tags`.
+    """
+    decision = policy.decide(scores)
+    brought: dict[str, str] = {}
+    found = []
+    for place in range(len(decision.rows)):
+        score = float(decision.scores[place])
+        rule = Rule(int(decision.rules[place]))
+        if rule.keeps or score >= SCORE_FLOOR:
+            found.append(_explained(policy, decision, place, rule, brought))
+    return tuple(found)
+
+
+def _explained(
+    policy: TagPolicy, decision: Decision, place: int, rule: Rule, brought: dict[str, str]
+) -> Explained:
+    row = int(decision.rows[place])
+    label, category = policy.labels[row]
+    source = int(decision.because[place])
+    reason = _REASONS[rule].format(spoken(*policy.labels[source]) if source >= 0 else "")
+    names = policy.names[row] if rule.keeps else ()
+    tags = tuple(name for name in names if name not in brought)
+    for name in names:
+        if brought.setdefault(name, label) != label:
+            reason += f"; {name} is there already, from {brought[name]}"
+    return Explained(
+        label, category, _number(decision.scores[place]), _number(decision.limits[place]), rule, reason, tags
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

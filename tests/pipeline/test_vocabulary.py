@@ -1,0 +1,76 @@
+"""The vocabulary cap over a real ledger: counted from stored scores, kept from run to run."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotagger.config import PolicySettings
+from autotagger.ledger.rows import ListedAsset
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.vocabulary import Namer
+from autotagger.policy.rules import TagPolicy
+from autotagger.scores import pack
+
+MARKER = "auto:processed"
+LABELS = [("general", "rating"), ("a", "general"), ("b", "general"), ("c", "general")]
+POLICY = TagPolicy(LABELS, PolicySettings(), {"general": 0.5}, MARKER)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        yield ledger
+
+
+def score(ledger: Ledger, pictures: Sequence[str]) -> int:
+    """One asset for each of `pictures`, scored with the labels that it spells."""
+    assets = [ListedAsset(str(uuid.uuid4()), "me", "", "IMAGE", None, "x.png", "c", 1) for _ in pictures]
+    ledger.add_listed(assets)
+    model = ledger.model("m", "model", LABELS)
+    rows = [np.array([1.0] + [float(name in spelt) for name in "abc"], np.float32) for spelt in pictures]
+    packed = [pack(row, POLICY.always) for row in rows]
+    ledger.record_scores(model, [(asset.asset_id, each) for asset, each in zip(assets, packed, strict=True)])
+    for collection in ledger.collections():
+        ledger.open_collection(collection.id, 1)
+    return model
+
+
+def plan(ledger: Ledger, model: int, *, cap: int, at_once: int = 100) -> list[tuple[str, ...]]:
+    """Name `at_once` scored assets in a run of its own, and record the plan."""
+    origin = ledger.origin(model=model, policy="p", settings="{}", run=ledger.start_run("0", 1))
+    named = Namer(ledger, POLICY, model=model, cap=cap, marker=MARKER).tags(ledger.scored(at_once))
+    ledger.record_plan((asset.key, (*tags, MARKER), origin) for asset, tags in named)
+    return [tags for _, tags in named]
+
+
+def test_the_frequent_ones_of_all_that_is_stored_get_in(ledger: Ledger) -> None:
+    model = score(ledger, ["ab", "bc", "bc", "c"])
+    assert plan(ledger, model, cap=2, at_once=1) == [("rating:general", "b")], "a is rarer than what is to come"
+    assert plan(ledger, model, cap=2) == [
+        ("rating:general", "b", "c"),
+        ("rating:general", "b", "c"),
+        ("rating:general", "c"),
+    ]
+
+
+def test_what_is_planned_stays_admitted_in_the_next_run(ledger: Ledger) -> None:
+    model = score(ledger, ["a"])
+    assert plan(ledger, model, cap=1) == [("rating:general", "a")]
+    score(ledger, ["b", "b", "b", "ab"])
+    assert plan(ledger, model, cap=1) == [("rating:general",)] * 3 + [("rating:general", "a")]
+    assert set(ledger.tag_names()) == {"rating:general", "a", MARKER}
+
+
+def test_without_a_cap_nothing_is_left_out(ledger: Ledger) -> None:
+    model = score(ledger, ["abc"])
+    assert plan(ledger, model, cap=0) == [("rating:general", "a", "b", "c")]
+
+
+def test_a_sample_of_the_scores_is_evenly_spread(ledger: Ledger) -> None:
+    model = score(ledger, ["a"] * 10)
+    every = [key for key, _ in ledger.stored_scores(model)]
+    assert [key for key, _ in ledger.stored_scores(model, most=4)] == every[::3]
+    assert [key for key, _ in ledger.stored_scores(model, most=10)] == every
