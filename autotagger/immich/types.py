@@ -69,7 +69,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class TaggedAsset:
-    """An asset with the *values* (full names) of the tags it holds. `read_ms`: the answer's `Date` header, 0 without."""
+    """An asset with the *values* (full names) of its tags. `read_ms`: the answer's `Date` header, 0 without."""
 
     asset: Asset
     tags: frozenset[str]

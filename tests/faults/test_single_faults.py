@@ -14,8 +14,8 @@ from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
 from tests.faults import weather
-from tests.faults.plot import Clock, states
-from tests.faults.stage import make_due, start
+from tests.faults.plot import Clock, Story, states
+from tests.faults.stage import gone, make_due, start
 from tests.pipeline.support import MARKER, TagCalls, held_links, ledger_links, run_once, settings_for
 
 #: A run that has not ended by then never would.
@@ -142,6 +142,23 @@ async def test_sigterm_while_immich_is_silent_does_not_wait_for_it(tmp_path: Pat
         make_due(settings_for(server, tmp_path / "state"))
         summary = await run_once(settings_for(server, tmp_path / "state"))
         assert summary.states[State.VERIFIED] == 40
+
+
+async def test_a_process_that_hangs_does_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+    """It would hold the ledger, and no later run could start."""
+    async with StandIn(tiny_library(40)) as server:
+        run = await start(server, tmp_path / "state", tmp_path / "log")
+        story = Story(server, Clock(), tmp_path / "state", random.Random(0), run)
+        await story.reached(30)
+        assert len(story.below()) == 3
+        for child in story.below():
+            child.suspend()
+        run.kill()
+        await run.wait()
+        await gone(story)
+        assert "Traceback" not in (tmp_path / "log").read_text()
+        summary = await run_once(settings_for(server, tmp_path / "state"))
+        assert summary.states[State.FAILED] == 0
 
 
 @pytest.mark.parametrize("signals", [1, 2])
