@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -126,7 +127,7 @@ class ImmichClient:
         """The asset with its tags. Needs `asset.read`. Raises AssetGone."""
         asset_id = _path_id(asset_id)
         request = Request("asset", "GET", f"assets/{asset_id}", about=f"asset {asset_id}")
-        return await self._json(request, parsing.tagged_asset)
+        return await self._call(request, _tagged_asset)
 
     async def picture(self, asset_id: str, size: PictureSize) -> Picture:
         """The asset's picture. Needs `asset.view`, for the original `asset.download`.
@@ -262,6 +263,11 @@ def _picture(reply: Reply) -> Picture:
     if content_type.startswith("text/") or content_type == "application/json":
         raise BadAnswer(f"{content_type} instead of a picture")
     return Picture(reply.body, content_type)
+
+
+def _tagged_asset(reply: Reply) -> TaggedAsset:
+    read_ms = parsing.http_date_ms(reply.headers.get("Date")) or 0
+    return replace(parsing.tagged_asset(parsing.decode(reply.body)), read_ms=read_ms)
 
 
 def _tag_call_answer(reply: Reply) -> TagCallAnswer:

@@ -55,6 +55,7 @@ class PlannedAsset:
 
     key: int
     asset_id: str
+    updated_ms: int
     tags: frozenset[str]
 
 

@@ -253,14 +253,17 @@ class Ledger:
     def planned(self, now_ms: int, limit: int) -> list[PlannedAsset]:
         """Assets whose call is to be made now, or whose answer was lost, with the tags recorded for them."""
         query = (
-            Asset.select(Asset.key, Asset.asset_id)
+            Asset.select(Asset.key, Asset.asset_id, Asset.updated_ms)
             .where((Asset.state == State.PLANNED) & (Asset.due_ms <= now_ms))
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
         )
-        ids = dict(query.tuples())
-        links = self._names_of(list(ids))
-        return [PlannedAsset(key, asset_id, frozenset(links.get(key, ()))) for key, asset_id in ids.items()]
+        rows = list(query.tuples())
+        links = self._names_of([row[0] for row in rows])
+        return [
+            PlannedAsset(key, asset_id, updated_ms, frozenset(links.get(key, ())))
+            for key, asset_id, updated_ms in rows
+        ]
 
     def record_answer(self, keys: Sequence[int], answered_ms: int, look_ms: int, *, suspect: bool = False) -> None:
         """Immich answered the call. `look_ms`: our clock, when to look at the asset by itself at the latest."""

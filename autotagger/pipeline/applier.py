@@ -141,7 +141,8 @@ class Applier:
             return NotLanded(asset, error)
         if asset.tags <= held.tags:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
-            arrived = answer.answered_ms if answer.count else min(answer.answered_ms, held.asset.updated_ms)
+            ended = not answer.count and held.asset.updated_ms != asset.updated_ms
+            arrived = min(answer.answered_ms, held.asset.updated_ms) if ended else answer.answered_ms
             return Landed(asset, arrived, suspect=not answer.count)
         self._desk.tag_ids.forget()
         if answer.count or asset.tags & held.tags:

@@ -1,6 +1,7 @@
 """What every child process has in common: how it is started, lives, reports and ends."""
 
 import asyncio
+import ctypes
 import faulthandler
 import os
 import signal
@@ -23,6 +24,8 @@ from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
 BEAT_S = 2.0
+#: prctl(2): the signal that the kernel sends us when the thread that started us ends.
+_PR_SET_PDEATHSIG = 1
 #: Characters of one log line; a message can quote what Immich sent, and must fit into a channel's message.
 MOST_LOGGED = 10_000
 
@@ -44,7 +47,20 @@ def enter_child(channel: Channel, spec: ChildSpec) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
-    forward_logs(lambda level, text: channel.send(Log(level, text[:MOST_LOGGED])), spec.settings.log_level)
+
+    def forward(level: str, text: str) -> None:
+        try:
+            channel.send(Log(level, text[:MOST_LOGGED]))
+        except ChannelClosed:  # the supervisor is gone, wherever in the code a line was logged
+            os._exit(0)
+
+    forward_logs(forward, spec.settings.log_level)
+    _die_with_the_supervisor()
+
+
+def _die_with_the_supervisor() -> None:
+    """Also when we hang and cannot see it go: a writer that hangs would keep the next run from the ledger."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def trouble_of(error: Retryable | AssetFailed) -> Trouble:

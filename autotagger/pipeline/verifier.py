@@ -11,7 +11,7 @@ from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import marked
-from autotagger.immich.types import settled
+from autotagger.immich.types import TaggedAsset, settled
 from autotagger.ledger.rows import AppliedAsset
 from autotagger.ledger.schema import Probe, State
 from autotagger.pipeline.desk import Desk
@@ -21,8 +21,8 @@ LOOKS_AT_ONCE = 50
 #: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
 FIRST_LOOK_MS = 1_000
 LAST_LOOK_MS = 3_600_000
-#: Immich can die between its INSERT and the background job, which then never comes. After a day what the asset
-#: holds is what it will hold.
+#: Immich can die between its INSERT and the background job, which then never comes. A day later what is there
+#: counts: proof enough when it is all, and repaired when it is not.
 NEVER_SETTLES_MS = 86_400_000
 #: Complete calls made again for one asset before its loss is reported.
 MOST_REPAIRS = 3
@@ -121,8 +121,7 @@ class Verifier:
         self._desk.count("read_back", 1)
         meant = self._ledger.tags_of(row.key)
         missing = meant - held.tags
-        patient = self._desk.now_ms() - row.answered_ms <= NEVER_SETTLES_MS
-        if patient and not settled(row.updated_ms, held.asset.updated_ms, row.answered_ms):
+        if not self._may_judge(row, held):
             self._look_later(row, is_canary=is_canary)
         elif not missing:
             self._verified([row.key])
@@ -133,6 +132,21 @@ class Verifier:
         else:
             self._repair(row, held.asset.updated_ms, missing)
 
+    def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
+        """Whether what Immich holds is its last word: the asset has settled, or nothing came of it for a day.
+
+        All of it by Immich's clock. When somebody has set that to before the answer, any change since the call
+        has to do: which came first cannot be told any more.
+        """
+        age_ms = (held.read_ms or self._desk.now_ms()) - row.answered_ms
+        changed = held.asset.updated_ms != row.updated_ms
+        was_set_back = age_ms < 0
+        return (
+            settled(row.updated_ms, held.asset.updated_ms, row.answered_ms)
+            or (was_set_back and changed)
+            or age_ms > NEVER_SETTLES_MS
+        )
+
     def _verified(self, keys: list[int]) -> None:
         if keys:
             self._ledger.record_verified(keys)
@@ -140,7 +154,7 @@ class Verifier:
 
     def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
         # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
-        age = max(self._desk.now_ms() - row.answered_ms, FIRST_LOOK_MS)
+        age = max(abs(self._desk.now_ms() - row.answered_ms), FIRST_LOOK_MS)
         wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
         self._ledger.look_later(row.key, self._desk.now_ms() + wait)
 

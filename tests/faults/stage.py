@@ -72,7 +72,7 @@ async def perform(plot: Plot, library: Library, folder: Path, meant: Links) -> N
             async with asyncio.timeout(LONGEST_S):
                 await _disturb(plot, story)
                 ending = await run.wait()
-            await _gone(story)
+            await gone(story)
         finally:
             await _sweep_up(story)
         text = log.read_text()
@@ -101,7 +101,7 @@ async def _disturb(plot: Plot, story: Story) -> None:
     await story.run.wait()
 
 
-async def _gone(story: Story) -> None:
+async def gone(story: Story) -> None:
     """No process outlives its run, also when the supervisor was killed."""
     loop = asyncio.get_running_loop()
     _, alive = await loop.run_in_executor(None, psutil.wait_procs, list(story.seen.values()), 20)
