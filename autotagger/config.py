@@ -34,6 +34,8 @@ _NOT_OURS = re.compile(rf"{ENV_PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 _CONTAINER_SECRETS = Path("/run/secrets")
 #: Tables of [policy] whose keys are categories.
 _BY_CATEGORY = ("threshold", "mcut", "top", "template")
+#: The account of a configuration without [[account]] sections.
+DEFAULT_ACCOUNT_NAME = "default"
 _ENV_NAMES = {
     "IMMICH_BASE_URL": ("immich", "base_url"),
     "IMMICH_API_KEY": ("immich", "api_key"),
@@ -74,6 +76,14 @@ class ImmichSettings(Section):
     connect_timeout_s: float = Field(10.0, gt=0.0, description="Seconds to connect")
     read_timeout_s: float = Field(60.0, gt=0.0, description="Seconds without a byte before a call is given up")
     max_picture_bytes: int = Field(64 << 20, ge=1 << 16, description="Larger pictures are not downloaded")
+
+
+class AccountSettings(Section):
+    """One user of the same Immich, where several users' libraries are tagged."""
+
+    name: str = Field(min_length=1, max_length=64, description="What messages call the account")
+    api_key: SecretStr | None = Field(None, description="The user's API key; better kept in a file")
+    api_key_file: Path | None = Field(None, description="File that holds the user's API key and nothing else")
 
 
 class ModelSettings(Section):
@@ -238,6 +248,9 @@ class Settings(Section):
     state_dir: Path = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
     marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
     immich: ImmichSettings = ImmichSettings()
+    account: tuple[AccountSettings, ...] = Field(
+        (), description="Several users' libraries: [[account]] sections, each with a key of its own"
+    )
     model: ModelSettings = ModelSettings()
     policy: PolicySettings = PolicySettings()
     pipeline: PipelineSettings = PipelineSettings()
@@ -250,6 +263,19 @@ class Settings(Section):
         if not value.strip() or "/" in value:
             raise ValueError("must be a plain tag name without a slash")
         return value
+
+    @model_validator(mode="after")
+    def _accounts_differ(self) -> Self:
+        names = [account.name for account in self.account]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two [[account]] sections are called {twice}")
+        if names and (self.immich.api_key or self.immich.api_key_file):
+            raise ValueError(
+                "an API key in [immich] (or IMMICH_API_KEY) and [[account]] sections exclude each other: "
+                "give that key a section of its own"
+            )
+        return self
 
     @property
     def ledger_path(self) -> Path:
@@ -283,7 +309,24 @@ def load_settings(
         raise BadConfig(_explain(error, path)) from None
 
 
-def api_key(settings: ImmichSettings) -> SecretStr:
+def api_keys(settings: Settings) -> dict[str, SecretStr]:
+    """The API key of every account by its name: of the [[account]] sections, or else the one of [immich].
+
+    Raises BadConfig when one has none, or two have the same.
+    """
+    if not settings.account:
+        return {DEFAULT_ACCOUNT_NAME: api_key(settings.immich)}
+    keys: dict[str, SecretStr] = {}
+    for account in settings.account:
+        if not account.api_key and not account.api_key_file:
+            raise BadConfig(f"the account {account.name} has no API key: set its api_key_file")
+        keys[account.name] = key = api_key(account)
+        if same := next((name for name in keys if name != account.name and keys[name] == key), None):
+            raise BadConfig(f"the accounts {same} and {account.name} have the same API key")
+    return keys
+
+
+def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
     """The API key, from the settings or else from its file. Raises BadConfig when there is none."""
     if settings.api_key and settings.api_key.get_secret_value().strip():
         return SecretStr(settings.api_key.get_secret_value().strip())
@@ -316,11 +359,12 @@ def files_open_to_all(
 ) -> list[Path]:
     """The files that show the API key to every user of the machine; `config` as in load_settings."""
     path = config or _find_config(os.environ if environ is None else environ)
-    holders = (
-        [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
-    )
-    if path and "api_key" in _read_toml(path).get("immich", {}):
-        holders.append(path)
+    sections = (settings.immich, *settings.account)
+    holders = [section.api_key_file for section in sections if section.api_key_file and not section.api_key]
+    if path:
+        tree = _read_toml(path)
+        if any("api_key" in section for section in (tree.get("immich", {}), *tree.get("account", ()))):
+            holders.append(path)
     return [holder for holder in holders if _is_open(holder)]
 
 
@@ -333,9 +377,12 @@ def _is_open(path: Path) -> bool:
 
 
 def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every key: `("immich", "batch_size")`."""
+    """The path of every key: `("immich", "batch_size")`. Those of `[[account]]`, which may come several times,
+    are not among them."""
     for name, field in model.model_fields.items():
         kind = field.annotation
+        if name == "account":
+            continue
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from leaves(kind, (*path, name))
         else:
@@ -382,6 +429,10 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
         section = tree if len(leaf) == 1 else tree.get(leaf[0])
         if isinstance(section, dict) and isinstance(named := section.get(leaf[-1]), str):
             section[leaf[-1]] = str(folder / Path(named).expanduser())
+    accounts = tree.get("account")
+    for account in accounts if isinstance(accounts, list) else ():
+        if isinstance(account, dict) and isinstance(named := account.get("api_key_file"), str):
+            account["api_key_file"] = str(folder / Path(named).expanduser())
     return tree
 
 
@@ -495,6 +546,8 @@ def _nearest_key(unknown: tuple[str, ...]) -> str:
     """The right key for a misspelt or misplaced one: in its own section if there is one, else anywhere."""
     sections = [name for name in Settings.model_fields if (name,) not in set(leaves())]
     own = {path[-1]: path for path in leaves() if path[:-1] == unknown[:-1]}
+    if unknown[:-1] == ("account",):
+        own = {name: ("account", name) for name in AccountSettings.model_fields}
     anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
     for spelt in (own, anywhere):
         for name in difflib.get_close_matches(unknown[-1], spelt, n=1, cutoff=0.6):

@@ -29,7 +29,7 @@ def _keys(kind: type[BaseModel], path: tuple[str, ...], given: Mapping[tuple[str
     return [
         f"\n{_comment(field)}\n{_assignment(name, field, (*path, name), given)}\n"
         for name, field in kind.model_fields.items()
-        if not _section(field)
+        if not _section(field) and name != "account"  # [[account]] sections are for those who need several
     ]
 
 

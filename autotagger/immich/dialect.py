@@ -11,7 +11,7 @@ from autotagger.errors import ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer, ms_iso
 from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
-from autotagger.immich.verdict import NOT_UNDERSTOOD
+from autotagger.immich.verdict import KEY_REFUSED, NOT_UNDERSTOOD
 
 __all__ = ["Dialect", "connect", "dialect_of", "flat_search", "following", "identify", "none_search", "totals"]
 
@@ -136,7 +136,8 @@ def _check_permissions(server: Server, settings: ImmichSettings) -> None:
     if missing:
         raise ServerRefused(
             f"the API key lacks {'the permission' if len(missing) == 1 else 'permissions'} {', '.join(missing)}: "
-            "add what is missing (Immich: Account Settings > API Keys)"
+            "add what is missing (Immich: Account Settings > API Keys)",
+            kind=KEY_REFUSED,
         )
 
 

@@ -13,6 +13,8 @@ _NO_ACCESS = "not found or no"
 _MISSING = "missing required permission:"
 #: Kind of the ServerRefused of a call that the server does not know, or not in this form.
 NOT_UNDERSTOOD = "not-understood"
+#: Kind of the ServerRefused that one user's key brought about: another user's may do.
+KEY_REFUSED = "key-refused"
 _HOW_TO_ADD = "Immich: Account Settings > API Keys"
 
 
@@ -21,13 +23,15 @@ def judge(request: Request, reply: Reply) -> None:
 
     Trouble: worth another try. Retryable (`preview-missing`, `original-missing`): not now, maybe later.
     AssetGone, AssetFailed (`refused`): for good, for this asset. ServerRefused: nothing will work; its kind is
-    `not-understood` when only this call is refused.
+    `not-understood` when only this call is refused, `key-refused` when it is the key's fault.
     """
     if 200 <= reply.status < 300:
         return
     said = problem(reply.body)
     if reply.status == 401:
-        raise ServerRefused(f"Immich does not accept the API key ({said or 401}): make a new one ({_HOW_TO_ADD})")
+        raise ServerRefused(
+            f"Immich does not accept the API key ({said or 401}): make a new one ({_HOW_TO_ADD})", kind=KEY_REFUSED
+        )
     if reply.status == 403:
         raise _forbidden(request, said)
     if reply.status >= 500 or reply.status in (408, 425, 429) or not said:
@@ -52,7 +56,8 @@ def retry_after_s(reply: Reply) -> float | None:
 def _forbidden(request: Request, said: str) -> ServerRefused:
     if said.lower().startswith(_MISSING):
         return ServerRefused(
-            f"the API key lacks the permission {said[len(_MISSING) :].strip()}: add it ({_HOW_TO_ADD})"
+            f"the API key lacks the permission {said[len(_MISSING) :].strip()}: add it ({_HOW_TO_ADD})",
+            kind=KEY_REFUSED,
         )
     return ServerRefused(f"{request.name} is forbidden ({said or 'by a proxy in front of Immich?'})")
 

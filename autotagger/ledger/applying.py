@@ -21,7 +21,7 @@ class Applying(Base):
             .order_by(Asset.key)
             .limit(limit)
         )
-        return [ScoredAsset(*row) for row in query.tuples()]
+        return [ScoredAsset(*row) for row in self._own(query).tuples()]
 
     def canary_candidate(self, collection: int) -> ScoredAsset | None:
         """The first scored asset of a collection."""
@@ -62,7 +62,7 @@ class Applying(Base):
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
         )
-        rows = list(query.tuples())
+        rows = list(self._own(query).tuples())
         links = self.links_of([key for key, _ in rows])
         return [StaleAsset(key, asset_id, links[key]) for key, asset_id in rows]
 
@@ -89,7 +89,7 @@ class Applying(Base):
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
         )
-        rows = list(query.tuples())
+        rows = list(self._own(query).tuples())
         links = self.links_of([row[0] for row in rows])
         return [
             PlannedAsset(key, asset_id, updated_ms, meant(links[key]), removal, _is_fresh(links[key]))
@@ -109,14 +109,12 @@ class Applying(Base):
 
     # -- tags that were there before us -------------------------------------------------------------------
 
-    def known_tags(self, account: int = 1) -> dict[str, int]:
+    def known_tags(self) -> dict[str, int]:
         """The tags whose assets were looked up before we used them, and the last asset key this covers."""
         query = KnownTag.select(Tag.name, KnownTag.listed).join(Tag, on=KnownTag.tag == Tag.id)
-        return dict(query.where(KnownTag.account == account).tuples())
+        return dict(query.where(KnownTag.account == self.account).tuples())
 
-    def record_known(
-        self, name: str, holders: Sequence[str], *, ours: bool, sure: bool = True, account: int = 1
-    ) -> None:
+    def record_known(self, name: str, holders: Sequence[str], *, ours: bool, sure: bool = True) -> None:
         """A tag is about to be used for the first time. `holders`: ids of assets that have it already, through
         somebody else; `ours`: nobody had made it; `sure`: False where the holders could not be told."""
         with self.batch():
@@ -128,7 +126,7 @@ class Applying(Base):
                     Link.insert_many(rows).on_conflict_ignore().execute()
             newest = int(Asset.select(fn.MAX(Asset.key)).scalar() or 0)
             listed = newest if sure else -1
-            row = {"account": account, "tag": tag, "listed": listed, "ours": int(ours)}
+            row = {"account": self.account, "tag": tag, "listed": listed, "ours": int(ours)}
             KnownTag.insert(**row).on_conflict_replace().execute()
 
     # -- inside -------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The open file, transactions, and what every part of the store needs."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, 
 ROWS = 500
 #: States in which a picture is fetched when its time has come.
 TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
+#: The account of a configuration that names none.
+DEFAULT_ACCOUNT = 1
 NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
 #: From the start again.
 AFRESH: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, "attempts": 0, **NO_PROBLEM}
@@ -30,6 +33,13 @@ class Base:
         # peewee cannot annotate what its databases return
         self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
         self._tag_ids: dict[str, int] = {}
+        self._account: int | None = None
+
+    def of_account(self, account: int) -> Self:
+        """The same open ledger, seeing the work and the collections of one account alone."""
+        view = copy.copy(self)
+        view._account = account
+        return view
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +55,15 @@ class Base:
         """Everything inside is one transaction: all of it is kept, or nothing."""
         with told_plainly(self.path), self._db.atomic("IMMEDIATE"):
             yield
+
+    @property
+    def account(self) -> int:
+        """The account that new rows belong to."""
+        return self._account or DEFAULT_ACCOUNT
+
+    def _own(self, query: Any, table: Any = Asset) -> Any:
+        """`query` on the rows of the account alone, where the ledger is seen as one account's."""
+        return query if self._account is None else query.where(table.account == self._account)
 
     def _changed(self) -> int:
         """Rows changed since the file was opened."""

@@ -13,7 +13,7 @@ class Collections(Base):
             CollectionRow(
                 row.id, row.owner_id, row.library_id, Probe(row.state), row.canary, row.reason, row.decided_ms
             )
-            for row in Collection.select().order_by(Collection.id)
+            for row in self._own(Collection.select().order_by(Collection.id), Collection)
         ]
 
     def probing(self) -> list[Canary]:
@@ -23,7 +23,7 @@ class Collections(Base):
             .join(Asset, on=Collection.canary == Asset.key)
             .where(Collection.state == Probe.PROBING)
         )
-        return [Canary(row[0], row[1], State(row[2]), *row[3:]) for row in query.tuples()]
+        return [Canary(row[0], row[1], State(row[2]), *row[3:]) for row in self._own(query, Collection).tuples()]
 
     def probe_collection(self, collection: int, canary: int) -> None:
         with self.batch():

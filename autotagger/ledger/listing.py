@@ -1,6 +1,6 @@
 """What the sweep found, and what is to be fetched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from peewee import chunked
 
@@ -17,6 +17,7 @@ class Listing(Base):
         (restored from the trash) is pending again; every other known asset stays as it is."""
         with self.batch():
             collections = self._collection_ids({(asset.owner_id, asset.library_id) for asset in assets})
+            mine = {"account": self.account}
             added = 0
             for chunk in chunked(assets, ROWS):
                 rows = [
@@ -27,6 +28,8 @@ class Listing(Base):
                         "mime": asset.mime,
                         "file_name": asset.file_name,
                         "checksum": asset.checksum,
+                        "thumbhash": asset.thumbhash,
+                        **mine,
                         "updated_ms": asset.updated_ms,
                         "state": State.PENDING,
                         "due_ms": 0,
@@ -37,6 +40,7 @@ class Listing(Base):
                 Asset.insert_many(rows).on_conflict_ignore().execute()
                 added += self._db.connection().total_changes - before
                 ids = [asset.asset_id for asset in chunk]
+                change_assets(Asset.asset_id.in_(ids) & (Asset.account != self.account), mine)
                 change_assets(Asset.asset_id.in_(ids) & (Asset.state == State.GONE), AFRESH)
             self._skip_closed()
             return added
@@ -51,18 +55,24 @@ class Listing(Base):
                     problem(State.SKIPPED, "already-marked", "already marked in Immich by another run"),
                 )
 
-    def due(self, now_ms: int, limit: int) -> list[Work]:
-        """Assets to fetch now: new ones, and those whose time to be tried again has come."""
+    def due(self, now_ms: int, limit: int, accounts: Iterable[int] | None = None) -> list[Work]:
+        """Assets to fetch now: new ones, and those whose time to be tried again has come; `accounts`: only of
+        these."""
         query = (
-            Asset.select(Asset.asset_id, Asset.kind, Asset.mime, Asset.file_name)
+            Asset.select(Asset.asset_id, Asset.kind, Asset.mime, Asset.file_name, Asset.account, Asset.checksum)
             .where(Asset.state.in_(TO_FETCH) & (Asset.due_ms <= now_ms))
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
         )
+        if accounts is not None:
+            query = query.where(Asset.account.in_(list(accounts)))
         return [Work(*row) for row in query.tuples()]
 
     def _collection_ids(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        return {
-            (owner, library): find_or_add(Collection, {"owner_id": owner, "library_id": library}, {})
-            for owner, library in wanted
-        }
+        ids = {}
+        for owner, library in wanted:
+            key = {"owner_id": owner, "library_id": library}
+            ids[owner, library] = found = find_or_add(Collection, key, {"account": self.account})
+            elsewhere = (Collection.id == found) & (Collection.account != self.account)
+            Collection.update(account=self.account).where(elsewhere).execute()
+        return ids

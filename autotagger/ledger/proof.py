@@ -23,7 +23,8 @@ class Proof(Base):
 
     def oldest_answer_ms(self) -> int | None:
         """Immich's clock at the oldest answer that is not verified."""
-        oldest = Asset.select(fn.MIN(Asset.answered_ms)).where(Asset.state == State.APPLIED).scalar()
+        query = Asset.select(fn.MIN(Asset.answered_ms)).where(Asset.state == State.APPLIED)
+        oldest = self._own(query).scalar()
         return int(oldest) if oldest is not None else None
 
     def look_later(self, key: int, look_ms: int) -> None:
@@ -56,4 +57,4 @@ class Proof(Base):
             .order_by(Asset.due_ms)
             .limit(limit)
         )
-        return [AppliedAsset(*row) for row in query.tuples()]
+        return [AppliedAsset(*row) for row in self._own(query).tuples()]

@@ -23,12 +23,14 @@ class ListedAsset:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An asset to be fetched and scored."""
+    """An asset to be fetched and scored. `account`: the ledger's id of the account whose key reads it."""
 
     asset_id: str
     kind: str
     mime: str | None
     file_name: str
+    account: int = 1
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
-from pydantic import SecretStr
 
 from autotagger.config import Settings
 from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
-from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
+from autotagger.pipeline.accounts import Account
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.messages import Beat, Counts, Ended, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
@@ -35,8 +34,7 @@ class ChildSpec:
     """All that a child needs to know. Goes through the pipe that starts it, never through its command line."""
 
     settings: Settings
-    key: SecretStr
-    server: Server
+    accounts: tuple[Account, ...]
     model: Model
     run: int | None = None
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives

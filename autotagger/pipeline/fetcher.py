@@ -2,20 +2,34 @@
 
 import asyncio
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from loguru import logger
 from PIL import Image
 
-from autotagger.errors import AssetFailed, Retryable
+from autotagger.errors import AssetFailed, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import sweep
 from autotagger.immich.types import Asset, PictureSize
 from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.pipeline.accounts import Account, clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of
-from autotagger.pipeline.messages import Failed, Fetch, Fetched, Listed, Noted, Outage, Ready, Sweep, Swept
+from autotagger.pipeline.messages import (
+    Failed,
+    Fetch,
+    Fetched,
+    Listed,
+    Next,
+    Noted,
+    Outage,
+    Ready,
+    Refused,
+    Sweep,
+    Swept,
+    Trouble,
+)
 from autotagger.pipeline.slots import SlotMemory
 
 #: Assets in one message of the listing: some 30 KB, and under a channel's message limit whatever Immich says.
@@ -36,8 +50,8 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
     """Entry point of the fetcher process."""
 
     async def main(channel: Channel, spec: ChildSpec) -> None:
-        async with ImmichClient(spec.settings.immich, spec.key) as client, asyncio.TaskGroup() as tasks:
-            Fetcher(channel, spec, memory, client, tasks).start()
+        async with clients_of(spec.settings.immich, spec.accounts) as clients, asyncio.TaskGroup() as tasks:
+            Fetcher(channel, spec, memory, clients, tasks).start()
 
     run_async_child(channel, spec, main)
 
@@ -50,12 +64,14 @@ class Fetcher:
         channel: Channel,
         spec: ChildSpec,
         memory: SlotMemory,
-        client: ImmichClient,
+        clients: Mapping[int, ImmichClient],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._spec = spec
         self._memory = memory
-        self._client = client
+        self._clients = clients
+        self._accounts = {account.id: account for account in spec.accounts}
+        self._servers = {account.id: account.server for account in spec.accounts}
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
         self._noted = asyncio.Event()
@@ -74,31 +90,49 @@ class Fetcher:
             case Sweep():
                 if self._sweep:
                     self._sweep.cancel()
-                self._sweep = self._tasks.create_task(self._list_library())
+                self._sweep = self._tasks.create_task(self._list_libraries())
+            case Refused(account):
+                self._accounts.pop(account, None)
             case Noted():
                 self._noted.set()
 
     # -- discover -----------------------------------------------------------------------------------------
 
-    async def _list_library(self) -> None:
+    async def _list_libraries(self) -> None:
+        """One account after the other."""
+        listed = 0
+        for account in list(self._accounts.values()):
+            try:
+                listed += await self._list_library(account)
+            except Retryable as error:
+                self._child.send(Outage(f"listing the library: {error.message}"))
+                return
+            except ServerRefused as error:
+                self._leave(account.id, error)
+        self._child.send(Swept(listed))
+
+    async def _list_library(self, account: Account) -> int:
         settings, listed = self._spec.settings, 0
-        try:
-            async for part in sweep(
-                self._client,
-                self._spec.server,
-                marker=settings.marker,
-                types=settings.immich.types,
-                visibilities=settings.immich.visibilities,
-            ):
-                for assets in _chunks(part.assets):
-                    await self._note(Listed(tuple(_listed(asset) for asset in assets), ()))
-                    listed += len(assets)
-                for marked in _chunks(part.marked):
-                    await self._note(Listed((), tuple(marked)))
-        except Retryable as error:
-            self._child.send(Outage(f"listing the library: {error.message}"))
-        else:
-            self._child.send(Swept(listed))
+        async for part in sweep(
+            self._clients[account.id],
+            account.server,
+            marker=settings.marker,
+            types=settings.immich.types,
+            visibilities=settings.immich.visibilities,
+        ):
+            for assets in _chunks(part.assets):
+                await self._note(Listed(tuple(_listed(asset) for asset in assets), (), account.id))
+                listed += len(assets)
+            for marked in _chunks(part.marked):
+                await self._note(Listed((), tuple(marked), account.id))
+        return listed
+
+    def _leave(self, account: int, error: ServerRefused) -> None:
+        """An account whose key is refused is left alone as long as there is another; else raise `error`."""
+        if not is_account_s_own(error) or self._accounts.keys() <= {account}:
+            raise error
+        if self._accounts.pop(account, None):
+            self._child.send(Refused(account, error.message, error.kind, error.exit_code))
 
     async def _note(self, part: Listed) -> None:
         """Hand a part of the listing on and wait until it is in the ledger: the writer sets the pace."""
@@ -117,6 +151,9 @@ class Fetcher:
             end = Fetched(order.flight, len(body), self._memory.write(order.slot, body))
         except (Retryable, AssetFailed) as error:
             end = Failed(order.flight, trouble_of(error))
+        except ServerRefused as error:
+            self._leave(order.work.account, error)
+            end = Failed(order.flight, Trouble(Next.PAUSED, error.kind, error.message))
         self._child.flush()
         self._child.send(end)
 
@@ -135,7 +172,7 @@ class Fetcher:
             return False
         if not has_transparency(await self._download(work, "thumbnail")):
             return False
-        if self._spec.server.may("asset.download"):
+        if self._servers[work.account].may("asset.download"):
             return True
         if not self._told_of_flattening:
             self._told_of_flattening = True
@@ -158,7 +195,7 @@ class Fetcher:
             return await self._download(work, "preview")
 
     async def _download(self, work: Work, size: PictureSize) -> bytes:
-        picture = await self._client.picture(work.asset_id, size)
+        picture = await self._clients[work.account].picture(work.asset_id, size)
         self._child.count(f"{size}_downloads")
         return picture.body
 
@@ -189,4 +226,5 @@ def _listed(asset: Asset) -> ListedAsset:
         file_name=asset.file_name[:MOST_NAME],
         checksum=asset.checksum[:MOST_WORD],
         updated_ms=asset.updated_ms,
+        thumbhash=asset.thumbhash and asset.thumbhash[:MOST_WORD],
     )

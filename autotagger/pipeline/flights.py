@@ -42,6 +42,7 @@ class FlightBook:
         self._slots = slots
         self._flights: dict[int, Flight] = {}
         self._by_asset: dict[str, int] = {}
+        self._checksums: Counter[str] = Counter()
         self._next_id = 1
         self._deaths_alone: Counter[str] = Counter()
         self._suspects: deque[Work] = deque()
@@ -67,6 +68,10 @@ class FlightBook:
     def count(self, stage: Stage) -> int:
         return sum(flight.stage is stage for flight in self._flights.values())
 
+    def holds_twin_of(self, work: Work) -> bool:
+        """Whether a picture that may be identical is on its way: what becomes of it will do for both."""
+        return bool(work.checksum) and self._checksums[work.checksum] > 0
+
     def is_suspect(self, asset_id: str) -> bool:
         return any(work.asset_id == asset_id for work in self._suspects)
 
@@ -78,6 +83,7 @@ class FlightBook:
         self._next_id += 1
         self._flights[flight.id] = flight
         self._by_asset[work.asset_id] = flight.id
+        self._checksums[work.checksum] += 1
         return flight
 
     def get(self, flight_id: int) -> Flight | None:
@@ -89,17 +95,21 @@ class FlightBook:
         flight.stage = Stage.RECORDING
         self._give_back(flight)
 
-    def land(self, asset_id: str) -> None:
-        """The ledger has it."""
-        flight_id = self._by_asset.pop(asset_id, None)
-        if flight_id is not None:
-            self._give_back(self._flights.pop(flight_id))
-            self._deaths_alone.pop(asset_id, None)
+    def land(self, asset_id: str) -> Work | None:
+        """The ledger has it. Returns the work that this ends, None for an asset that is in no flight."""
+        flight_id = self._by_asset.get(asset_id)
+        if flight_id is None:
+            return None
+        flight = self._flights[flight_id]
+        self.drop(flight)
+        self._deaths_alone.pop(asset_id, None)
+        return flight.work
 
     def drop(self, flight: Flight) -> None:
         """Forget a flight that did not land: its asset is as it was before."""
-        self._flights.pop(flight.id, None)
-        self._by_asset.pop(flight.work.asset_id, None)
+        if self._flights.pop(flight.id, None):
+            self._by_asset.pop(flight.work.asset_id, None)
+            self._checksums[flight.work.checksum] -= 1
         self._give_back(flight)
 
     def crash(self, flight: Flight) -> bool:

@@ -15,6 +15,7 @@ class Next(StrEnum):
     WAIT = "wait"  # Immich has no preview yet: come back
     NEVER = "never"  # permanent for this asset
     GONE = "gone"  # Immich no longer has it
+    PAUSED = "paused"  # its account's key is refused: again when it is not, and no attempt is counted
     UNBLAMED = "unblamed"  # Immich is unreachable: again, and no attempt is counted
 
 
@@ -49,10 +50,11 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A part of the listing; the next part is sent when the writer has noted this one."""
+    """A part of an account's listing; the next part is sent when the writer has noted this one."""
 
     assets: tuple[ListedAsset, ...]
     marked: tuple[str, ...]
+    account: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,13 @@ class Record:
 
     asset_id: str
     outcome: bytes | Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Give an asset the stored scores of an identical picture. Answered with `Recorded`."""
+
+    asset_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +188,16 @@ class Outage:
     """Immich was unreachable for the whole retry budget."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Immich refuses the key of one of several accounts. Sent on to the other children: it is left alone."""
+
+    account: int
+    message: str
+    kind: str
+    exit_code: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A run in figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotagger.ledger.schema import State
@@ -12,6 +12,7 @@ REPORTED: tuple[str, ...] = (
     "thumbnail_downloads",
     "original_downloads",
     "inferred",
+    "copied",
     "tagged",
     "tag_calls",
     "read_back",
@@ -25,7 +26,11 @@ REPORTED: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs."""
+    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs.
+
+    `accounts`: the same by account, at the end of a run for several; `refused`: the accounts whose key Immich
+    refused, and why.
+    """
 
     states: dict[State, int]
     counts: dict[str, int]
@@ -33,9 +38,12 @@ class Summary:
     seconds: float
     device: str
     unsettled: int
+    accounts: dict[str, dict[State, int]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        states = {str(state): count for state, count in self.states.items()}
+        states = _spelt(self.states)
+        accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {
             **states,
             **{name: self.counts.get(name, 0) for name in REPORTED},
@@ -43,4 +51,10 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "device": self.device,
             "unsettled": self.unsettled,
+            **({"accounts": accounts} if accounts else {}),
+            **({"refused": self.refused} if self.refused else {}),
         }
+
+
+def _spelt(states: dict[State, int]) -> dict[str, int]:
+    return {str(state): count for state, count in states.items()}

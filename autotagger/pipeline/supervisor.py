@@ -14,15 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loguru import logger
-from pydantic import SecretStr
 
 from autotagger.config import Settings
 from autotagger.errors import Fatal, ServerRefused, StartupFailed
-from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline import messages as m
+from autotagger.pipeline.accounts import Household, registered
 from autotagger.pipeline.child import ChildSpec
 from autotagger.pipeline.children import Child
 from autotagger.pipeline.crew import Crew, Duty
@@ -65,6 +64,8 @@ class _Plans:
     error: Fatal | None = None
     dispatched: int = 0
     todo: deque[Work] = field(default_factory=deque)
+    twins: set[str] = field(default_factory=set)  # those of them that can have an identical picture's scores
+    copying: set[str] = field(default_factory=set)  # told the writer to copy these
 
 
 class Supervisor:
@@ -73,8 +74,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        key: SecretStr,
-        server: Server,
+        household: Household,
         model: Model,
         *,
         once: bool,
@@ -83,7 +83,8 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._spec = ChildSpec(settings, key, server, model)
+        self._spec = ChildSpec(settings, household.accounts, model)
+        self._refused = {name: error.message for name, error in household.refused.items()}
         self._once = once
         self._limit = limit
         self._report = report
@@ -104,7 +105,8 @@ class Supervisor:
             cleanup.callback(self._lock.release)
             self._lock.acquire()
             # The schema is brought up to date before anybody reads.
-            Ledger(self._settings.ledger_path, writable=True).close()
+            with Ledger(self._settings.ledger_path, writable=True) as ledger:
+                self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
             self._ledger = cleanup.enter_context(Ledger(self._settings.ledger_path, writable=False))
             spill_dir = self._settings.state_dir / "spill"
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
@@ -124,7 +126,7 @@ class Supervisor:
             await self._turn()
             if self._plans.error:
                 raise self._plans.error
-            return self._summary()
+            return self._summary(by_account=True)
 
     async def _turn(self) -> None:
         next_report_s = 0.0
@@ -233,17 +235,18 @@ class Supervisor:
                 self._end_flight(child, flight_id, trouble)
             case m.Recorded(asset_ids):
                 self._crew.served(child)
-                for asset_id in asset_ids:
-                    self._book.land(asset_id)
+                self._recorded(asset_ids)
             case m.Outage(text):
                 self._outage(text)
                 if child is self._crew.fetcher:
                     asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
+            case m.Refused():
+                self._leave_account(child, message)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
             case m.Drained():
                 self._plans.drained = message
-                self._crew.writer.send(m.Finish(self._summary().as_dict()))
+                self._crew.writer.send(m.Finish(self._summary(by_account=True).as_dict()))
         self._dispatch()
 
     def _ready(self, child: Child, message: m.Ready) -> None:
@@ -262,6 +265,7 @@ class Supervisor:
         for flight in self._book:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
+        self._plans.copying.clear()
         if self._plans.sweeping or not self._plans.swept:
             self._sweep()
         if self._plans.drain:
@@ -280,9 +284,10 @@ class Supervisor:
         if flight is None:
             return
         if isinstance(outcome, m.Trouble):
-            if outcome.next is m.Next.UNBLAMED:
+            if outcome.next in (m.Next.UNBLAMED, m.Next.PAUSED):
                 self._book.drop(flight)
-                self._outage(outcome.message)
+                if outcome.next is m.Next.UNBLAMED:
+                    self._outage(outcome.message)
                 return
             logger.info("{}: {}", flight.work.file_name, outcome.message)
         else:
@@ -292,6 +297,31 @@ class Supervisor:
     def _record(self, flight: Flight, outcome: bytes | m.Trouble) -> None:
         self._book.scored(flight)
         self._crew.writer.send(m.Record(flight.work.asset_id, outcome))
+
+    def _recorded(self, asset_ids: tuple[str, ...]) -> None:
+        landed = [work for work in map(self._book.land, asset_ids) if work]
+        self._plans.copying.difference_update(asset_ids)
+        checksums = {work.checksum for work in landed} - {""}
+        self._plans.twins |= {work.asset_id for work in self._plans.todo if work.checksum in checksums}
+
+    def _leave_account(self, child: Child, message: m.Refused) -> None:
+        """The key of one account is refused: the others go on, also in children that are started from now on."""
+        left = tuple(account for account in self._spec.accounts if account.id != message.account)
+        name = next((account.name for account in self._spec.accounts if account not in left), None)
+        if name is None:
+            return
+        if not left:
+            self._fail(_as_fatal(message.message, message.kind, message.exit_code))
+            return
+        logger.error(
+            "account {}: {}; it is left alone until autotagger is started again, the other accounts go on",
+            name,
+            message.message,
+        )
+        self._refused[name] = message.message
+        self._spec = replace(self._spec, accounts=left)
+        self._plans.todo = deque(work for work in self._plans.todo if work.account != message.account)
+        (self._crew.fetcher if child is self._crew.writer else self._crew.writer).send(message)
 
     # -- the listing --------------------------------------------------------------------------------------
 
@@ -326,7 +356,8 @@ class Supervisor:
             assert flight.slot is not None
             self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
-        if not len(self._book) and (self._plans.stopping or self._once_done()):
+        under_way = len(self._book) or self._plans.copying
+        if not under_way and (self._plans.stopping or self._once_done()):
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
             complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
             self._drain(_HASTY if self._plans.stopping else complete)
@@ -337,7 +368,7 @@ class Supervisor:
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
             and self._slots.free > 0
-            and self._book.count(Stage.RECORDING) < MOST_RECORDING
+            and self._book.count(Stage.RECORDING) + len(self._plans.copying) < MOST_RECORDING
             and self._clock() >= self._plans.paused_until_s
             and not self._book.flying_alone
             and not self._limit_reached()
@@ -351,11 +382,32 @@ class Supervisor:
         return self._book.take_off(work, self._clock()) if work else None
 
     def _next_work(self) -> Work | None:
+        """The next picture to fetch. One that is identical to a scored one gets its scores instead, and one that
+        is identical to a picture under way is found again when that has landed."""
         todo = self._plans.todo
         if not todo:
-            found = self._ledger.due(wall_ms(), WORK_AHEAD + len(self._book))
-            todo.extend(work for work in found if work.asset_id not in self._book)
-        return todo.popleft() if todo else None
+            self._read_ahead()
+        while todo and not self._limit_reached():
+            work = todo.popleft()
+            if work.asset_id in self._plans.twins:
+                self._plans.copying.add(work.asset_id)
+                self._plans.dispatched += 1
+                self._crew.writer.send(m.Copy(work.asset_id))
+            elif not self._book.holds_twin_of(work):
+                return work
+        return None
+
+    def _read_ahead(self) -> None:
+        plans = self._plans
+        found = self._due(WORK_AHEAD + len(self._book) + len(plans.copying))
+        plans.todo.extend(
+            work for work in found if work.asset_id not in self._book and work.asset_id not in plans.copying
+        )
+        ids = [work.asset_id for work in plans.todo]
+        plans.twins = set(self._ledger.twin_scores(ids, self._spec.model.identity))
+
+    def _due(self, limit: int) -> list[Work]:
+        return self._ledger.due(wall_ms(), limit, [account.id for account in self._spec.accounts])
 
     def _hand_to_workers(self) -> None:
         for flight in self._book:
@@ -378,7 +430,7 @@ class Supervisor:
         if self._limit_reached():
             return True
         idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
-        return idle and not self._plans.todo and not self._ledger.due(wall_ms(), 1)
+        return idle and not self._plans.todo and not self._due(1)
 
     def _limit_reached(self) -> bool:
         return self._limit is not None and self._plans.dispatched >= self._limit
@@ -387,7 +439,8 @@ class Supervisor:
         self._plans.drain = drain
         self._crew.writer.send(drain)
 
-    def _summary(self) -> Summary:
+    def _summary(self, *, by_account: bool = False) -> Summary:
+        household = by_account and (len(self._spec.accounts) > 1 or self._refused)
         return Summary(
             states=self._ledger.counts(),
             counts=dict(self._counts),
@@ -395,6 +448,8 @@ class Supervisor:
             seconds=self._clock() - self._started_s,
             device=self._device,
             unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
+            accounts=self._ledger.account_counts() if household else {},
+            refused=dict(self._refused),
         )
 
 

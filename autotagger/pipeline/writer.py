@@ -5,19 +5,24 @@ Three loops on one event loop: record what the flights brought, apply it, verify
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from loguru import logger
 
 from autotagger import __version__
-from autotagger.errors import Retryable
+from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.messages import (
+    Copy,
     Drain,
     Drained,
     Finish,
@@ -28,6 +33,7 @@ from autotagger.pipeline.messages import (
     Ready,
     Record,
     Recorded,
+    Refused,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
@@ -49,8 +55,8 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
 
     async def main(channel: Channel, spec: ChildSpec) -> None:
         with Ledger(spec.settings.ledger_path, writable=True) as ledger:
-            async with ImmichClient(spec.settings.immich, spec.key) as client:
-                await Writer(channel, spec, ledger, client).run()
+            async with clients_of(spec.settings.immich, spec.accounts) as clients:
+                await Writer(channel, spec, ledger, clients).run()
 
     run_async_child(channel, spec, main)
 
@@ -60,14 +66,25 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Writer:
-    """Runs until `Finish`."""
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who applies and verifies one account's tags. The ledger at its desk shows this account's assets alone."""
 
-    def __init__(self, channel: Channel, spec: ChildSpec, ledger: Ledger, client: ImmichClient) -> None:
+    desk: Desk
+    applier: Applier
+    verifier: Verifier
+
+
+class Writer:
+    """Runs until `Finish`. `clients`: by the ledger's ids of the accounts."""
+
+    def __init__(
+        self, channel: Channel, spec: ChildSpec, ledger: Ledger, clients: Mapping[int, ImmichClient]
+    ) -> None:
         self._spec = spec
         self._ledger = ledger
         self._child = AsyncChild(channel, self._handle)
-        self._inbox: asyncio.Queue[Record | Listed] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Record | Listed | Copy] = asyncio.Queue()
         self._something = asyncio.Event()
         self._held = False
         self._drain: Drain | None = None
@@ -81,25 +98,36 @@ class Writer:
         self._model = ledger.model(model.identity, model.name, labels)
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
         ledger.rescore_others(self._model)
+        namer = Namer(ledger, policy, model=self._model, cap=settings.policy.vocabulary, marker=settings.marker)
+        origin = ledger.origin(
+            model=self._model,
+            policy=policy.identity,
+            settings=settings.policy.model_dump_json(),
+            run=self._run,
+        )
+        pace = Pace(settings.immich.pace, clock=time.monotonic)
+        self._seats = {
+            account: self._seat(ledger.of_account(account), client, namer, origin, pace)
+            for account, client in clients.items()
+        }
+
+    def _seat(self, ledger: Ledger, client: ImmichClient, namer: Namer, origin: int, pace: Pace) -> Seat:
+        settings = self._spec.settings
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
-        self._applier = Applier(
+        applier = Applier(
             desk,
-            Namer(ledger, policy, model=self._model, cap=settings.policy.vocabulary, marker=settings.marker),
-            origin=ledger.origin(
-                model=self._model,
-                policy=policy.identity,
-                settings=settings.policy.model_dump_json(),
-                run=self._run,
-            ),
+            namer,
+            origin=origin,
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
-            pace=Pace(settings.immich.pace, clock=time.monotonic),
+            pace=pace,
         )
-        self._verifier = Verifier(desk, sample=settings.verify.sample)
+        return Seat(desk, applier, Verifier(desk, sample=settings.verify.sample))
 
     async def run(self) -> None:
         """Work until told to finish."""
-        self._verifier.retry_closed()
+        for seat in self._seats.values():
+            seat.verifier.retry_closed()
         self._child.send(Ready(run=self._run))
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(loop) for loop in (self._child.beat(), self._record(), self._work())]
@@ -109,8 +137,10 @@ class Writer:
 
     def _handle(self, message: object) -> None:
         match message:
-            case Record() | Listed():
+            case Record() | Listed() | Copy():
                 self._inbox.put_nowait(message)
+            case Refused(account):
+                self._seats.pop(account, None)
             case Hold(on):
                 self._held = on
                 self._something.set()
@@ -135,20 +165,28 @@ class Writer:
             self._record_batch(messages)
             self._something.set()
 
-    def _record_batch(self, messages: list[Record | Listed]) -> None:
+    def _record_batch(self, messages: list[Record | Listed | Copy]) -> None:
         records = [message for message in messages if isinstance(message, Record)]
+        copies = [message.asset_id for message in messages if isinstance(message, Copy)]
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
-                self._ledger.add_listed(part.assets)
+                self._ledger.of_account(part.account).add_listed(part.assets)
                 self._ledger.add_marked(part.marked)
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             self._ledger.record_scores(self._model, scored)
+            self._copy_scores(copies)
             self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
         for message in messages:
             if isinstance(message, Listed):
                 self._child.send(Noted())
-        if records:
-            self._child.send(Recorded(tuple(record.asset_id for record in records)))
+        if records or copies:
+            self._child.send(Recorded((*(record.asset_id for record in records), *copies)))
+
+    def _copy_scores(self, asset_ids: list[str]) -> None:
+        """Scores for assets with an identical picture; where those are gone, the asset is fetched after all."""
+        found = self._ledger.twin_scores(asset_ids, self._spec.model.identity)
+        self._ledger.record_scores(self._model, list(found.items()))
+        self._child.count("copied", len(found))
 
     def _record_troubles(self, troubles: list[tuple[str, Trouble]]) -> None:
         attempts = self._ledger.attempts([asset_id for asset_id, _ in troubles])
@@ -175,8 +213,9 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
-                applied = not self._held and await self._applier.apply_batch()
-                judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                applied = not self._held and await self._each(lambda seat: seat.applier.apply_batch())
+                look = not applied and time.monotonic() >= next_look
+                judged = await self._each(partial(self._verify, look=look))
             except Retryable as error:
                 await self._wait_out(error)
                 continue
@@ -193,16 +232,30 @@ class Writer:
         self._child.flush()
         self._child.send(Drained(unsettled=self._ledger.counts()[State.APPLIED]))
 
-    async def _verify(self, *, look: bool) -> bool:
+    async def _each(self, work: Callable[[Seat], Awaitable[bool]]) -> bool:
+        """Do one kind of work for every account; returns whether there was any. An account whose key is refused
+        is left alone as long as there is another."""
+        any_done = False
+        for account, seat in list(self._seats.items()):
+            try:
+                any_done |= await work(seat)
+            except ServerRefused as error:
+                if not is_account_s_own(error) or self._seats.keys() <= {account}:
+                    raise
+                if self._seats.pop(account, None):
+                    self._child.send(Refused(account, error.message, error.kind, error.exit_code))
+        return any_done
+
+    async def _verify(self, seat: Seat, *, look: bool) -> bool:
         if look:
-            self._verifier.retry_closed()
-            await self._verifier.look()
-        await self._verifier.look_at_due()
-        return self._verifier.judge_canaries()
+            seat.verifier.retry_closed()
+            await seat.verifier.look()
+        await seat.verifier.look_at_due()
+        return seat.verifier.judge_canaries()
 
     def _idle(self) -> bool:
-        counts = self._ledger.counts()
-        return not (counts[State.PLANNED] or counts[State.APPLIED] or counts[State.SCORED])
+        open_states = (State.PLANNED, State.APPLIED, State.SCORED)
+        return not any(seat.desk.ledger.has(*open_states) for seat in self._seats.values())
 
     async def _wait_out(self, error: Retryable) -> None:
         logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from pydantic import SecretStr
 
 from autotagger.config import Settings
 from autotagger.pipeline.channel import Channel, ChannelClosed
@@ -28,7 +27,7 @@ def log_into_nothing(channel: Channel, spec: ChildSpec) -> None:
 def test_a_line_logged_after_the_supervisor_s_end_ends_the_child(tmp_path: Path) -> None:
     ours, theirs = Channel.pair()
     nothing: Any = None
-    spec = ChildSpec(Settings(state_dir=tmp_path), SecretStr(""), nothing, nothing)
+    spec = ChildSpec(Settings(state_dir=tmp_path), (), nothing)
     child = multiprocessing.get_context("spawn").Process(target=log_into_nothing, args=(theirs, spec))
     child.start()
     theirs.close()

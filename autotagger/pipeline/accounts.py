@@ -1,0 +1,129 @@
+"""The accounts of a run: whose library is read and tagged with which key."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from loguru import logger
+from pydantic import SecretStr
+from yarl import URL
+
+from autotagger.config import ImmichSettings, Settings, api_keys
+from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
+from autotagger.immich.address import is_exposed
+from autotagger.immich.client import ImmichClient
+from autotagger.immich.dialect import connect
+from autotagger.immich.pacing import Limiter
+from autotagger.immich.types import Server
+from autotagger.immich.verdict import KEY_REFUSED
+from autotagger.ledger.store import Ledger
+from autotagger.log import hide_secret
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user of Immich. `server`: what was found out with the user's `key`; `id`: in the ledger."""
+
+    name: str
+    key: SecretStr
+    server: Server
+    id: int = 1
+
+
+@dataclass(frozen=True)
+class Household:
+    """Everybody whose library is tagged, and the others with what is wrong with their key."""
+
+    accounts: tuple[Account, ...]
+    refused: dict[str, Fatal]
+
+
+async def check_accounts(settings: Settings) -> Household:
+    """Everything that must hold before a picture is touched.
+
+    Where there are several accounts, one whose key Immich refuses does not stop the others. Raises BadConfig and
+    ServerRefused, naming the account where there are several.
+    """
+    keys = api_keys(settings)
+    for key in keys.values():
+        hide_secret(key)
+    several = len(keys) > 1
+    accounts: list[Account] = []
+    refused: dict[str, Fatal] = {}
+    for name, key in keys.items():
+        try:
+            accounts.append(Account(name, key, await _check(settings, key, loud=not accounts)))
+        except ServerRefused as error:
+            if not several:
+                raise
+            error = _of(name, error)
+            if error.kind != KEY_REFUSED:
+                raise error from None
+            refused[name] = error
+    if not accounts:
+        raise next(iter(refused.values()))
+    for error in refused.values():
+        logger.error("{}; the other accounts go on", error.message)
+    if settings.account:
+        _check_users(accounts)
+    return Household(tuple(accounts), refused)
+
+
+def registered(accounts: Iterable[Account], ledger: Ledger) -> tuple[Account, ...]:
+    """The accounts with their ids in the ledger, which learns of those that are new."""
+    return tuple(
+        replace(account, id=ledger.register_account(account.name, account.server.user_id)) for account in accounts
+    )
+
+
+@asynccontextmanager
+async def clients_of(
+    settings: ImmichSettings, accounts: Iterable[Account]
+) -> AsyncIterator[dict[int, ImmichClient]]:
+    """A client for every account, by its id; together they are as gentle with Immich as one."""
+    limiter = Limiter(settings.concurrency, settings.rate)
+    async with AsyncExitStack() as stack:
+        yield {
+            account.id: await stack.enter_async_context(ImmichClient(settings, account.key, limiter))
+            for account in accounts
+        }
+
+
+def is_account_s_own(error: Fatal) -> bool:
+    """Whether it is one account's key that Immich refuses, and other accounts may go on."""
+    return error.kind == KEY_REFUSED
+
+
+async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
+    try:
+        async with ImmichClient(settings.immich, key) as client:
+            server = await connect(client, settings.immich)
+            if loud:
+                logger.info("Immich {} at {}", server.version, client.address)
+            if loud and is_exposed(URL(client.address)):
+                logger.warning("the API key goes to {} unencrypted: use https", client.address)
+            return server
+    except Unreachable as error:
+        raise ServerRefused(error.message, kind=error.kind) from None
+
+
+def _check_users(accounts: Iterable[Account]) -> None:
+    """Every key of a household belongs to a user of its own, and says so: else who owns a picture is a guess."""
+    names: dict[str, str] = {}
+    for account in accounts:
+        user_id = account.server.user_id
+        if user_id is None:
+            raise ServerRefused(
+                f"account {account.name}: the API key lacks the permission user.read, which every [[account]] "
+                "needs: add it (Immich: Account Settings > API Keys)"
+            )
+        if user_id in names:
+            raise BadConfig(
+                f"the accounts {names[user_id]} and {account.name} have keys of the same Immich user: "
+                "each needs the key of another user"
+            )
+        names[user_id] = account.name
+
+
+def _of(name: str, error: ServerRefused) -> ServerRefused:
+    return ServerRefused(f"account {name}: {error.message}", kind=error.kind)
