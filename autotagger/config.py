@@ -82,6 +82,10 @@ class ModelSettings(Section):
     name: str = Field("wd-vit-tagger-v3", description="A catalogue name, or a folder with model.onnx and labels")
     device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Where inference runs")
     streams: int = Field(0, ge=0, le=256, description="Pictures inferred at once by a worker; 0 chooses")
+    threads: int = Field(0, ge=0, le=256, description="Cores of a worker's streams together; 0 chooses")
+    decoding: Literal["exact", "fast"] = Field(
+        "exact", description="Pictures decoded whole, or large JPEGs at a half, a quarter or an eighth"
+    )
 
 
 class PolicySettings(Section):
@@ -214,6 +218,7 @@ class PipelineSettings(Section):
     """Processes and memory."""
 
     workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses")
+    decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
     slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
     slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")

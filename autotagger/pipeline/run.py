@@ -14,7 +14,7 @@ from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
 from autotagger.log import hide_secret
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.supervisor import REPORT_S, Supervisor
 from autotagger.tagger.catalog import find_model
 
 
@@ -24,8 +24,10 @@ async def run_pipeline(
     once: bool,
     limit: int | None = None,
     report: Callable[[Summary], None] = lambda _: None,
+    report_s: float = REPORT_S,
 ) -> Summary:
-    """Tag the library. Returns when it is drained (`once`) or stopped by a signal.
+    """Tag the library. Returns when it is drained (`once`) or stopped by a signal. `report` is told the run so far
+    every `report_s` seconds.
 
     Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
     half-written then.
@@ -36,7 +38,9 @@ async def run_pipeline(
     model = await asyncio.to_thread(find_model, settings.model.name, settings.models_dir, download=True)
     identity = await asyncio.to_thread(lambda: model.identity)
     logger.info("model {} ({}), {} labels", model.name, identity[:12], len(model.labels))
-    return await Supervisor(settings, key, server, model, once=once, limit=limit, report=report).run()
+    return await Supervisor(
+        settings, key, server, model, once=once, limit=limit, report=report, report_s=report_s
+    ).run()
 
 
 async def check_server(settings: Settings) -> Server:

@@ -28,7 +28,7 @@ from autotagger.pipeline.children import Child
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.writer import wall_ms, writer_main
@@ -68,7 +68,7 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every two seconds with the run so far, for a progress display."""
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display."""
 
     def __init__(
         self,
@@ -80,13 +80,16 @@ class Supervisor:
         once: bool,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings = with_workers(settings, model)
         self._settings = settings
         self._spec = ChildSpec(settings, key, server, model)
         self._once = once
         self._limit = limit
         self._report = report
+        self._report_s = report_s
         self._clock = clock
         self._started_s = clock()
         self._plans = _Plans()
@@ -112,7 +115,7 @@ class Supervisor:
             self._slots = SlotTable(pipeline.slots)
             self._book = FlightBook(self._slots)
             self._crew = Crew(
-                max(1, pipeline.workers),
+                pipeline.workers,
                 duty=self._duty,
                 hear=self._hear,
                 lost=self._lost,
@@ -132,7 +135,7 @@ class Supervisor:
             self._tick()
             if self._clock() >= next_report_s:
                 self._report(self._summary())
-                next_report_s = self._clock() + REPORT_S
+                next_report_s = self._clock() + self._report_s
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
