@@ -1,1 +1,1 @@
-"""Measuring on this machine: what the model could do alone, what the whole pipeline does, and what each stage costs."""
+"""Measuring on this machine: the model alone, the whole pipeline, and what each stage costs."""

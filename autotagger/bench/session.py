@@ -15,7 +15,7 @@ from autotagger.tagger.session import Device, Session, open_session
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Pictures a second and CPU-milliseconds a picture of a bare session, its process's peak memory, the device."""
+    """A bare session: pictures a second, CPU-milliseconds a picture, its process's peak memory, the device."""
 
     ips: float
     cpu_ms: float

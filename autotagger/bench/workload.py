@@ -132,7 +132,10 @@ class _Graph:
             self.constants,
         )
         return self._helper.make_model(
-            graph, producer_name="autotagger", opset_imports=[self._helper.make_opsetid("", _OPSET)], ir_version=_IR
+            graph,
+            producer_name="autotagger",
+            opset_imports=[self._helper.make_opsetid("", _OPSET)],
+            ir_version=_IR,
         )
 
 
@@ -186,7 +189,8 @@ class _Vit(_Graph):
         values = self.random.integers(-127, 128, (wide, out), dtype=np.int8)
         scale = np.full(out, 0.02 / 73, np.float32)  # 73: the deviation of even numbers in -127..127
         zero = np.zeros(out, np.int8)
-        return self.node("DequantizeLinear", *map(self.constant, (values, scale, zero)), axis=1)
+        parts = self.constant(values), self.constant(scale), self.constant(zero)
+        return self.node("DequantizeLinear", *parts, axis=1)
 
     def _quantised(self, x: str) -> str:
         if not self._of.int8:

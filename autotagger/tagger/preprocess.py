@@ -142,7 +142,9 @@ def _decode(body: bytes | memoryview, max_pixels: int, fast_for: InputSpec | Non
 
 def _shrink_on_load(image: Image.Image, spec: InputSpec) -> None:
     """Have the JPEG decoded at the smallest scale that leaves enough samples on the side that decides."""
-    sides = [side for stage in spec.stages for side in (stage.size if isinstance(stage.size, tuple) else [stage.size])]
+    sides = [
+        side for stage in spec.stages for side in (stage.size if isinstance(stage.size, tuple) else [stage.size])
+    ]
     wanted = FAST_OVERSAMPLING * max([spec.size, *sides])
     # Padded to a square, the longer side becomes the model's; squashed or resized in stages, each may.
     decisive = min(image.size) if spec.stages or spec.pad == "none" else max(image.size)
