@@ -139,6 +139,9 @@ def _ledger(model: Model, contents: Library, folder: Path) -> float:
         run = ledger.start_run("bench", 0)
         origin = ledger.origin(model=row, policy="bench", settings="{}", run=run)
 
+        ledger.add_listed([_listed(ids[0])])
+        ledger.open_collection(ledger.collections()[0].id, 0)  # what is scored waits for its library's canary
+
         def work() -> None:
             for start in range(0, len(ids), RECORD_AT_ONCE):
                 part = ids[start : start + RECORD_AT_ONCE]
