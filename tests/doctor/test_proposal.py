@@ -12,7 +12,7 @@ CPU = frozenset({"CPU"})
     ("cores", "memory", "devices", "workers"),
     [
         (4, 8 * GB, CPU, 1),
-        (16, 32 * GB, CPU, 2),
+        (32, 32 * GB, CPU, 2),
         (32, 3 * GB, CPU, 1),
         (32, 64 * GB, frozenset({"CPU", "GPU"}), 1),
     ],
