@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import changes, demo, doctor, init, models, policy, run, status, tag
+from autotagger.cli import bench, changes, demo, doctor, init, models, policy, run, status, tag
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
@@ -40,6 +40,7 @@ for command in (
     init.init,
     doctor.doctor,
     tag.tag,
+    bench.bench,
 ):
     app.command()(command)
 app.add_typer(models.models, name="models")

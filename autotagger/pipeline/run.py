@@ -16,7 +16,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.supervisor import REPORT_S, Supervisor
 from autotagger.tagger.catalog import Model, find_model
 
 
@@ -27,8 +27,10 @@ async def run_pipeline(
     limit: int | None = None,
     dry: bool = False,
     report: Callable[[Summary], None] = lambda _: None,
+    report_s: float = REPORT_S,
 ) -> Summary:
     """Tag the library until it is drained (`once`) or stopped by a signal. `dry`: pictures are only scored.
+    `report` is told the run so far every `report_s` seconds.
 
     Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
     half-written then.
@@ -37,7 +39,9 @@ async def run_pipeline(
     hide_secret(key)
     server = await check_server(settings)
     model = await load_model(settings)
-    return await Supervisor(settings, key, server, model, once=once, limit=limit, dry=dry, report=report).run()
+    return await Supervisor(
+        settings, key, server, model, once=once, limit=limit, dry=dry, report=report, report_s=report_s
+    ).run()
 
 
 async def run_errand(

@@ -28,7 +28,7 @@ from autotagger.pipeline.children import Child
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.writer import wall_ms, writer_main
@@ -69,7 +69,7 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every two seconds with the run so far, for a progress display.
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display.
 
     `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
     `dry`: pictures are scored and nothing is changed in Immich.
@@ -87,13 +87,16 @@ class Supervisor:
         dry: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings = with_workers(settings, model) if model else settings
         self._settings = settings
         self._spec = ChildSpec(settings, key, server, model, errand=errand, dry=dry)
         self._once = once
         self._limit = limit
         self._report = report
+        self._report_s = report_s
         self._clock = clock
         self._started_s = clock()
         self._plans = _Plans(swept=errand is not None)
@@ -139,7 +142,7 @@ class Supervisor:
             self._tick()
             if self._clock() >= next_report_s:
                 self._report(self._summary())
-                next_report_s = self._clock() + REPORT_S
+                next_report_s = self._clock() + self._report_s
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:

@@ -20,9 +20,7 @@ from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant, people
 MOST_KILLS = 6
 
 
-def start(
-    server: StandIn, state_dir: Path, command: str, log: Path
-) -> "asyncio.Future[asyncio.subprocess.Process]":
+async def start(server: StandIn, state_dir: Path, command: str, log: Path) -> asyncio.subprocess.Process:
     settings = {
         "AUTOTAGGER_CONFIG": "/dev/null",
         "AUTOTAGGER_STATE_DIR": str(state_dir),
