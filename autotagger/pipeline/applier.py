@@ -167,6 +167,7 @@ class Applier:
             look_ms = now_ms + (SOON_LOOK_MS if is_canary or end.suspect else LOOK_MS)
             self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=end.suspect)
             self._desk.count("tagged", 1)
+            self._desk.count("tags", len(end.asset.tags) - 1)  # the marker says nothing about the picture
             return
         attempts = self._ledger.attempts([end.asset.asset_id])[end.asset.asset_id]
         found = verdict(trouble_of(end.error), attempts, now_ms, self._max_attempts)

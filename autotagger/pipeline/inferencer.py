@@ -6,6 +6,7 @@ Decoding is ahead of the session by a bounded queue, so that no stream waits for
 import os
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
-from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
+from autotagger.pipeline.figures import Tally, timed
+from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.scores import pack
 from autotagger.tagger.catalog import Model
@@ -36,11 +38,12 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
     # The supervisor imports this module too and has no use for the runtime's memory.
     from autotagger.tagger.session import open_session
 
-    _in_thread(lambda: _beat(channel))  # from now on: compiling a large model can take minutes
+    tally = Tally()
+    _in_thread(lambda: _beat(channel, tally))  # from now on: compiling a large model can take minutes
     try:
         streams = stream_count(spec)
         session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
-        Inferencer(channel, memory, spec.model, session, streams).work()
+        Inferencer(channel, memory, spec.model, session, streams, tally).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
@@ -58,13 +61,20 @@ class Inferencer:
     """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
 
     def __init__(
-        self, channel: Channel, memory: SlotMemory, model: Model, session: "Session", streams: int
+        self,
+        channel: Channel,
+        memory: SlotMemory,
+        model: Model,
+        session: "Session",
+        streams: int,
+        tally: Tally,
     ) -> None:
         self._channel = channel
         self._memory = memory
         self._model = model
         self._session = session
         self._streams = streams
+        self._tally = tally
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
         self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=streams)
         self._ratings = np.array(
@@ -87,8 +97,10 @@ class Inferencer:
         while True:
             order = self._orders.get()
             try:
+                begun = time.monotonic()
                 with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
                     prepared = prepare(body, self._model.manifest.input)
+                self._tally.add(timed("decode", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(order.flight, trouble_of(error)))
             else:
@@ -98,7 +110,9 @@ class Inferencer:
         while True:
             flight, picture = self._prepared.get()
             try:
+                begun = time.monotonic()
                 scores = self._session.scores(picture[np.newaxis])[0]
+                self._tally.add(timed("inference", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(flight, trouble_of(error)))
             else:
@@ -108,9 +122,11 @@ class Inferencer:
         _send(self._channel, message)
 
 
-def _beat(channel: Channel) -> None:
+def _beat(channel: Channel, tally: Tally) -> None:
     pause = threading.Event()
     while True:
+        if figures := tally.take():
+            _send(channel, Counts(figures))
         _send(channel, Beat())
         pause.wait(BEAT_S)
 

@@ -15,6 +15,7 @@ from autotagger.immich.types import Server
 from autotagger.log import hide_secret
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.view import Observe, unobserved
 from autotagger.tagger.catalog import find_model
 
 
@@ -24,6 +25,7 @@ async def run_pipeline(
     once: bool,
     limit: int | None = None,
     report: Callable[[Summary], None] = lambda _: None,
+    observe: Observe = unobserved,
 ) -> Summary:
     """Tag the library. Returns when it is drained (`once`) or stopped by a signal.
 
@@ -36,7 +38,8 @@ async def run_pipeline(
     model = await asyncio.to_thread(find_model, settings.model.name, settings.models_dir, download=True)
     identity = await asyncio.to_thread(lambda: model.identity)
     logger.info("model {} ({}), {} labels", model.name, identity[:12], len(model.labels))
-    return await Supervisor(settings, key, server, model, once=once, limit=limit, report=report).run()
+    supervisor = Supervisor(settings, key, server, model, once=once, limit=limit, report=report, observe=observe)
+    return await supervisor.run()
 
 
 async def check_server(settings: Settings) -> Server:
