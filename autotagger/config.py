@@ -329,17 +329,23 @@ def cautions(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[str]:
     """One line for each file that shows the API key to every user of the machine; `config` as in load_settings."""
+    return [
+        f"{holder} holds the API key and every user of this machine can read it: chmod 600 {holder}"
+        for holder in files_open_to_all(settings, config, environ)
+    ]
+
+
+def files_open_to_all(
+    settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> list[Path]:
+    """The files that show the API key to every user of the machine; `config` as in load_settings."""
     path = config or _find_config(os.environ if environ is None else environ)
     holders = (
         [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
     )
     if path and "api_key" in _read_toml(path).get("immich", {}):
         holders.append(path)
-    return [
-        f"{holder} holds the API key and every user of this machine can read it: chmod 600 {holder}"
-        for holder in holders
-        if _is_open(holder)
-    ]
+    return [holder for holder in holders if _is_open(holder)]
 
 
 def _is_open(path: Path) -> bool:

@@ -20,7 +20,7 @@ from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.figures import exchanged
-from autotagger.pipeline.messages import Beat, Counts, Ended, Log, Next, Trouble
+from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
@@ -38,8 +38,10 @@ class ChildSpec:
     settings: Settings
     key: SecretStr
     server: Server
-    model: Model
+    model: Model | None  # None: nothing is inferred and nothing decided from scores
     run: int | None = None
+    errand: Errand | None = None  # what the writer does instead of tagging what is new
+    dry: bool = False  # nothing is changed in Immich
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
 
 

@@ -38,6 +38,7 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
     # The supervisor imports this module too and has no use for the runtime's memory.
     from autotagger.tagger.session import open_session
 
+    assert spec.model, "without a model there is nothing to infer"
     tally = Tally()
     _in_thread(lambda: _beat(channel, tally))  # from now on: compiling a large model can take minutes
     try:

@@ -63,6 +63,7 @@ class _Plans:
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
     drained: m.Drained | None = None
+    errand: dict[str, Any] | None = None  # the figures of the errand, once it is seen to
     paused_until_s: float = 0.0
     error: Fatal | None = None
     dispatched: int = 0
@@ -71,30 +72,36 @@ class _Plans:
 
 class Supervisor:
     """One run. `report` is called every two seconds with the run so far, for a progress display; `observe` at
-    every turn of the loop and at once when the run is asked to stop."""
+    every turn of the loop and at once when the run is asked to stop.
+
+    `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
+    `dry`: pictures are scored and nothing is changed in Immich.
+    """
 
     def __init__(
         self,
         settings: Settings,
         key: SecretStr,
         server: Server,
-        model: Model,
+        model: Model | None,
         *,
         once: bool,
+        errand: m.Errand | None = None,
+        dry: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
         observe: Observe = unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._spec = ChildSpec(settings, key, server, model)
+        self._spec = ChildSpec(settings, key, server, model, errand=errand, dry=dry)
         self._once = once
         self._limit = limit
         self._report = report
         self._observe = observe
         self._clock = clock
         self._started_s = clock()
-        self._plans = _Plans()
+        self._plans = _Plans(swept=errand is not None)
         self._counts: Counter[str] = Counter()
         self._device = ""
         self._ended = asyncio.Event()
@@ -117,7 +124,7 @@ class Supervisor:
             self._slots = SlotTable(pipeline.slots)
             self._book = FlightBook(self._slots)
             self._crew = Crew(
-                max(1, pipeline.workers),
+                self._worker_count(),
                 duty=self._duty,
                 hear=self._hear,
                 lost=self._lost,
@@ -145,6 +152,16 @@ class Supervisor:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
                 continue
+
+    def _worker_count(self) -> int:
+        """Inference processes: as configured, none where nothing has to be inferred."""
+        spec = self._spec
+        if spec.model is None:
+            return 0
+        known = self._ledger.model_id(spec.model.identity)
+        if spec.errand and known is not None and not self._ledger.needs_inference(known):
+            return 0
+        return max(1, self._settings.pipeline.workers)
 
     def _tick(self) -> None:
         """What time alone brings about."""
@@ -253,6 +270,8 @@ class Supervisor:
                     asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
+            case m.ErrandDone(result):
+                self._plans.errand = result
             case m.Drained():
                 self._plans.drained = message
                 self._crew.writer.send(m.Finish(self._summary().as_dict()))
@@ -346,6 +365,7 @@ class Supervisor:
     def _may_take_off(self) -> bool:
         return (
             not self._plans.stopping
+            and bool(self._crew.workers)
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
             and self._slots.free > 0
@@ -365,9 +385,12 @@ class Supervisor:
     def _next_work(self) -> Work | None:
         todo = self._plans.todo
         if not todo:
-            found = self._ledger.due(wall_ms(), WORK_AHEAD + len(self._book))
+            found = self._due(WORK_AHEAD + len(self._book))
             todo.extend(work for work in found if work.asset_id not in self._book)
         return todo.popleft() if todo else None
+
+    def _due(self, limit: int) -> list[Work]:
+        return self._ledger.due(wall_ms(), limit, begun=self._spec.errand is not None)
 
     def _hand_to_workers(self) -> None:
         for flight in self._book:
@@ -387,10 +410,14 @@ class Supervisor:
     def _once_done(self) -> bool:
         if not (self._once and self._plans.swept and not self._plans.sweeping):
             return False
+        if self._spec.errand and self._plans.errand is None:
+            return False
+        if not self._crew.workers:
+            return True
         if self._limit_reached():
             return True
         idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
-        return idle and not self._plans.todo and not self._ledger.due(wall_ms(), 1)
+        return idle and not self._plans.todo and not self._due(1)
 
     def _limit_reached(self) -> bool:
         return self._limit is not None and self._plans.dispatched >= self._limit
@@ -407,6 +434,7 @@ class Supervisor:
             seconds=self._clock() - self._started_s,
             device=self._device,
             unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
+            errand=self._plans.errand,
         )
 
     def _view(self) -> View:
@@ -420,8 +448,8 @@ class Supervisor:
             listing=plans.sweeping or not plans.swept,
             paused=self._clock() < plans.paused_until_s,
             stopping=plans.stopping,
-            model=self._spec.model.name,
-            model_identity=self._spec.model.identity,
+            model=self._spec.model.name if self._spec.model else "",
+            model_identity=self._spec.model.identity if self._spec.model else "",
             server_version=str(self._spec.server.version),
         )
 
