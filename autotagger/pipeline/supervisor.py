@@ -29,7 +29,7 @@ from autotagger.pipeline.children import Child
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
@@ -71,8 +71,8 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every two seconds with the run so far, for a progress display; `observe` at
-    every turn of the loop and at once when the run is asked to stop.
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display; `observe`
+    at every turn of the loop and at once when the run is asked to stop.
 
     `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
     `dry`: pictures are scored and nothing is changed in Immich.
@@ -90,14 +90,17 @@ class Supervisor:
         dry: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
         observe: Observe = unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings = with_workers(settings, model) if model else settings
         self._settings = settings
         self._spec = ChildSpec(settings, key, server, model, errand=errand, dry=dry)
         self._once = once
         self._limit = limit
         self._report = report
+        self._report_s = report_s
         self._observe = observe
         self._clock = clock
         self._started_s = clock()
@@ -146,7 +149,7 @@ class Supervisor:
             if self._clock() >= next_report_s:
                 self._last_summary = self._summary()
                 self._report(self._last_summary)
-                next_report_s = self._clock() + REPORT_S
+                next_report_s = self._clock() + self._report_s
             self._observe(self._view())
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)

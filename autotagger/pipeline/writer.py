@@ -54,7 +54,7 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
             async with ImmichClient(spec.settings.immich, spec.key) as client:
                 await Writer(channel, spec, ledger, client).run()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "writer", main)
 
 
 def wall_ms() -> int:
