@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, demo, doctor, health, init, models, policy, run, status, tag
+from autotagger.cli import bench, changes, demo, doctor, health, init, models, policy, run, status, tag
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
@@ -30,8 +30,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(demo.demo, run.run, status.status, health.health, init.init, doctor.doctor),
-    *(tag.tag, bench.bench),
+    demo.demo,
+    run.run,
+    status.status,
+    health.health,
+    changes.plan,
+    changes.retag,
+    changes.undo,
+    changes.verify,
+    init.init,
+    doctor.doctor,
+    tag.tag,
+    bench.bench,
 ):
     app.command()(command)
 app.add_typer(models.models, name="models")

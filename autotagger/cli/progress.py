@@ -80,6 +80,7 @@ def summary_table(summary: "Summary") -> "Table":
         ("pictures scored", str(counts.get("inferred", 0))),
         ("assets tagged", str(counts.get("tagged", 0))),
         ("tag calls", str(counts.get("tag_calls", 0))),
+        ("untag calls", str(counts.get("untag_calls", 0))),
         ("verified", str(counts.get("proven", 0))),
         ("repaired", str(counts.get("repaired", 0))),
         ("lost", str(counts.get("lost", 0))),
@@ -94,7 +95,7 @@ def summary_table(summary: "Summary") -> "Table":
 
 def _done(summary: "Summary") -> int:
     states = {str(state): count for state, count in summary.states.items()}
-    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "planned"))
+    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "stale", "planned"))
 
 
 def _rate(summary: "Summary") -> str:

@@ -8,7 +8,7 @@ from autotagger.pipeline.summary import Summary
 from autotagger.service.pace import Pace
 
 #: What is still to be done with a picture before its tags are in Immich.
-TO_DO = (State.PENDING, State.SCORED, State.PLANNED)
+TO_DO = (State.PENDING, State.SCORED, State.STALE, State.PLANNED)
 
 
 def done_and_total(summary: Summary) -> tuple[int, int]:
