@@ -59,6 +59,8 @@ WORKDIR /state
 VOLUME /state
 # SIGTERM drains; give it the time: docker stop -t 90
 STOPSIGNAL SIGTERM
+# Asks the run in this container, which listens on its own loopback; unhealthy also while Immich is down
+HEALTHCHECK --interval=60s --timeout=10s --start-period=5m --retries=3 CMD ["autotagger", "health"]
 ENTRYPOINT ["tini", "--", "autotagger"]
 CMD ["run"]
 ARG VERSION=0.1.0

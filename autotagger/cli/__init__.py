@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, demo, doctor, init, models, policy, run, status, tag
+from autotagger.cli import bench, changes, demo, doctor, health, init, models, policy, run, status, tag
 from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
-from autotagger.log import printable, redact, wants_tracebacks
+from autotagger.log import is_journal, printable, redact, wants_tracebacks
 
 app = typer.Typer(
     name="autotagger",
@@ -34,6 +34,11 @@ for command in (
     demo.demo,
     run.run,
     status.status,
+    health.health,
+    changes.plan,
+    changes.retag,
+    changes.undo,
+    changes.verify,
     init.init,
     doctor.doctor,
     config_command.config,
@@ -76,7 +81,8 @@ def main() -> None:
         message, exit_code = _verdict(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
-        print(f"autotagger: {printable(redact(message))}", file=sys.stderr)
+        priority = "<3>" if is_journal(sys.stderr) else ""
+        print(f"{priority}autotagger: {printable(redact(message))}", file=sys.stderr)
         sys.exit(exit_code)
 
 
