@@ -28,7 +28,7 @@ def config_path(context: typer.Context) -> Path | None:
 def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings for a command and set up logging; `flags` are nested like the TOML. Raises BadConfig."""
     settings = load_settings(config_path(context), flags)
-    setup_logging(settings.log_level)
+    setup_logging(settings.log_level, settings.log_format)
     for caution in cautions(settings, config_path(context)):
         logger.warning("{}", caution)
     return settings
@@ -39,4 +39,6 @@ def asset_id_of(text: str) -> str:
     try:
         return str(uuid.UUID(text.strip()))
     except ValueError:
-        raise BadConfig(f"{text} is no id of an asset: it is the long one in the address that Immich shows") from None
+        raise BadConfig(
+            f"{text} is no id of an asset: it is the long one in the address that Immich shows"
+        ) from None

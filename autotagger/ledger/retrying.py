@@ -71,9 +71,7 @@ class Retrying(Collections):
         named = kind is not None or asset_id is not None
         skipped = (Asset.state == State.SKIPPED) & Asset.error_kind.in_(DECIDED if named else ())
         delayed = Asset.state.in_((State.PLANNED, State.STALE)) & Asset.error_kind.is_null(False)
-        query = Asset.select(Asset.key).where(
-            Asset.state.in_((State.FAILED, State.WAITING)) | skipped | delayed
-        )
+        query = Asset.select(Asset.key).where(Asset.state.in_((State.FAILED, State.WAITING)) | skipped | delayed)
         if kind is not None:
             query = query.where(Asset.error_kind == kind)
         if asset_id is not None:

@@ -34,7 +34,7 @@ class Request:
 
 
 class Mailbox:
-    """The requests in a state folder: commands `post`, the supervisor hands out `fresh` ones and `settle`s them."""
+    """The requests in a state folder: commands `post`, a supervisor hands out `fresh` ones and `settle`s."""
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / FOLDER

@@ -30,7 +30,9 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
         found = ledger.retriable(kind, asset_id)
         if not found:
             kinds = ", ".join(sorted(ledger.troubles())) or "none"
-            raise AssetFailed(f"nothing to try again fits; classes in the ledger: {kinds}", kind="nothing-to-retry")
+            raise AssetFailed(
+                f"nothing to try again fits; classes in the ledger: {kinds}", kind="nothing-to-retry"
+            )
     lock = LedgerLock(settings.ledger_path)
     try:
         lock.acquire()

@@ -40,9 +40,7 @@ def test_a_broken_picture_is_fetched_again_and_its_tries_are_counted_anew(ledger
 def test_a_missing_preview_need_not_be_waited_for(ledger: Ledger) -> None:
     [asset] = listed()
     ledger.add_listed([asset])
-    ledger.record_problem(
-        asset.asset_id, State.WAITING, kind="preview-missing", message="404", due_ms=NOW + 10**9
-    )
+    ledger.record_problem(asset.asset_id, State.WAITING, kind="preview-missing", message="404", due_ms=NOW + 10**9)
     assert ledger.retry() == 1
     assert len(ledger.due(NOW, 1)) == 1
 
