@@ -47,6 +47,13 @@ _ENV_NAMES = {
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @field_validator("*")
+    @classmethod
+    def _path_can_be_one(cls, value: object) -> object:
+        if isinstance(value, Path) and "\0" in str(value):
+            raise ValueError("no path holds a zero byte")
+        return value
+
 
 class ImmichSettings(Section):
     """The server, the key, and how gently to treat them."""
@@ -92,6 +99,10 @@ class ModelSettings(Section):
     name: str = Field("wd-vit-tagger-v3", description="A catalogue name, or a folder with model.onnx and labels")
     device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Where inference runs")
     streams: int = Field(0, ge=0, le=256, description="Pictures inferred at once by a worker; 0 chooses")
+    threads: int = Field(0, ge=0, le=256, description="Cores of a worker's streams together; 0 chooses")
+    decoding: Literal["exact", "fast"] = Field(
+        "exact", description="Pictures decoded whole, or large JPEGs at a half, a quarter or an eighth"
+    )
 
 
 class PolicySettings(Section):
@@ -189,7 +200,7 @@ class PolicySettings(Section):
             if pattern.startswith(REGEX):
                 try:
                     re.compile(pattern.removeprefix(REGEX))
-                except re.error as error:
+                except (re.error, RecursionError, OverflowError) as error:
                     raise ValueError(f"{pattern} is no regular expression: {error}") from None
         return value
 
@@ -224,6 +235,7 @@ class PipelineSettings(Section):
     """Processes and memory."""
 
     workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses")
+    decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
     slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
     slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
@@ -242,6 +254,17 @@ class VerifySettings(Section):
     interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what has settled")
 
 
+class ServiceSettings(Section):
+    """How a run shows itself: health and metrics."""
+
+    listen_host: str = Field("127.0.0.1", description="Address of /health, /metrics and /status")
+    listen_port: int = Field(8788, ge=0, le=65535, description="Port of the same; 0 is none")
+    listen_once: bool = Field(False, description="Also in run --once")
+    summary_interval_s: float = Field(
+        300.0, gt=0.0, description="Seconds between the log lines that sum the run up"
+    )
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -255,7 +278,9 @@ class Settings(Section):
     policy: PolicySettings = PolicySettings()
     pipeline: PipelineSettings = PipelineSettings()
     verify: VerifySettings = VerifySettings()
+    service: ServiceSettings = ServiceSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+    log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object an event")
 
     @field_validator("marker")
     @classmethod
@@ -298,10 +323,9 @@ def load_settings(
     not given. Raises BadConfig, naming the key, what is wrong with it, and the nearest right key for a typo.
     """
     environ = os.environ if environ is None else environ
-    path = config or _find_config(environ)
-    layers = (_read_toml(path) if path else {}, _from_environment(environ), _without_none(flags or {}))
+    path = config or find_config(environ)
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in (*given(config, environ), _without_none(flags or {})):
         merged = _merge(_without_other_key(merged, layer), layer)
     try:
         return Settings.model_validate(merged)
@@ -326,22 +350,50 @@ def api_keys(settings: Settings) -> dict[str, SecretStr]:
     return keys
 
 
+def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
+    path = config or find_config(environ)
+    return (_read_toml(path) if path else {}, _from_environment(environ))
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The variables of the environment that set something, and the path of the key that each sets."""
+    known = _variables()
+    paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    return {name: path for name, path in sorted(paths.items()) if path}
+
+
+def _variables() -> dict[str, tuple[str, ...]]:
+    return {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+
+
 def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
-    """The API key, from the settings or else from its file. Raises BadConfig when there is none."""
+    """The API key: from the settings, else from its file, else systemd's credential `api-key`.
+
+    Raises BadConfig when there is none.
+    """
     if settings.api_key and settings.api_key.get_secret_value().strip():
         return SecretStr(settings.api_key.get_secret_value().strip())
-    if settings.api_key_file is None:
+    key_file = settings.api_key_file or _credential()
+    if key_file is None:
         raise BadConfig(
             "no API key: set IMMICH_API_KEY, or api_key_file in [immich] "
             "(Immich: Account Settings > API Keys > New API Key)"
         )
     try:
-        key = settings.api_key_file.read_text(encoding="utf-8").strip()
+        key = key_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"cannot read the API key file {settings.api_key_file}: {_reason(error)}") from None
+        raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
-        raise BadConfig(f"the API key file {settings.api_key_file} must hold the key and nothing else")
+        raise BadConfig(f"the API key file {key_file} must hold the key and nothing else")
     return SecretStr(key)
+
+
+def _credential() -> Path | None:
+    """The file that systemd makes of `LoadCredential=api-key:...` for a service (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / "api-key" if folder else None
+    return path if path and path.is_file() else None
 
 
 def cautions(
@@ -358,8 +410,8 @@ def files_open_to_all(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Path]:
     """The files that show the API key to every user of the machine; `config` as in load_settings."""
-    path = config or _find_config(os.environ if environ is None else environ)
-    sections = (settings.immich, *settings.account)
+    path = config or find_config(os.environ if environ is None else environ)
+    sections: list[ImmichSettings | AccountSettings] = [settings.immich, *settings.account]
     holders = [section.api_key_file for section in sections if section.api_key_file and not section.api_key]
     if path:
         tree = _read_toml(path)
@@ -405,7 +457,8 @@ def _home() -> Path:
         return Path("/")
 
 
-def _find_config(environ: Mapping[str, str]) -> Path | None:
+def find_config(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that a command without --config reads; None where there is none."""
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
     candidates = (default_config_path(environ), Path("/etc/autotagger/config.toml"))
@@ -416,7 +469,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             tree = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no TOML, a number of 5,000 digits, endless brackets
         raise BadConfig(f"cannot read the configuration {path}: {_reason(error)}") from None
     return _with_paths_from(path.parent, tree)
 
@@ -428,16 +481,23 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
             continue
         section = tree if len(leaf) == 1 else tree.get(leaf[0])
         if isinstance(section, dict) and isinstance(named := section.get(leaf[-1]), str):
-            section[leaf[-1]] = str(folder / Path(named).expanduser())
+            section[leaf[-1]] = _path_from(folder, named, leaf)
     accounts = tree.get("account")
     for account in accounts if isinstance(accounts, list) else ():
         if isinstance(account, dict) and isinstance(named := account.get("api_key_file"), str):
-            account["api_key_file"] = str(folder / Path(named).expanduser())
+            account["api_key_file"] = _path_from(folder, named, ("account", "api_key_file"))
     return tree
 
 
+def _path_from(folder: Path, named: str, key: tuple[str, ...]) -> str:
+    try:
+        return str(folder / Path(named).expanduser())
+    except RuntimeError:
+        raise BadConfig(f"{_spell(key)}: {named} names a user that is not there") from None
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    names = _variables()
     found: dict[str, Any] = {}
     for name, value in sorted(environ.items()):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):
@@ -460,7 +520,7 @@ def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
         return value
     try:
         table = json.loads(value)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadConfig(f"{name} must hold a table as JSON: {error}") from None
     if not isinstance(table, dict):
         raise BadConfig(f'{name} must hold a table as JSON: {{"key": value}}')
@@ -550,7 +610,7 @@ def _nearest_key(unknown: tuple[str, ...]) -> str:
         own = {name: ("account", name) for name in AccountSettings.model_fields}
     anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
     for spelt in (own, anywhere):
-        for name in difflib.get_close_matches(unknown[-1], spelt, n=1, cutoff=0.6):
+        for name in difflib.get_close_matches(unknown[-1].lower(), spelt, n=1, cutoff=0.6):
             return f": did you mean {_spell(spelt[name])}?"
     return ""
 

@@ -7,7 +7,7 @@ from peewee import chunked, fn
 
 from autotagger.ledger.base import ROWS, TO_FETCH
 from autotagger.ledger.collections import Collections
-from autotagger.ledger.schema import Account, Asset, Collection, Probe, Score, State, TagModel
+from autotagger.ledger.schema import Account, Asset, Collection, Probe, Score, State
 
 
 class Accounts(Collections):
@@ -47,9 +47,8 @@ class Accounts(Collections):
         """Whether any asset of the account stands in one of these states."""
         return bool(self._own(Asset.select().where(Asset.state.in_(states))).exists())
 
-    def twin_scores(self, asset_ids: Sequence[str], model: str) -> dict[str, bytes]:
-        """The packed scores that the model with this identity gave an identical picture, by the id of the asset
-        that can have them too.
+    def twin_scores(self, asset_ids: Sequence[str], model: int) -> dict[str, bytes]:
+        """The packed scores that a model gave an identical picture, by the id of the asset that can have them too.
 
         Identical: the same checksum, and the same thumbhash where both are known (it changes when a picture is
         edited or replaced). In an external library Immich's checksum is that of the path: there both must be.
@@ -64,8 +63,7 @@ class Accounts(Collections):
             .join(twin, on=(twin.checksum == Asset.checksum) & (twin.key != Asset.key))
             .join(there, on=twin.collection == there.id)
             .join(Score, on=Score.asset == twin.key)
-            .join(TagModel, on=Score.model == TagModel.id)
-            .where((TagModel.identity == model) & twin.state.not_in(TO_FETCH))
+            .where((Score.model == model) & twin.state.not_in(TO_FETCH))
             .where((Asset.checksum != "") & (same_looks | (untold & uploads)))
         )
         found: dict[str, bytes] = {}

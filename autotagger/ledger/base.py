@@ -65,7 +65,8 @@ class Base:
         """`query` on the rows of the account alone, where the ledger is seen as one account's."""
         return query if self._account is None else query.where(table.account == self._account)
 
-    def _changed(self) -> int:
+    @property
+    def changes(self) -> int:
         """Rows changed since the file was opened."""
         return int(self._db.connection().total_changes)
 

@@ -36,9 +36,9 @@ class Listing(Base):
                     }
                     for asset in chunk
                 ]
-                before = self._db.connection().total_changes
+                before = self.changes
                 Asset.insert_many(rows).on_conflict_ignore().execute()
-                added += self._db.connection().total_changes - before
+                added += self.changes - before
                 ids = [asset.asset_id for asset in chunk]
                 change_assets(Asset.asset_id.in_(ids) & (Asset.account != self.account), mine)
                 change_assets(Asset.asset_id.in_(ids) & (Asset.state == State.GONE), AFRESH)
@@ -55,9 +55,11 @@ class Listing(Base):
                     problem(State.SKIPPED, "already-marked", "already marked in Immich by another run"),
                 )
 
-    def due(self, now_ms: int, limit: int, accounts: Iterable[int] | None = None) -> list[Work]:
+    def due(
+        self, now_ms: int, limit: int, accounts: Iterable[int] | None = None, *, begun: bool = False
+    ) -> list[Work]:
         """Assets to fetch now: new ones, and those whose time to be tried again has come; `accounts`: only of
-        these."""
+        these; `begun`: only those that had tags before."""
         query = (
             Asset.select(Asset.asset_id, Asset.kind, Asset.mime, Asset.file_name, Asset.account, Asset.checksum)
             .where(Asset.state.in_(TO_FETCH) & (Asset.due_ms <= now_ms))
@@ -66,6 +68,8 @@ class Listing(Base):
         )
         if accounts is not None:
             query = query.where(Asset.account.in_(list(accounts)))
+        if begun:
+            query = query.where(Asset.origin.is_null(False))
         return [Work(*row) for row in query.tuples()]
 
     def _collection_ids(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -8,10 +8,11 @@ from autotagger.ledger.accounts import Accounts
 from autotagger.ledger.listing import Listing
 from autotagger.ledger.proof import Proof
 from autotagger.ledger.reports import Reports
+from autotagger.ledger.retrying import Retrying
 from autotagger.ledger.revising import Revising
 from autotagger.ledger.runs import Runs
 from autotagger.ledger.scoring import Scoring
 
 
-class Ledger(Runs, Listing, Scoring, Accounts, Revising, Proof, Reports):
+class Ledger(Runs, Listing, Scoring, Accounts, Retrying, Revising, Proof, Reports):
     """The open ledger: what all parts of the store can do, on one file."""

@@ -56,14 +56,13 @@ async def check_accounts(settings: Settings) -> Household:
         except ServerRefused as error:
             if not several:
                 raise
-            error = _of(name, error)
-            if error.kind != KEY_REFUSED:
-                raise error from None
-            refused[name] = error
+            refused[name] = ServerRefused(f"account {name}: {error.message}", kind=error.kind)
+            if not is_account_s_own(error):
+                raise refused[name] from None
     if not accounts:
         raise next(iter(refused.values()))
-    for error in refused.values():
-        logger.error("{}; the other accounts go on", error.message)
+    for why in refused.values():
+        logger.error("{}; the other accounts go on", why.message)
     if settings.account:
         _check_users(accounts)
     return Household(tuple(accounts), refused)
@@ -123,7 +122,3 @@ def _check_users(accounts: Iterable[Account]) -> None:
                 "each needs the key of another user"
             )
         names[user_id] = account.name
-
-
-def _of(name: str, error: ServerRefused) -> ServerRefused:
-    return ServerRefused(f"account {name}: {error.message}", kind=error.kind)

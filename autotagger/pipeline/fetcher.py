@@ -53,7 +53,7 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
         async with clients_of(spec.settings.immich, spec.accounts) as clients, asyncio.TaskGroup() as tasks:
             Fetcher(channel, spec, memory, clients, tasks).start()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "fetcher", main)
 
 
 class Fetcher:
@@ -74,6 +74,8 @@ class Fetcher:
         self._servers = {account.id: account.server for account in spec.accounts}
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
+        for client in clients.values():
+            client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
         self._sweep: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)

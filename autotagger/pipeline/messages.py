@@ -3,9 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.ledger.rows import ListedAsset, Selection, Work
+from autotagger.pipeline.requests import Request
 
 
 class Next(StrEnum):
@@ -26,6 +27,17 @@ class Trouble:
     next: Next
     kind: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is asked for. `selection`: of undo; `sample`: share of the assets that verify reads; `repair`: whether
+    it mends what it finds."""
+
+    kind: Literal["retag", "undo", "verify"]
+    selection: Selection = field(default_factory=Selection)
+    sample: float = 1.0
+    repair: bool = False
 
 
 # -- supervisor to fetcher ---------------------------------------------------------------------------------
@@ -150,10 +162,32 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrandDone:
+    """The writer has seen to the errand: what is left is to wait until the changes have settled. `result`: its
+    figures."""
+
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The writer is done; `unsettled` assets are applied and not verified yet."""
 
     unsettled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command's request, to be carried out between other work."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The request is carried out and the ledger says so."""
+
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)

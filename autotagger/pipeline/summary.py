@@ -14,7 +14,9 @@ REPORTED: tuple[str, ...] = (
     "inferred",
     "copied",
     "tagged",
+    "tags",
     "tag_calls",
+    "untag_calls",
     "read_back",
     "proven",
     "repaired",
@@ -26,9 +28,10 @@ REPORTED: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs.
+    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs; `errand`:
+    the figures of retag, undo or verify.
 
-    `accounts`: the same by account, at the end of a run for several; `refused`: the accounts whose key Immich
+    `accounts`: the states by account, at the end of a run for several; `refused`: the accounts whose key Immich
     refused, and why.
     """
 
@@ -40,6 +43,7 @@ class Summary:
     unsettled: int
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    errand: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         states = _spelt(self.states)
@@ -53,6 +57,7 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
+            **({"errand": self.errand} if self.errand is not None else {}),
         }
 
 

@@ -20,6 +20,7 @@ from autotagger.errors import Fatal, ServerRefused, StartupFailed
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
+from autotagger.log import log_for
 from autotagger.pipeline import messages as m
 from autotagger.pipeline.accounts import Household, registered
 from autotagger.pipeline.child import ChildSpec
@@ -27,9 +28,11 @@ from autotagger.pipeline.children import Child
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.inferencer import inferencer_main, with_workers
+from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
 from autotagger.pipeline.writer import wall_ms, writer_main
 from autotagger.tagger.catalog import Model
 
@@ -60,6 +63,7 @@ class _Plans:
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
     drained: m.Drained | None = None
+    errand: dict[str, Any] | None = None  # the figures of the errand, once it is seen to
     paused_until_s: float = 0.0
     error: Fatal | None = None
     dispatched: int = 0
@@ -69,30 +73,43 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every two seconds with the run so far, for a progress display."""
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display; `observe`
+    at every turn of the loop and at once when the run is asked to stop.
+
+    `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
+    `dry`: pictures are scored and nothing is changed in Immich.
+    """
 
     def __init__(
         self,
         settings: Settings,
         household: Household,
-        model: Model,
+        model: Model | None,
         *,
         once: bool,
+        errand: m.Errand | None = None,
+        dry: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
+        observe: Observe = unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings = with_workers(settings, model) if model else settings
         self._settings = settings
-        self._spec = ChildSpec(settings, household.accounts, model)
+        self._spec = ChildSpec(settings, household.accounts, model, errand=errand, dry=dry)
         self._refused = {name: error.message for name, error in household.refused.items()}
         self._once = once
         self._limit = limit
         self._report = report
+        self._report_s = report_s
+        self._observe = observe
         self._clock = clock
         self._started_s = clock()
-        self._plans = _Plans()
+        self._plans = _Plans(swept=errand is not None)
         self._counts: Counter[str] = Counter()
         self._device = ""
+        self._mailbox = Mailbox(settings.state_dir)
         self._ended = asyncio.Event()
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -114,7 +131,7 @@ class Supervisor:
             self._slots = SlotTable(pipeline.slots)
             self._book = FlightBook(self._slots)
             self._crew = Crew(
-                max(1, pipeline.workers),
+                self._worker_count(),
                 duty=self._duty,
                 hear=self._hear,
                 lost=self._lost,
@@ -122,6 +139,7 @@ class Supervisor:
                 clock=self._clock,
             )
             cleanup.callback(self._crew.dismiss)
+            self._last_summary = self._summary()
             self._handle_signals()
             await self._turn()
             if self._plans.error:
@@ -133,12 +151,24 @@ class Supervisor:
         while not self._ended.is_set():
             self._tick()
             if self._clock() >= next_report_s:
-                self._report(self._summary())
-                next_report_s = self._clock() + REPORT_S
+                self._last_summary = self._summary()
+                self._report(self._last_summary)
+                next_report_s = self._clock() + self._report_s
+            self._observe(self._view())
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
                 continue
+
+    def _worker_count(self) -> int:
+        """Inference processes: as configured, none where nothing has to be inferred."""
+        spec = self._spec
+        if spec.model is None:
+            return 0
+        known = self._ledger.model_id(spec.model.identity)
+        if spec.errand and known is not None and not self._ledger.needs_inference(known):
+            return 0
+        return max(1, self._settings.pipeline.workers)
 
     def _tick(self) -> None:
         """What time alone brings about."""
@@ -148,7 +178,14 @@ class Supervisor:
             self._sweep()
         if plans.stopping and now >= plans.stop_by_s:
             self._stop_late(now)
+        self._hand_out_requests()
         self._dispatch()
+
+    def _hand_out_requests(self) -> None:
+        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        if self._crew.writer.ready and not self._plans.drain:
+            for request in self._mailbox.fresh():
+                self._crew.writer.send(m.Asked(request))
 
     def _stop_late(self, now: float) -> None:
         """The time to finish is up: the writer ends its batch; when Immich keeps it, it is not waited for."""
@@ -160,9 +197,12 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
+        return min([child.heard_s, *self._owed_since(child)])
+
+    def _owed_since(self, child: Child) -> list[float]:
+        """When each picture that a worker has not given back was given to it."""
         flights = [flight for flight in map(self._book.get, child.flights) if flight]
-        owed = [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
-        return min([child.heard_s, *owed])
+        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -175,6 +215,7 @@ class Supervisor:
         self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
         if self._plans.drain:
             self._drain(_HASTY)  # --once was only waiting for Immich to settle: the next run can do that
+        self._observe(self._view())
         self._dispatch()
 
     def _handle_signals(self) -> None:
@@ -213,7 +254,7 @@ class Supervisor:
             case m.Beat():
                 return
             case m.Log(level, text):
-                logger.log(level, "{}", text)
+                log_for(child.role, level, text)
                 return
             case m.Counts(counts):
                 self._counts.update(counts)
@@ -244,6 +285,10 @@ class Supervisor:
                 self._leave_account(child, message)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
+            case m.Settled(request_id):
+                self._mailbox.settle(request_id)
+            case m.ErrandDone(result):
+                self._plans.errand = result
             case m.Drained():
                 self._plans.drained = message
                 self._crew.writer.send(m.Finish(self._summary(by_account=True).as_dict()))
@@ -266,6 +311,7 @@ class Supervisor:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
         self._plans.copying.clear()
+        self._mailbox.hand_out_again()
         if self._plans.sweeping or not self._plans.swept:
             self._sweep()
         if self._plans.drain:
@@ -365,6 +411,7 @@ class Supervisor:
     def _may_take_off(self) -> bool:
         return (
             not self._plans.stopping
+            and bool(self._crew.workers)
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
             and self._slots.free > 0
@@ -404,10 +451,12 @@ class Supervisor:
             work for work in found if work.asset_id not in self._book and work.asset_id not in plans.copying
         )
         ids = [work.asset_id for work in plans.todo]
-        plans.twins = set(self._ledger.twin_scores(ids, self._spec.model.identity))
+        known = self._spec.model and self._ledger.model_id(self._spec.model.identity)
+        plans.twins = set(self._ledger.twin_scores(ids, known)) if known else set()
 
     def _due(self, limit: int) -> list[Work]:
-        return self._ledger.due(wall_ms(), limit, [account.id for account in self._spec.accounts])
+        accounts = [account.id for account in self._spec.accounts]
+        return self._ledger.due(wall_ms(), limit, accounts, begun=self._spec.errand is not None)
 
     def _hand_to_workers(self) -> None:
         for flight in self._book:
@@ -427,6 +476,10 @@ class Supervisor:
     def _once_done(self) -> bool:
         if not (self._once and self._plans.swept and not self._plans.sweeping):
             return False
+        if self._spec.errand and self._plans.errand is None:
+            return False
+        if not self._crew.workers:
+            return True
         if self._limit_reached():
             return True
         idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
@@ -450,7 +503,30 @@ class Supervisor:
             unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
             accounts=self._ledger.account_counts() if household else {},
             refused=dict(self._refused),
+            errand=self._plans.errand,
         )
+
+    def _view(self) -> View:
+        book, plans = self._book, self._plans
+        return View(
+            summary=self._last_summary,
+            processes=tuple(self._process_view(name, child) for name, child in self._crew.named()),
+            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            slots=self._slots.count,
+            free_slots=self._slots.free,
+            listing=plans.sweeping or not plans.swept,
+            paused=self._clock() < plans.paused_until_s,
+            stopping=plans.stopping,
+            model=self._spec.model.name if self._spec.model else "",
+            model_identity=self._spec.model.identity if self._spec.model else "",
+            server_version=str(self._spec.accounts[0].server.version),
+        )
+
+    def _process_view(self, name: str, child: Child) -> ProcessView:
+        now_s = self._clock()
+        owed_s = self._owed_since(child)
+        stalled_s = now_s - max(child.served_s, min(owed_s)) if owed_s else 0.0
+        return ProcessView(name, child.pid, child.ready, now_s - child.heard_s, stalled_s)
 
 
 def _as_fatal(text: str, kind: str, exit_code: int) -> Fatal:

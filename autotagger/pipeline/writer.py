@@ -6,8 +6,7 @@ Three loops on one event loop: record what the flights brought, apply it, verify
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from typing import TypeVar
 
 from loguru import logger
 
@@ -17,14 +16,14 @@ from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import clients_of, is_account_s_own
-from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
-from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.messages import (
+    Asked,
     Copy,
     Drain,
     Drained,
+    ErrandDone,
     Finish,
     Hold,
     Listed,
@@ -34,14 +33,16 @@ from autotagger.pipeline.messages import (
     Record,
     Recorded,
     Refused,
+    Settled,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
-from autotagger.pipeline.tag_ids import TagIds
+from autotagger.pipeline.requests import Request
+from autotagger.pipeline.rules import Rules
+from autotagger.pipeline.seats import Office, Seat, together
 from autotagger.pipeline.verdict import verdict
-from autotagger.pipeline.verifier import Verifier
-from autotagger.pipeline.vocabulary import Namer
-from autotagger.policy.rules import TagPolicy
+
+T = TypeVar("T")
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
 RECORD_AT_ONCE = 100
@@ -58,21 +59,12 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
             async with clients_of(spec.settings.immich, spec.accounts) as clients:
                 await Writer(channel, spec, ledger, clients).run()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "writer", main)
 
 
 def wall_ms() -> int:
     """Our clock, epoch milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Who applies and verifies one account's tags. The ledger at its desk shows this account's assets alone."""
-
-    desk: Desk
-    applier: Applier
-    verifier: Verifier
 
 
 class Writer:
@@ -84,45 +76,24 @@ class Writer:
         self._spec = spec
         self._ledger = ledger
         self._child = AsyncChild(channel, self._handle)
+        for client in clients.values():
+            client.exchanged = self._child.exchanged
         self._inbox: asyncio.Queue[Record | Listed | Copy] = asyncio.Queue()
         self._something = asyncio.Event()
         self._held = False
         self._drain: Drain | None = None
         self._finished = asyncio.Event()
 
-        settings, model = spec.settings, spec.model
-        labels = [(label.name, label.category) for label in model.labels]
-        policy = TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
-        for tag, names in policy.collisions.items():
-            logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
-        self._model = ledger.model(model.identity, model.name, labels)
+        settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
-        ledger.rescore_others(self._model)
-        namer = Namer(ledger, policy, model=self._model, cap=settings.policy.vocabulary, marker=settings.marker)
-        origin = ledger.origin(
-            model=self._model,
-            policy=policy.identity,
-            settings=settings.policy.model_dump_json(),
-            run=self._run,
-        )
+        rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
+        self._model = rules.model if rules else None
+        if rules and not spec.errand:
+            ledger.rescore_others(rules.model)
         pace = Pace(settings.immich.pace, clock=time.monotonic)
-        self._seats = {
-            account: self._seat(ledger.of_account(account), client, namer, origin, pace)
-            for account, client in clients.items()
-        }
-
-    def _seat(self, ledger: Ledger, client: ImmichClient, namer: Namer, origin: int, pace: Pace) -> Seat:
-        settings = self._spec.settings
-        desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
-        applier = Applier(
-            desk,
-            namer,
-            origin=origin,
-            batch_size=settings.immich.batch_size,
-            max_attempts=settings.pipeline.max_attempts,
-            pace=pace,
-        )
-        return Seat(desk, applier, Verifier(desk, sample=settings.verify.sample))
+        office = Office(spec, ledger, rules, pace, wall_ms, self._child.count)
+        self._seats = {account.id: office.seat(account, clients[account.id]) for account in spec.accounts}
+        self._errand_told = spec.errand is None
 
     async def run(self) -> None:
         """Work until told to finish."""
@@ -144,12 +115,25 @@ class Writer:
             case Hold(on):
                 self._held = on
                 self._something.set()
+            case Asked(request):
+                self._carry_out(request)
+                self._something.set()
             case Drain():
                 self._drain = message
                 self._something.set()
             case Finish(summary):
                 self._ledger.end_run(self._run, summary, wall_ms())
                 self._finished.set()
+
+    def _carry_out(self, request: Request) -> None:
+        """Do what a command left in the mailbox; done twice it changes nothing more."""
+        match request:
+            case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
+                count = self._ledger.retry(kind, asset_id)
+                logger.info("retry: {} assets are tried again, as asked", count)
+            case _:
+                logger.warning("somebody asked for {}, which this version does not know", request.kind)
+        self._child.send(Settled(request.id))
 
     # -- record -------------------------------------------------------------------------------------------
 
@@ -173,8 +157,9 @@ class Writer:
                 self._ledger.of_account(part.account).add_listed(part.assets)
                 self._ledger.add_marked(part.marked)
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
-            self._ledger.record_scores(self._model, scored)
-            self._copy_scores(copies)
+            if self._model is not None:
+                self._ledger.record_scores(self._model, scored)
+                self._copy_scores(self._model, copies)
             self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
         for message in messages:
             if isinstance(message, Listed):
@@ -182,10 +167,10 @@ class Writer:
         if records or copies:
             self._child.send(Recorded((*(record.asset_id for record in records), *copies)))
 
-    def _copy_scores(self, asset_ids: list[str]) -> None:
+    def _copy_scores(self, model: int, asset_ids: list[str]) -> None:
         """Scores for assets with an identical picture; where those are gone, the asset is fetched after all."""
-        found = self._ledger.twin_scores(asset_ids, self._spec.model.identity)
-        self._ledger.record_scores(self._model, list(found.items()))
+        found = self._ledger.twin_scores(asset_ids, model)
+        self._ledger.record_scores(model, list(found.items()))
         self._child.count("copied", len(found))
 
     def _record_troubles(self, troubles: list[tuple[str, Trouble]]) -> None:
@@ -213,13 +198,13 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
-                applied = not self._held and await self._each(lambda seat: seat.applier.apply_batch())
-                look = not applied and time.monotonic() >= next_look
-                judged = await self._each(partial(self._verify, look=look))
+                stepped = await self._step()
+                applied = not (self._held or self._spec.dry) and await self._apply()
+                looked, judged = await self._verify(look=not applied and time.monotonic() >= next_look)
             except Retryable as error:
                 await self._wait_out(error)
                 continue
-            if applied or judged:
+            if applied or judged or stepped:
                 drain_from = drain_from and time.monotonic()
                 continue
             if time.monotonic() >= next_look:
@@ -228,34 +213,49 @@ class Writer:
                 if self._idle() or time.monotonic() - drain_from >= drain.settle_s:
                     break
                 interval_s = min(interval_s * 1.5, 10.0)
-            await self._wait_for_something(min(1.0, interval_s))
+            if not looked:
+                await self._wait_for_something(min(1.0, interval_s))
         self._child.flush()
         self._child.send(Drained(unsettled=self._ledger.counts()[State.APPLIED]))
 
-    async def _each(self, work: Callable[[Seat], Awaitable[bool]]) -> bool:
-        """Do one kind of work for every account; returns whether there was any. An account whose key is refused
-        is left alone as long as there is another."""
-        any_done = False
+    async def _step(self) -> bool:
+        """Take the errand a step further for every account; returns whether that changed anything."""
+        if self._errand_told:
+            return False
+        stepped = await self._each(lambda seat: seat.step())
+        results = [seat.result for seat in self._seats.values() if seat.result is not None]
+        if len(results) == len(self._seats):
+            self._child.send(ErrandDone(together(results)))
+            self._errand_told = True
+        return any(stepped)
+
+    async def _apply(self) -> bool:
+        return any(await self._each(lambda seat: seat.applier.apply_batch()))
+
+    async def _verify(self, *, look: bool) -> tuple[bool, bool]:
+        """Whether there was an asset to look at, and whether a canary had an end."""
+        ends = await self._each(lambda seat: seat.verify(look=look))
+        return any(looked for looked, _ in ends), any(judged for _, judged in ends)
+
+    async def _each(self, work: Callable[[Seat], Awaitable[T]]) -> list[T]:
+        """Do one kind of work for every account, one after the other. An account whose key is refused is left
+        alone as long as there is another."""
+        ends: list[T] = []
         for account, seat in list(self._seats.items()):
             try:
-                any_done |= await work(seat)
+                ends.append(await work(seat))
             except ServerRefused as error:
                 if not is_account_s_own(error) or self._seats.keys() <= {account}:
                     raise
                 if self._seats.pop(account, None):
                     self._child.send(Refused(account, error.message, error.kind, error.exit_code))
-        return any_done
-
-    async def _verify(self, seat: Seat, *, look: bool) -> bool:
-        if look:
-            seat.verifier.retry_closed()
-            await seat.verifier.look()
-        await seat.verifier.look_at_due()
-        return seat.verifier.judge_canaries()
+        return ends
 
     def _idle(self) -> bool:
-        open_states = (State.PLANNED, State.APPLIED, State.SCORED)
-        return not any(seat.desk.ledger.has(*open_states) for seat in self._seats.values())
+        if self._spec.dry:
+            return self._errand_told
+        errand_only = self._spec.errand is not None
+        return all(seat.is_idle(errand_only=errand_only) for seat in self._seats.values())
 
     async def _wait_out(self, error: Retryable) -> None:
         logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
