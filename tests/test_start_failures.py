@@ -46,7 +46,7 @@ async def run(server: StandIn | None, state_dir: Path, **environ: str) -> Ending
     text = (out + err).decode()
     own = [line for line in err.decode().splitlines() if line.startswith("autotagger: ")]
     assert len(own) == 1, text
-    assert "Traceback" not in text
+    assert "Traceback" not in text, text
     assert settings["IMMICH_API_KEY"] not in text
     assert process.returncode is not None
     return Ending(process.returncode, own[0], text)

@@ -2,8 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from loguru import logger
 from PIL import Image
@@ -88,15 +88,23 @@ class Fetcher:
     def _handle(self, message: object) -> None:
         match message:
             case Fetch():
-                self._tasks.create_task(self._fetch(message))
+                self._begin(self._fetch(message))
             case Sweep():
                 if self._sweep:
                     self._sweep.cancel()
-                self._sweep = self._tasks.create_task(self._list_libraries())
+                self._sweep = self._begin(self._list_libraries())
             case Refused(account):
                 self._accounts.pop(account, None)
             case Noted():
                 self._noted.set()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """A task for a piece of work; None where another piece has found that the run cannot go on."""
+        try:
+            return self._tasks.create_task(work)
+        except RuntimeError:  # the group has ended, and the connections are being closed
+            work.close()
+            return None
 
     # -- discover -----------------------------------------------------------------------------------------
 
