@@ -69,7 +69,7 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "status", "retry", "health", "init", "doctor", "tag", "models", "policy"]
+    "command", ["demo", "run", "status", "retry", "ledger", "health", "init", "doctor", "tag", "models", "policy"]
 )
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
