@@ -5,8 +5,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autotagger import __version__
+from autotagger.config import variables
 from tests import manual
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +72,25 @@ def test_the_messages_of_the_troubleshooting_are_those_of_the_program() -> None:
         if quote not in SOURCES and quote.removeprefix("failed: ") not in SOURCES and quote != "waiting"
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("with_gpu", [False, True])
+def test_the_compose_file_asks_for_no_more_than_it_needs(with_gpu: bool) -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    if with_gpu:  # as a person makes it: the marks before these lines away
+        text = re.sub(
+            r"^( *)# ((?:args|INTEL_GPU|devices|group_add|  INTEL|  - ).*)$", r"\1\2", text, flags=re.MULTILINE
+        )
+    service = yaml.safe_load(text)["services"]["autotagger"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["depends_on"] == ["immich-server"]
+    assert set(variables(service["environment"])) == set(service["environment"])
+    assert ("devices" in service, "group_add" in service) == (with_gpu, with_gpu)
+    if with_gpu:
+        assert service["build"]["args"] == {"INTEL_GPU": "yes"}
+        assert service["devices"] == ["/dev/dri:/dev/dri"]
 
 
 def test_the_image_says_the_version_that_the_package_has() -> None:
