@@ -10,8 +10,8 @@ import pytest
 
 from autotagger.demo import StandIn, tiny_library
 from tests.faults import weather
-from tests.faults.plot import Clock, Story, kill_everything, kill_one, revoke_the_key, take_assets_away
-from tests.faults.stage import start
+from tests.faults.acts import kill_everything, kill_one, revoke_the_key, take_assets_away
+from tests.faults.story import Clock, Story, start
 
 
 @pytest.fixture
