@@ -39,7 +39,7 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
         async with ImmichClient(spec.settings.immich, spec.key) as client, asyncio.TaskGroup() as tasks:
             Fetcher(channel, spec, memory, client, tasks).start()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "fetcher", main)
 
 
 class Fetcher:
@@ -58,6 +58,7 @@ class Fetcher:
         self._client = client
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
+        client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
         self._sweep: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)

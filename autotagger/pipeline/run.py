@@ -16,7 +16,8 @@ from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.supervisor import REPORT_S, Supervisor
+from autotagger.pipeline.view import Observe, unobserved
 from autotagger.tagger.catalog import Model, find_model
 
 
@@ -27,8 +28,11 @@ async def run_pipeline(
     limit: int | None = None,
     dry: bool = False,
     report: Callable[[Summary], None] = lambda _: None,
+    report_s: float = REPORT_S,
+    observe: Observe = unobserved,
 ) -> Summary:
     """Tag the library until it is drained (`once`) or stopped by a signal. `dry`: pictures are only scored.
+    `report` is told the run so far every `report_s` seconds.
 
     Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
     half-written then.
@@ -37,7 +41,16 @@ async def run_pipeline(
     hide_secret(key)
     server = await check_server(settings)
     model = await load_model(settings)
-    return await Supervisor(settings, key, server, model, once=once, limit=limit, dry=dry, report=report).run()
+    supervisor = Supervisor(
+        *(settings, key, server, model),
+        once=once,
+        limit=limit,
+        dry=dry,
+        report=report,
+        report_s=report_s,
+        observe=observe,
+    )
+    return await supervisor.run()
 
 
 async def run_errand(

@@ -54,7 +54,7 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
             async with ImmichClient(spec.settings.immich, spec.key) as client:
                 await Writer(channel, spec, ledger, client).run()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "writer", main)
 
 
 def wall_ms() -> int:
@@ -69,6 +69,7 @@ class Writer:
         self._spec = spec
         self._ledger = ledger
         self._child = AsyncChild(channel, self._handle)
+        client.exchanged = self._child.exchanged
         self._inbox: asyncio.Queue[Record | Listed] = asyncio.Queue()
         self._something = asyncio.Event()
         self._held = False
