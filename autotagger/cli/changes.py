@@ -138,7 +138,8 @@ def verify(
         print_json(result)
     else:
         columns = ("what", "file", "asset", "message")
-        print_rows(columns, result.get("findings", []), form)
+        if result.get("findings") or form is Format.CSV:
+            print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
             figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
             print_rows(("what", "count"), figures, form)
