@@ -71,7 +71,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.mark.parametrize(
     "command",
     [
-        *("demo", "run", "status", "health", "init", "doctor", "tag", "models", "policy"),
+        *("demo", "run", "status", "retry", "health", "init", "doctor", "tag", "models", "policy"),
         *("plan", "retag", "undo", "verify"),
     ],
 )
