@@ -26,6 +26,7 @@ from autotagger.cli import (
     status,
     tag,
 )
+from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
@@ -54,6 +55,7 @@ for command in (
     retry.retry,
     init.init,
     doctor.doctor,
+    config_command.config,
     tag.tag,
     bench.bench,
 ):
