@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import typer.main
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
@@ -69,7 +70,7 @@ def run(tmp_path: Path) -> Run:
 # --- the frame ---
 
 
-@pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))
+@pytest.mark.parametrize("command", sorted(typer.main.get_group(cli.app).commands))
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
     own = run(command, "--help")
