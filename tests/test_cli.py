@@ -69,7 +69,7 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "status", "health", "init", "doctor", "tag", "models", "policy"]
+    "command", ["demo", "run", "status", "retry", "health", "init", "doctor", "config", "tag", "models", "policy"]
 )
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
@@ -275,7 +275,28 @@ async def test_init_from_the_environment(immich: Immich, run: Run, tmp_path: Pat
     assert sorted(path.name for path in folder.iterdir()) == ["api-key", "config.toml"]
     assert stat.S_IMODE((folder / "api-key").stat().st_mode) == 0o600
     assert KEY not in (folder / "config.toml").read_text()
+    assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
     settings = load_settings(folder / "config.toml", environ={})
+    assert settings.immich.base_url == immich.url
+    assert api_key(settings.immich).get_secret_value() == KEY
+    assert "Proposed: model wd-vit-tagger-v3, " in outcome.out
+    assert settings.pipeline.workers >= 1
+
+
+async def test_init_from_lines_that_are_piped_in(immich: Immich, tmp_path: Path) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "autotagger", "init"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        input=f"{immich.url}\n{KEY}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert KEY not in done.stdout
+    settings = load_settings(tmp_path / ".config/autotagger/config.toml", environ={})
     assert settings.immich.base_url == immich.url
     assert api_key(settings.immich).get_secret_value() == KEY
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def undo(
     from autotagger.pipeline.messages import Errand
 
     settings = begin(context)
-    selection = Selection(run=run, model=model, tag=tag, asset_id=_asset_id(asset))
+    selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
     if everything == (selection != Selection()):
         raise BadConfig("say what to undo: --run, --model, --tag or --asset, or else --all")
     if tag == settings.marker:
@@ -144,17 +144,6 @@ def verify(
             print_rows(("what", "count"), figures, form)
     if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
         raise typer.Exit(SOME_FAILED)
-
-
-def _asset_id(text: str | None) -> str | None:
-    import uuid
-
-    from autotagger.errors import BadConfig
-
-    try:
-        return str(uuid.UUID(text)) if text is not None else None
-    except ValueError:
-        raise BadConfig(f"{text} is no asset id: Immich shows it in the address of a picture") from None
 
 
 def _words(selection: Any) -> str:

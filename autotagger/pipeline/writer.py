@@ -19,6 +19,7 @@ from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import (
+    Asked,
     Drain,
     Drained,
     Errand,
@@ -31,9 +32,11 @@ from autotagger.pipeline.messages import (
     Ready,
     Record,
     Recorded,
+    Settled,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.requests import Request
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
@@ -112,12 +115,25 @@ class Writer:
             case Hold(on):
                 self._held = on
                 self._something.set()
+            case Asked(request):
+                self._carry_out(request)
+                self._something.set()
             case Drain():
                 self._drain = message
                 self._something.set()
             case Finish(summary):
                 self._ledger.end_run(self._run, summary, wall_ms())
                 self._finished.set()
+
+    def _carry_out(self, request: Request) -> None:
+        """Do what a command left in the mailbox; done twice it changes nothing more."""
+        match request:
+            case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
+                count = self._ledger.retry(kind, asset_id)
+                logger.info("retry: {} assets are tried again, as asked", count)
+            case _:
+                logger.warning("somebody asked for {}, which this version does not know", request.kind)
+        self._child.send(Settled(request.id))
 
     # -- record -------------------------------------------------------------------------------------------
 
