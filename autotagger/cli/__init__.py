@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, changes, demo, doctor, health, init, models, policy, run, status, tag
+from autotagger.cli import (
+    bench,
+    changes,
+    demo,
+    doctor,
+    health,
+    init,
+    models,
+    policy,
+    retry,
+    run,
+    status,
+    tag,
+)
+from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.coredump import leave_no_core_file
@@ -39,8 +53,10 @@ for command in (
     changes.retag,
     changes.undo,
     changes.verify,
+    retry.retry,
     init.init,
     doctor.doctor,
+    config_command.config,
     tag.tag,
     bench.bench,
 ):

@@ -30,6 +30,7 @@ from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
 from autotagger.pipeline.inferencer import inferencer_main, with_workers
+from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
@@ -107,6 +108,7 @@ class Supervisor:
         self._plans = _Plans(swept=errand is not None)
         self._counts: Counter[str] = Counter()
         self._device = ""
+        self._mailbox = Mailbox(settings.state_dir)
         self._ended = asyncio.Event()
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -174,7 +176,14 @@ class Supervisor:
             self._sweep()
         if plans.stopping and now >= plans.stop_by_s:
             self._stop_late(now)
+        self._hand_out_requests()
         self._dispatch()
+
+    def _hand_out_requests(self) -> None:
+        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        if self._crew.writer.ready and not self._plans.drain:
+            for request in self._mailbox.fresh():
+                self._crew.writer.send(m.Asked(request))
 
     def _stop_late(self, now: float) -> None:
         """The time to finish is up: the writer ends its batch; when Immich keeps it, it is not waited for."""
@@ -274,6 +283,8 @@ class Supervisor:
                     asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
+            case m.Settled(request_id):
+                self._mailbox.settle(request_id)
             case m.ErrandDone(result):
                 self._plans.errand = result
             case m.Drained():
@@ -297,6 +308,7 @@ class Supervisor:
         for flight in self._book:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
+        self._mailbox.hand_out_again()
         if self._plans.sweeping or not self._plans.swept:
             self._sweep()
         if self._plans.drain:
