@@ -85,9 +85,24 @@ def retag(context: typer.Context, as_json: JsonOption = False) -> None:
 
     After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
     """
+    from autotagger.errors import StartupFailed
     from autotagger.pipeline.messages import Errand
+    from autotagger.pipeline.retagging import hand_over
+    from autotagger.pipeline.run import load_model
 
-    _see_to(begin(context), Errand("retag"), as_json)
+    settings = begin(context)
+    try:
+        _see_to(settings, Errand("retag"), as_json)
+    except StartupFailed as error:
+        if error.kind != "ledger-locked":
+            raise
+        assets = hand_over(settings, asyncio.run(load_model(settings)))
+        if as_json:
+            print_json({"assets": assets, "by": "running service"})
+        else:
+            typer.echo(
+                f"the service at work changes {assets} assets beside its other work; see `autotagger status`"
+            )
 
 
 def undo(
@@ -138,7 +153,8 @@ def verify(
         print_json(result)
     else:
         columns = ("what", "file", "asset", "message")
-        print_rows(columns, result.get("findings", []), form)
+        if result.get("findings") or form is Format.CSV:
+            print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
             figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
             print_rows(("what", "count"), figures, form)
