@@ -3,6 +3,7 @@
 Decoding is ahead of the session by a bounded queue, so that no stream waits for a picture.
 """
 
+import io
 import os
 import queue
 import threading
@@ -11,17 +12,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from loguru import logger
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
+from autotagger.pipeline.films import Parcel, unpack_body
 from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.scores import pack
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.combine import combined, mean_rows
 from autotagger.tagger.cores import allowed_cores
-from autotagger.tagger.preprocess import prepare
+from autotagger.tagger.preprocess import prepare, prepare_image
 
 if TYPE_CHECKING:
     from autotagger.tagger.session import Session
@@ -40,7 +43,7 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
     try:
         streams = stream_count(spec)
         session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
-        Inferencer(channel, memory, spec.model, session, streams).work()
+        Inferencer(channel, memory, spec, session, streams).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
@@ -58,15 +61,17 @@ class Inferencer:
     """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
 
     def __init__(
-        self, channel: Channel, memory: SlotMemory, model: Model, session: "Session", streams: int
+        self, channel: Channel, memory: SlotMemory, spec: ChildSpec, session: "Session", streams: int
     ) -> None:
         self._channel = channel
         self._memory = memory
-        self._model = model
+        self._model = model = spec.model
+        self._video = spec.settings.video
+        self._means = mean_rows([label.category for label in model.labels], self._video.combine)
         self._session = session
         self._streams = streams
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
-        self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=streams)
+        self._prepared: queue.Queue[tuple[int, list[NDArray[np.float32]]]] = queue.Queue(maxsize=streams)
         self._ratings = np.array(
             [row for row, label in enumerate(model.labels) if label.category == "rating"], dtype=np.intp
         )
@@ -88,21 +93,43 @@ class Inferencer:
             order = self._orders.get()
             try:
                 with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
-                    prepared = prepare(body, self._model.manifest.input)
+                    prepared = self._prepare(unpack_body(body))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(order.flight, trouble_of(error)))
             else:
                 self._prepared.put((order.flight, prepared))
 
+    def _prepare(self, parcel: Parcel) -> list[NDArray[np.float32]]:
+        """The tensor of a picture, or those of a film's frames."""
+        spec = self._model.manifest.input
+        if parcel.film is None:
+            return [prepare(parcel.still, spec)]
+        # Where no film comes, nobody pays for ffmpeg's memory.
+        from autotagger.tagger.film import frames_of
+
+        try:
+            frames = frames_of(
+                io.BytesIO(parcel.film.body),
+                self._video.frames,
+                every=parcel.film.excerpt,
+                timeout_s=self._video.timeout_s,
+            )
+            logger.debug("{}: {} different frames", parcel.name, len(frames))
+            return [prepare_image(frame, spec) for frame in frames]
+        except AssetFailed as error:
+            logger.warning("{}: {}; its still frame is tagged instead", parcel.name, error.message)
+            return [prepare(parcel.still, spec)]
+
     def _infer(self) -> None:
         while True:
-            flight, picture = self._prepared.get()
+            flight, pictures = self._prepared.get()
             try:
-                scores = self._session.scores(picture[np.newaxis])[0]
+                frames = [self._session.scores(picture[np.newaxis])[0] for picture in pictures]
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(flight, trouble_of(error)))
             else:
-                self._send(Scored(flight, pack(scores, self._ratings)))
+                scores, seen = combined(frames, self._means)
+                self._send(Scored(flight, pack(scores, self._ratings, frames=len(frames), seen=seen)))
 
     def _send(self, message: object) -> None:
         _send(self._channel, message)

@@ -160,7 +160,10 @@ class Supervisor:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
         flights = [flight for flight in map(self._book.get, child.flights) if flight]
         owed = [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
-        return min([child.heard_s, *owed])
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        films = sum(flight.work.kind != "IMAGE" for flight in flights)
+        patience_s = films * self._settings.pipeline.hang_timeout_s
+        return min([child.heard_s, *(since_s + patience_s for since_s in owed)])
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
