@@ -6,6 +6,8 @@ async with StandIn(draw_library(40), dialect="3.0") as server:
     server.links()
 """
 
+import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -76,6 +78,7 @@ class StandIn:
         self._gate = Gate(self.world, faults)
         self._host = host
         self._port = port
+        self._place: socket.socket | None = None
         self._runner: web.AppRunner | None = None
         self.api_key = self.add_key([ALL])
 
@@ -90,6 +93,8 @@ class StandIn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.go_down()
+        if self._place is not None:
+            self._place.close()
         await self.jobs.stop()
         self.world.media.close()
 
@@ -106,8 +111,23 @@ class StandIn:
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=1.0, handle_signals=False
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        self._port = self._runner.addresses[0][1]
+        if self._place is None:
+            # Never listened on: it keeps the port ours while the server is down.
+            self._place = await self._bound()
+            self._port = self._place.getsockname()[1]
+        await web.SockSite(self._runner, await self._bound()).start()
+
+    async def _bound(self) -> socket.socket:
+        found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+        return bound
 
     async def go_down(self) -> None:
         """Hang up on everybody and refuse connections, as when the database takes the process with it."""

@@ -92,6 +92,26 @@ async def me(_world: World, visit: Visit) -> web.Response:
     return json_response(body, request=visit.request)
 
 
+async def my_preferences(world: World, visit: Visit) -> web.Response:
+    shown = {"enabled": True, "sidebarWeb": False}
+    body: Json = {
+        "albums": {"defaultAssetOrder": "desc"},
+        "cast": {"gCastEnabled": False},
+        "download": {"archiveSize": 4 << 30, "includeEmbeddedVideos": False},
+        "emailNotifications": dict.fromkeys(("albumInvite", "albumUpdate", "enabled"), True),
+        "folders": {"enabled": False, "sidebarWeb": False},
+        "memories": {"duration": 5, "enabled": True},
+        "people": shown,
+        "purchase": {"hideBuyButtonUntil": "2022-02-12T00:00:00.000Z", "showSupportBadge": True},
+        "ratings": {"enabled": False},
+        "sharedLinks": shown,
+        "tags": {"enabled": world.tags_enabled, "sidebarWeb": world.tags_enabled},
+    }
+    if world.dialect is not Dialect.V2_7:
+        body["recentlyAdded"] = {"sidebarWeb": False}
+    return json_response(body, request=visit.request)
+
+
 async def search(world: World, visit: Visit) -> web.Response:
     asked = Asked(visit.body, world.dialect)
     found = world.searcher.page(asked.query, offset=asked.offset, size=asked.size)
@@ -230,6 +250,7 @@ ROUTES = (
     Route("GET", "/api/server/features", "features", None, features),
     Route("GET", "/api/api-keys/me", "api_key", "", my_key),
     Route("GET", "/api/users/me", "user", "user.read", me),
+    Route("GET", "/api/users/me/preferences", "preferences", "userPreference.read", my_preferences),
     Route("POST", "/api/search/metadata", "search", "asset.read", search),
     Route("POST", "/api/search/random", "random", "asset.read", search_random),
     Route("POST", "/api/search/statistics", "statistics", "asset.statistics", search_statistics),

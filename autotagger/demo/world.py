@@ -36,7 +36,8 @@ class World:
     """State of one stand-in.
 
     `preview_after`: a preview that comes later is made after so many 404s; None: not by asking.
-    `webp_previews`: the admin chose WebP for previews, which Immich allows.
+    `webp_previews`: the admin chose WebP for previews, which Immich allows. `tags_enabled`: the user's own switch
+    for the tags feature, which only decides what Immich's pages show.
     """
 
     library: Library
@@ -45,6 +46,7 @@ class World:
     jobs: Jobs
     preview_after: int | None
     webp_previews: bool
+    tags_enabled: bool = True
     searcher: Searcher = field(init=False)
     media: MediaCache = field(default_factory=MediaCache)
     keys: dict[str, Key] = field(default_factory=dict)

@@ -201,6 +201,25 @@ class ImmichClient:
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
         return await self._call(_put("tag_assets", "tags/assets", body, about=about), _tag_call_answer)
 
+    async def untag_assets(self, asset_ids: Sequence[str], tag_id: str) -> TagCallAnswer:
+        """Take one tag off all the assets. Needs `tag.asset`. `count`: assets that had it and lost it now.
+
+        Raises AssetGone when Immich does not have the tag any more.
+        """
+        request = Request(
+            "untag_assets",
+            "DELETE",
+            f"tags/{_path_id(tag_id)}/assets",
+            body=orjson.dumps({"ids": [_path_id(one) for one in asset_ids]}),
+            about=f"tag {tag_id} on {len(asset_ids)} assets",
+        )
+        return await self._call(request, _untag_answer)
+
+    async def delete_tag(self, tag_id: str) -> None:
+        """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""
+        request = Request("delete_tag", "DELETE", f"tags/{_path_id(tag_id)}", about=f"tag {tag_id}")
+        await self._call(request, lambda _: None)
+
     async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
         return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)
 
@@ -302,6 +321,11 @@ def _tagged_asset(reply: Reply) -> TaggedAsset:
 def _tag_call_answer(reply: Reply) -> TagCallAnswer:
     count = parsing.count(parsing.decode(reply.body))
     return TagCallAnswer(count, parsing.http_date_ms(reply.headers.get("Date")) or 0)
+
+
+def _untag_answer(reply: Reply) -> TagCallAnswer:
+    gone = parsing.successes(parsing.decode(reply.body))
+    return TagCallAnswer(gone, parsing.http_date_ms(reply.headers.get("Date")) or 0)
 
 
 def _post(name: str, path: str, body: Mapping[str, Any]) -> Request:

@@ -13,7 +13,7 @@ from autotagger.immich.parsing import BadAnswer, ms_iso
 from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
 from autotagger.immich.verdict import NOT_UNDERSTOOD
 
-__all__ = ["Dialect", "connect", "dialect_of", "flat_search", "following", "none_search", "totals"]
+__all__ = ["Dialect", "connect", "dialect_of", "flat_search", "following", "identify", "none_search", "totals"]
 
 _OLDEST = ServerVersion(2, 7, 0)
 #: The first version of each dialect, newest first.
@@ -91,7 +91,7 @@ async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
     Raises ServerRefused, in one line with the fix, when a run could not work.
     """
     try:
-        version = await _version(client)
+        version = await identify(client)
         dialect = dialect_of(version)
         permissions = await client.permissions()
         server = Server(version, dialect, permissions, user_id=None)
@@ -107,7 +107,8 @@ async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
     return Server(version, dialect, permissions, user_id)
 
 
-async def _version(client: ImmichClient) -> ServerVersion:
+async def identify(client: ImmichClient) -> ServerVersion:
+    """The version of what answers at the address. Raises ServerRefused when that is not Immich's API."""
     try:
         return await client.version()
     except BadAnswer as error:

@@ -83,6 +83,11 @@ def count(raw: Any) -> int:
     return _whole(_mapping(raw), "count")
 
 
+def successes(raw: Any) -> int:
+    """Of `DELETE /tags/{id}/assets`: how many of the per-id results say success."""
+    return sum(_mapping(item).get("success") is True for item in _list(raw))
+
+
 def page(raw: Any) -> Page:
     """Of `POST /search/metadata`. An item that makes no sense is left out and counted, a repeated one left out."""
     answer = _mapping(_mapping(raw).get("assets"))

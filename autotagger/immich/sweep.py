@@ -63,14 +63,14 @@ async def sweep(
             yield Listed(assets, listed.marked)
 
 
-async def marked(
-    client: ImmichClient, marker_id: str, *, updated_after_ms: int | None = None
+async def tagged(
+    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None
 ) -> AsyncIterator[tuple[Asset, ...]]:
-    """List every asset that holds the tag `marker_id`, wherever it may be seen, each once.
+    """List every asset that holds the tag `tag_id` or one below it, wherever it may be seen, each once.
 
     `updated_after_ms`: only those whose updatedAt is later (the server's clock).
     """
-    searches = _flat_searches(_VISIBILITIES, None, tag_id=marker_id, updated_after_ms=updated_after_ms)
+    searches = _flat_searches(_VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
     async for assets in _Listing(client, searches).batches():
         yield assets
 
@@ -112,7 +112,7 @@ async def _candidates(
         else:
             return
     if marker_id:
-        async for assets in marked(client, marker_id):
+        async for assets in tagged(client, marker_id):
             yield Listed(marked=tuple(asset.id for asset in assets))
     counted = server.may("asset.statistics")
     async for assets in _Listing(client, _flat_searches(visibilities, kind), counted=counted).batches():

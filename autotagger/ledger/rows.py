@@ -1,8 +1,9 @@
 """What goes into the ledger and comes out of it, as plain frozen values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.schema import LinkState, Probe, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class ListedAsset:
     file_name: str
     checksum: str
     updated_ms: int
+    thumbhash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,59 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAsset:
-    """An asset with the complete set of tags, marker included, that one call has to carry."""
+    """An asset whose call is to be made: it puts on `tags` (the complete set, marker included), or takes off the
+    one tag `removal`. `fresh`: its first call, so that afterwards its marker proves all of its tags."""
 
     key: int
     asset_id: str
     updated_ms: int
     tags: frozenset[str]
+    removal: str | None = None
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StaleAsset:
+    """An asset to be read, compared with what the ledger knows of its tags, and planned."""
+
+    key: int
+    asset_id: str
+    links: Mapping[str, LinkState]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which links of ours a command means; what is None selects everything. `model`: a model's name."""
+
+    run: int | None = None
+    model: str | None = None
+    tag: str | None = None
+    asset_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestingAsset:
+    """A verified asset: what the ledger knows of it, to be compared with Immich."""
+
+    key: int
+    asset_id: str
+    file_name: str
+    checksum: str
+    links: Mapping[str, LinkState]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a look at an asset brought: `links` whose state is another now, and its next `call`, which puts on all
+    that is meant or, with a `removal`, takes that one tag off. `updated_ms`: Immich's updatedAt at that look;
+    `again`: the call repairs what an earlier one did not bring about."""
+
+    key: int
+    links: Mapping[str, LinkState]
+    updated_ms: int
+    call: bool
+    removal: str | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +119,7 @@ class AppliedAsset:
     answered_ms: int
     repairs: int
     suspect: int
+    removal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The ledger's tables as peewee models. migrations/ holds the SQL that makes them; a test holds both together."""
 
 import uuid
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import peewee
@@ -20,10 +20,15 @@ class State(StrEnum):
     The path of a picture is pending -> scored -> planned -> applied -> verified. `planned` is written before
     the tag call and `applied` after its answer: a crash in between leaves `planned`, and the very same call is
     made again (which Immich ignores where it had arrived: no new link, no background job).
+
+    Where an asset that had its call is to have other tags (another policy, another model, undo, repair) it is
+    `stale`: read first, then planned with one change, applied, and after that proof stale again until it is as
+    meant (immich.md, law 1: one change at a time).
     """
 
     PENDING = "pending"
     SCORED = "scored"
+    STALE = "stale"
     PLANNED = "planned"
     APPLIED = "applied"
     VERIFIED = "verified"
@@ -31,6 +36,26 @@ class State(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     GONE = "gone"
+
+
+class LinkState(IntEnum):
+    """What the ledger knows of one tag on one asset. The numbers are in the file: 0 and 1 cost no byte there.
+
+    `SENT` is proven as soon as its asset is verified; the row says `PROVEN` from the moment when the asset is no
+    longer at rest. `REMOVED` and `REJECTED` are remembered for good: nobody puts a rejected tag back.
+    """
+
+    SENT = 0  # a call carries it, or did
+    PROVEN = 1  # it was read back
+    WANTED = 2  # to be put there; no call has carried it yet
+    FOUND = 3  # somebody else put it there: never ours to remove
+    LEAVING = 4  # ours, to be taken off
+    REMOVED = 5  # ours, taken off by us
+    REJECTED = 6  # ours, taken off by a person
+
+
+#: Links that we mean an asset to have.
+MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
 
 
 class Probe(StrEnum):
@@ -58,7 +83,13 @@ class AssetIdField(peewee.Field):
         return str(uuid.UUID(bytes=bytes(value))) if value is not None else None
 
 
+class Account(Table):  # type: ignore[misc]
+    name = TextField(unique=True)
+    user_id = TextField(null=True)
+
+
 class Collection(Table):  # type: ignore[misc]
+    account = IntegerField(default=1)
     owner_id = TextField()
     library_id = TextField()
     state = TextField(default=Probe.UNTRIED)
@@ -84,6 +115,11 @@ class Asset(Table):  # type: ignore[misc]
     suspect = IntegerField(default=0)
     error_kind = TextField(null=True)
     error = TextField(null=True)
+    account = IntegerField(default=1)
+    thumbhash = TextField(null=True)
+    seen = IntegerField(default=0)
+    origin = IntegerField(null=True)
+    removal = IntegerField(null=True)
 
 
 class TagModel(Table):  # type: ignore[misc]
@@ -126,11 +162,45 @@ class Tag(Table):  # type: ignore[misc]
 class Link(Table):  # type: ignore[misc]
     asset = ForeignKeyField(Asset, column_name="asset")
     tag = ForeignKeyField(Tag, column_name="tag")
-    origin = ForeignKeyField(Origin, column_name="origin")
+    state = IntegerField()
+    origin = ForeignKeyField(Origin, column_name="origin", null=True)
 
     class Meta:
         primary_key = CompositeKey("asset", "tag")
         without_rowid = True
 
 
-TABLES: tuple[Any, ...] = (Collection, Asset, TagModel, Score, Policy, Run, Origin, Tag, Link)
+class KnownTag(Table):  # type: ignore[misc]
+    account = IntegerField()
+    tag = ForeignKeyField(Tag, column_name="tag")
+    listed = IntegerField()
+    ours = IntegerField()
+
+    class Meta:
+        table_name = "known_tag"
+        primary_key = CompositeKey("account", "tag")
+        without_rowid = True
+
+
+class Event(Table):  # type: ignore[misc]
+    asset = ForeignKeyField(Asset, column_name="asset")
+    at_ms = IntegerField()
+    run = IntegerField(null=True)
+    what = TextField()
+    note = TextField(null=True)
+
+
+TABLES: tuple[Any, ...] = (
+    Account,
+    Collection,
+    Asset,
+    TagModel,
+    Score,
+    Policy,
+    Run,
+    Origin,
+    Tag,
+    Link,
+    KnownTag,
+    Event,
+)

@@ -1,7 +1,8 @@
 """From scores to tags in Immich: exactly one call for an asset, carrying every tag and the marker.
 
 Several calls on one asset in quick succession lose tags for good (immich.md, law 1). So the complete set is
-recorded first (`planned`), sent once, and never sent in a different form before the asset has settled.
+recorded first (`planned`), sent once, and never sent in a different form before the asset has settled. An asset
+that is to have other tags than it has goes in waves: it is read, gets one call, settles, and is read again.
 """
 
 import asyncio
@@ -10,13 +11,15 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.types import TagCallAnswer
-from autotagger.ledger.rows import PlannedAsset, ScoredAsset
+from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.schema import Probe, State
 from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.desk import Desk
+from autotagger.pipeline.foreign import meet_tags
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.reconcile import reconcile
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.plan import TagCall, plan_calls
@@ -46,10 +49,21 @@ class NotLanded:
 
 
 class Applier:
-    """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside."""
+    """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside.
+
+    Without a `namer` nothing is decided from scores; `begun`: only for assets that had tags before.
+    """
 
     def __init__(
-        self, desk: Desk, namer: Namer, *, origin: int, batch_size: int, max_attempts: int, pace: Pace
+        self,
+        desk: Desk,
+        namer: Namer | None,
+        *,
+        origin: int,
+        batch_size: int,
+        max_attempts: int,
+        pace: Pace,
+        begun: bool = False,
     ) -> None:
         self._desk = desk
         self._ledger = desk.ledger
@@ -58,6 +72,7 @@ class Applier:
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._pace = pace
+        self._begun = begun
 
     async def apply_batch(self) -> bool:
         """Plan and send at most `batch_size` assets; returns whether there were any.
@@ -65,39 +80,78 @@ class Applier:
         What an earlier run planned comes first, with the tags recorded then: the same call made twice is
         harmless, a different one is not.
         """
-        self._release_canaries()
+        if self._namer and not self._begun:
+            await self._release_canaries()
         planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
         if not planned:
-            self._plan(self._ledger.scored(self._batch_size))
+            scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._namer else []
+            if scored:
+                await self._plan(scored)
+            stale = [] if scored else self._ledger.stale(self._desk.now_ms(), self._batch_size)
+            await self._look(stale)
             planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
-        if not planned:
-            return False
+            if not planned:
+                return bool(scored or stale)
         await self._pace.take(len(planned))
         await self._send(planned)
         return True
 
     # -- plan ---------------------------------------------------------------------------------------------
 
-    def _release_canaries(self) -> None:
+    async def _release_canaries(self) -> None:
         """One asset of every Immich library goes first and alone (immich.md, law 11)."""
         for collection in self._ledger.collections():
             if collection.state is Probe.UNTRIED and (asset := self._ledger.canary_candidate(collection.id)):
-                with self._ledger.batch():
-                    self._plan([asset])
-                    self._ledger.probe_collection(collection.id, asset.key)
+                await self._plan([asset], canary_of=collection.id)
 
-    def _plan(self, scored: Iterable[ScoredAsset]) -> None:
-        self._ledger.record_plan(
-            (asset.key, (*tags, self._desk.marker), self._origin) for asset, tags in self._namer.tags(scored)
-        )
+    async def _plan(self, scored: Iterable[ScoredAsset], *, canary_of: int | None = None) -> None:
+        assert self._namer, "whoever plans has names"
+        named = self._namer.tags(scored)
+        look_first = await meet_tags(self._desk, {asset.key: tags for asset, tags in named})
+        with self._ledger.batch():
+            self._ledger.record_plan(
+                [(asset.key, (*tags, self._desk.marker), self._origin) for asset, tags in named],
+                look_first=look_first,
+            )
+            if canary_of is not None:
+                self._ledger.probe_collection(canary_of, named[0][0].key)
+
+    # -- look, before a change ----------------------------------------------------------------------------
+
+    async def _look(self, stale: Iterable[StaleAsset]) -> None:
+        """Read assets that are to have other tags, and plan the one call that comes next."""
+        ends = await asyncio.gather(*map(self._change, stale), return_exceptions=True)
+        self._ledger.record_change([end for end in ends if isinstance(end, Change)])
+        for error in (end for end in ends if isinstance(end, BaseException)):
+            raise error
+
+    async def _change(self, asset: StaleAsset) -> Change | None:
+        try:
+            held = await self._desk.client.asset(asset.asset_id)
+        except Unreachable:
+            raise
+        except (Retryable, AssetFailed) as error:
+            self._trouble(asset.asset_id, error, State.STALE)
+            return None
+        self._desk.count("read_back", 1)
+        step = reconcile(asset.links, held.tags, self._desk.marker)
+        return Change(asset.key, step.links, held.asset.updated_ms, not step.done, step.removal)
 
     # -- send ---------------------------------------------------------------------------------------------
 
     async def _send(self, planned: list[PlannedAsset]) -> None:
-        calls = plan_calls((asset, asset.tags) for asset in planned)
+        calls = plan_calls((asset, asset.tags) for asset in planned if not asset.removal)
+        removals: dict[str, list[PlannedAsset]] = {}
+        for asset in planned:
+            if asset.removal:
+                removals.setdefault(asset.removal, []).append(asset)
         canaries = {canary.key for canary in self._ledger.probing()}
         # Every answer is awaited and recorded, also when one call finds that Immich has become unreachable.
-        answers = await asyncio.gather(*map(self._call, calls), return_exceptions=True)
+        answers = await asyncio.gather(
+            *map(self._call, calls),
+            *(self._take_off(name, assets) for name, assets in removals.items()),
+            return_exceptions=True,
+        )
         with self._ledger.batch():
             for end in (end for ends in answers if isinstance(ends, list) for end in ends):
                 self._record(end, is_canary=end.asset.key in canaries)
@@ -121,6 +175,36 @@ class Applier:
             return [Landed(asset, answer.answered_ms) for asset in call.assets]
         # Fewer new links than pairs: some were there before, or Immich silently skipped something (law 2).
         return list(await asyncio.gather(*(self._read_back(asset, answer) for asset in call.assets)))
+
+    async def _take_off(self, name: str, assets: list[PlannedAsset]) -> list[Landed | NotLanded]:
+        """Take one tag off assets that each get no other call before they have settled."""
+        tag_id = await self._desk.tag_ids.known(name)
+        answer = TagCallAnswer(count=0, answered_ms=0)  # without the tag there is nothing to take off
+        try:
+            if tag_id:
+                answer = await self._desk.client.untag_assets([asset.asset_id for asset in assets], tag_id)
+                self._desk.count("untag_calls", 1)
+        except Unreachable:
+            raise
+        except AssetGone:
+            self._desk.tag_ids.forget()
+        except (Retryable, AssetFailed) as error:
+            return [NotLanded(asset, error) for asset in assets]
+        if answer.count == len(assets):
+            return [Landed(asset, answer.answered_ms, suspect=True) for asset in assets]
+        return list(await asyncio.gather(*(self._read_removal(asset, answer) for asset in assets)))
+
+    async def _read_removal(self, asset: PlannedAsset, answer: TagCallAnswer) -> Landed | NotLanded:
+        """Some did not have the tag: a call of an earlier run may have arrived, and its job may have ended."""
+        try:
+            held = await self._desk.client.asset(asset.asset_id)
+        except Unreachable:
+            raise
+        except (Retryable, AssetFailed) as error:
+            return NotLanded(asset, error)
+        moved = held.asset.updated_ms != asset.updated_ms
+        arrived = min(answer.answered_ms or held.read_ms, held.asset.updated_ms) if moved else held.read_ms
+        return Landed(asset, arrived, suspect=True)
 
     async def _tag(self, call: TagCall[PlannedAsset]) -> TagCallAnswer:
         ids = await self._desk.tag_ids.resolve(call.tags)
@@ -164,18 +248,22 @@ class Applier:
     def _record(self, end: Landed | NotLanded, *, is_canary: bool) -> None:
         now_ms = self._desk.now_ms()
         if isinstance(end, Landed):
-            look_ms = now_ms + (SOON_LOOK_MS if is_canary or end.suspect else LOOK_MS)
-            self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=end.suspect)
+            suspect = end.suspect or not end.asset.fresh
+            look_ms = now_ms + (SOON_LOOK_MS if is_canary or suspect else LOOK_MS)
+            self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=suspect)
             self._desk.count("tagged", 1)
             return
-        attempts = self._ledger.attempts([end.asset.asset_id])[end.asset.asset_id]
-        found = verdict(trouble_of(end.error), attempts, now_ms, self._max_attempts)
         # The scores and the plan stand: only the call is made again.
-        state = State.PLANNED if found.due_ms is not None else found.state
-        logger.warning("asset {}: {}; {}", end.asset.asset_id, end.error.message, found.describe(now_ms))
-        self._ledger.record_problem(
-            end.asset.asset_id, state, kind=end.error.kind, message=end.error.message, due_ms=found.due_ms
-        )
+        self._trouble(end.asset.asset_id, end.error, State.PLANNED)
+
+    def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:
+        """An asset could not be read or its call came to nothing; `again`: its state where that is temporary."""
+        now_ms = self._desk.now_ms()
+        attempts = self._ledger.attempts([asset_id])[asset_id]
+        found = verdict(trouble_of(error), attempts, now_ms, self._max_attempts)
+        state = again if found.due_ms is not None else found.state
+        logger.warning("asset {}: {}; {}", asset_id, error.message, found.describe(now_ms))
+        self._ledger.record_problem(asset_id, state, kind=error.kind, message=error.message, due_ms=found.due_ms)
 
 
 _REFUSED = "Immich answered 200 and kept none of the tags: the asset is locked or belongs to another account"

@@ -15,16 +15,19 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
+from autotagger.config import Settings, VideoSettings
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
+from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.films import Parcel, unpack_body
 from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
+from autotagger.pipeline.topology import Topology, choose
 from autotagger.scores import pack
+from autotagger.tagger.catalog import Model
 from autotagger.tagger.combine import combined, mean_rows
-from autotagger.tagger.cores import allowed_cores
-from autotagger.tagger.preprocess import prepare, prepare_image
+from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
 
 if TYPE_CHECKING:
     from autotagger.tagger.session import Session
@@ -35,54 +38,77 @@ CRASHED = 70
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
     """Entry point of an inference process."""
-    enter_child(channel, spec)
+    enter_child(channel, spec, "inferencer")
     # The supervisor imports this module too and has no use for the runtime's memory.
-    from autotagger.tagger.session import open_session
+    from autotagger.tagger.session import likely_device, open_session
 
-    _in_thread(lambda: _beat(channel))  # from now on: compiling a large model can take minutes
+    assert spec.model, "without a model there is nothing to infer"
+    _in_thread("beat", lambda: _beat(channel))  # from now on: compiling a large model can take minutes
     try:
-        streams = stream_count(spec)
-        session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
-        Inferencer(channel, memory, spec, session, streams).work()
+        device = spec.settings.model.device
+        plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
+        session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads)
+        settings = spec.settings
+        Inferencer(channel, memory, spec.model, session, plan, settings.model.decoding, settings.video).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
         report_end(channel.send, error)
 
 
-def stream_count(spec: ChildSpec) -> int:
-    """Streams of one worker: workers x streams = the cores we may use (speed.md)."""
-    if spec.settings.model.streams:
-        return spec.settings.model.streams
-    return max(1, allowed_cores() // max(1, spec.settings.pipeline.workers))
+def topology_for(settings: Settings, model: Model, *, on_cpu: bool) -> Topology:
+    """The topology of a run on this machine."""
+    return choose(
+        settings,
+        cores=allowed_cores(),
+        memory_bytes=allowed_memory(),
+        model_bytes=model.path.stat().st_size,
+        on_cpu=on_cpu,
+    )
+
+
+def with_workers(settings: Settings, model: Model) -> Settings:
+    """Settings in which the number of workers stands: memory that is free now is not when they start."""
+    workers = topology_for(settings, model, on_cpu=settings.model.device in ("auto", "CPU")).workers
+    return settings.model_copy(update={"pipeline": settings.pipeline.model_copy(update={"workers": workers})})
 
 
 class Inferencer:
-    """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
+    """`decoders` threads decode, `streams` threads infer; the main thread reads the channel."""
 
     def __init__(
-        self, channel: Channel, memory: SlotMemory, spec: ChildSpec, session: "Session", streams: int
+        self,
+        channel: Channel,
+        memory: SlotMemory,
+        model: Model,
+        session: "Session",
+        plan: Topology,
+        decoding: Decoding,
+        video: VideoSettings,
     ) -> None:
         self._channel = channel
         self._memory = memory
-        self._model = model = spec.model
-        self._video = spec.settings.video
-        self._means = mean_rows([label.category for label in model.labels], self._video.combine)
+        self._model = model
         self._session = session
-        self._streams = streams
+        self._plan = plan
+        self._decoding: Decoding = decoding
+        self._video = video
+        self._means = mean_rows([label.category for label in model.labels], video.combine)
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
-        self._prepared: queue.Queue[tuple[int, list[NDArray[np.float32]]]] = queue.Queue(maxsize=streams)
+        self._prepared: queue.Queue[tuple[int, list[NDArray[np.float32]]]] = queue.Queue(maxsize=plan.streams)
         self._ratings = np.array(
             [row for row, label in enumerate(model.labels) if label.category == "rating"], dtype=np.intp
         )
 
     def work(self) -> None:
         """Take orders until the supervisor is gone."""
-        for _ in range(self._streams):
-            _in_thread(self._decode)
-            _in_thread(self._infer)
+        for _ in range(self._plan.decoders):
+            _in_thread("decode", self._decode)
+        for _ in range(self._plan.streams):
+            _in_thread("infer", self._infer)
         # One picture in each thread, the prepared queue full, and one order waiting for each decoder.
-        self._send(Ready(capacity=4 * self._streams, device=self._session.device))
+        capacity = 2 * self._plan.decoders + 2 * self._plan.streams
+        self._send(Ready(capacity=capacity, device=self._session.device))
         while True:
             message = self._channel.receive()
             if isinstance(message, Infer):
@@ -103,7 +129,7 @@ class Inferencer:
         """The tensor of a picture, or those of a film's frames."""
         spec = self._model.manifest.input
         if parcel.film is None:
-            return [prepare(parcel.still, spec)]
+            return [prepare(parcel.still, spec, decoding=self._decoding)]
         # Where no film comes, nobody pays for ffmpeg's memory.
         from autotagger.tagger.film import frames_of
 
@@ -118,7 +144,7 @@ class Inferencer:
             return [prepare_image(frame, spec) for frame in frames]
         except AssetFailed as error:
             logger.warning("{}: {}; its still frame is tagged instead", parcel.name, error.message)
-            return [prepare(parcel.still, spec)]
+            return [prepare(parcel.still, spec, decoding=self._decoding)]
 
     def _infer(self) -> None:
         while True:
@@ -149,10 +175,11 @@ def _send(channel: Channel, message: object) -> None:
         os._exit(0)
 
 
-def _in_thread(target: Callable[[], None]) -> None:
+def _in_thread(name: str, target: Callable[[], None]) -> None:
     """Run `target` for ever. A thread that died unseen would keep its picture; a process that dies is replaced."""
 
     def run() -> None:
+        name_thread(name)
         try:
             target()
         except BaseException:

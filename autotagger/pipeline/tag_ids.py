@@ -28,6 +28,11 @@ class TagIds:
             self._ids = {tag.value: tag.id for tag in await self._client.tags()}
         return self._ids.get(name)
 
+    async def has_children(self, name: str) -> bool:
+        """Whether Immich has tags below this one, whose assets a listing of it would bring too."""
+        await self.known(name)
+        return any(value.startswith(f"{name}/") for value in self._ids or ())
+
     def forget(self) -> None:
         """Ask Immich again before the next use."""
         self._ids = None

@@ -10,11 +10,13 @@ import asyncio
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
-from autotagger.immich.sweep import marked
+from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
-from autotagger.ledger.rows import AppliedAsset
+from autotagger.ledger.applying import meant
+from autotagger.ledger.rows import AppliedAsset, Change
 from autotagger.ledger.schema import Probe, State
 from autotagger.pipeline.desk import Desk
+from autotagger.pipeline.reconcile import Step, reconcile
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -51,7 +53,7 @@ class Verifier:
         marker_id = await self._desk.tag_ids.known(self._desk.marker)
         if oldest is None or marker_id is None:
             return
-        async for page in marked(self._desk.client, marker_id, updated_after_ms=oldest - 1):
+        async for page in tagged(self._desk.client, marker_id, updated_after_ms=oldest - 1):
             now_updated = {asset.id: asset.updated_ms for asset in page}
             rows = self._ledger.applied(list(now_updated))
             ripe = [row for row in rows if settled(row.updated_ms, now_updated[row.asset_id], row.answered_ms)]
@@ -74,7 +76,7 @@ class Verifier:
             elif canary.state is State.FAILED and canary.kind in CLOSING:
                 logger.warning("a whole library is left alone: {}", canary.message)
                 self._ledger.close_collection(canary.collection, canary.message or "", self._desk.now_ms())
-            elif canary.state in (State.PLANNED, State.APPLIED):
+            elif canary.state in (State.STALE, State.PLANNED, State.APPLIED):
                 continue
             else:  # it failed for itself, is gone, or gone and back again: another one
                 self._ledger.untry_collection(canary.collection)
@@ -119,18 +121,22 @@ class Verifier:
             self._look_later(row, is_canary=is_canary)
             return
         self._desk.count("read_back", 1)
-        meant = self._ledger.tags_of(row.key)
-        missing = meant - held.tags
         if not self._may_judge(row, held):
             self._look_later(row, is_canary=is_canary)
-        elif not missing:
-            self._verified([row.key])
-        elif is_canary and missing == meant:
+            return
+        links = self._ledger.links_of([row.key])[row.key]
+        step = reconcile(links, held.tags, self._desk.marker)
+        if is_canary and step.missing and step.missing == meant(links):
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )
-        else:
-            self._repair(row, held.asset.updated_ms, missing)
+        elif step.missing or row.removal in step.surplus:
+            self._repair(row, held.asset.updated_ms, step)
+        else:  # as meant, or the next wave: another tag is to leave
+            self._ledger.record_change(
+                [Change(row.key, step.links, held.asset.updated_ms, not step.done, step.removal)]
+            )
+            self._desk.count("proven", int(step.done))
 
     def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
         """Whether what Immich holds is its last word: the asset has settled, or nothing came of it for a day.
@@ -158,15 +164,21 @@ class Verifier:
         wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
         self._ledger.look_later(row.key, self._desk.now_ms() + wait)
 
-    def _repair(self, row: AppliedAsset, updated_ms: int, missing: frozenset[str]) -> None:
+    def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
+        """What the call should have brought about is not there: the same once more, a limited number of times."""
         self._desk.tag_ids.forget()
+        wrong = sorted(step.missing) or step.surplus[:1]
         if row.repairs >= MOST_REPAIRS:
-            names = ", ".join(sorted(missing)[:5])
-            message = f"Immich lost {len(missing)} tags again after {row.repairs} repairs: {names}"
+            names = ", ".join(wrong[:5])
+            how = "lost" if step.missing else "brought back"
+            message = f"Immich {how} {len(wrong)} tags again after {row.repairs} repairs: {names}"
             logger.error("asset {}: {}", row.asset_id, message)
             self._ledger.record_problem(row.asset_id, State.FAILED, kind="tags-lost", message=message, due_ms=None)
             self._desk.count("lost", 1)
             return
-        logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(missing))
-        self._ledger.plan_repair(row.key, updated_ms)
+        if step.missing:
+            logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(wrong))
+        else:
+            logger.warning("asset {} settled with {} again; it is taken off once more", row.asset_id, wrong[0])
+        self._ledger.record_change([Change(row.key, step.links, updated_ms, True, step.removal, again=True)])
         self._desk.count("repaired", 1)

@@ -1,16 +1,15 @@
 """Does a model work here, how fast, and do its scores look like scores? Measured on given pictures."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.tagger.catalog import Model
+from autotagger.tagger.memory import resident_bytes
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Device, Session, found_devices, open_session
 
@@ -87,9 +86,9 @@ def _check_device(
     first: NDArray[np.float32] | None,
 ) -> tuple[DeviceCheck, NDArray[np.float32]]:
     """The check of a device, and the scores of all pictures; a row of NaN where a picture gave none."""
-    before, started = _resident_mb(), time.perf_counter()
+    before, started = resident_bytes(), time.perf_counter()
     session = open_session(model, device=device, streams=1)
-    load_s, memory_mb = time.perf_counter() - started, _resident_mb() - before
+    load_s, memory_mb = time.perf_counter() - started, (resident_bytes() - before) / 1e6
     started = time.perf_counter()
     scores = np.stack([_scores(session, picture) for picture in pictures])
     inference_ms = (time.perf_counter() - started) * 1000 / len(pictures)
@@ -139,9 +138,3 @@ def _problems(model: Model, check: DeviceCheck, scores: NDArray[np.float32]) -> 
     if check.difference is not None and check.difference > MOST_DIFFERENCE:
         found.append(f"scores differ by up to {check.difference:.3f} from the first device's: do not use it")
     return [f"{check.device}: {problem}" for problem in found]
-
-
-def _resident_mb() -> float:
-    """Memory of this process that is really there."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

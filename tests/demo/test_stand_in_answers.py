@@ -14,6 +14,7 @@ UNKNOWN = "4e23bd36-c1fb-4797-817e-f3b6e8dfb0a2"
 LEAST = ("asset.read", "asset.view", "tag.read", "tag.create", "tag.asset")
 PERMISSIONS = [
     ("GET", "/api/users/me", "user.read"),
+    ("GET", "/api/users/me/preferences", "userPreference.read"),
     ("POST", "/api/search/metadata", "asset.read"),
     ("POST", "/api/search/random", "asset.read"),
     ("POST", "/api/search/statistics", "asset.statistics"),

@@ -158,6 +158,7 @@ async def good_exchanges(server: StandIn, api: Api) -> list[tuple[str, str, Any]
         *(("GET", f"/api/server/{what}", None) for what in ("version", "ping", "features")),
         ("GET", "/api/api-keys/me", None),
         ("GET", "/api/users/me", None),
+        ("GET", "/api/users/me/preferences", None),
         ("POST", "/api/search/metadata", {"size": 1000, "withExif": True}),
         ("POST", "/api/search/metadata", {"size": 5, "withDeleted": True}),
         ("POST", "/api/search/random", {"size": 5}),

@@ -15,7 +15,7 @@ from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, ServerRef
 from autotagger.immich import parsing
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
-from autotagger.immich.sweep import marked, sweep
+from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.transport import Reply, Request, Trouble
 from autotagger.immich.verdict import judge
 from tests.immich.support import ASSET, OWNER, TAG, client_of, item, page_of, serving, uuid
@@ -176,7 +176,7 @@ async def test_every_request_is_as_the_openapi_documents_say(contract: tuple[Con
                 client, found, marker="auto:processed", types=types, visibilities=("timeline", "hidden")
             )
         ]
-    [_ async for _ in marked(client, TAG, updated_after_ms=1795361098587)]
+    [_ async for _ in tagged(client, TAG, updated_after_ms=1795361098587)]
     await client.asset(ASSET)
     for size in ("preview", "thumbnail", "original"):
         await client.picture(ASSET, size)

@@ -10,7 +10,7 @@ from autotagger.demo import StandIn, draw_library, tiny_library
 from autotagger.errors import AssetGone, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import NEEDED, connect
-from autotagger.immich.sweep import marked, sweep
+from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.types import Dialect, settled
 from tests.immich.support import Clock
 
@@ -107,8 +107,8 @@ async def test_the_whole_round_of_one_asset(dialect: str) -> None:
         assert settled(before, after.asset.updated_ms, answer.answered_ms)
         assert not settled(before, before, answer.answered_ms)
         marker_id = tags[MARKER].id
-        assert [a.id async for batch in marked(client, marker_id) for a in batch] == [asset_id]
-        later = [b async for b in marked(client, marker_id, updated_after_ms=after.asset.updated_ms + 60_000)]
+        assert [a.id async for batch in tagged(client, marker_id) for a in batch] == [asset_id]
+        later = [b async for b in tagged(client, marker_id, updated_after_ms=after.asset.updated_ms + 60_000)]
         assert later == []
         assert client.calls["tag_assets"] == server.calls["tag_assets"] == 1
 

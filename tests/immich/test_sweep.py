@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autotagger.errors import Retryable
 from autotagger.immich import parsing
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.sweep import Listed, marked, sweep
+from autotagger.immich.sweep import Listed, sweep, tagged
 from autotagger.immich.types import Asset, Dialect, Page, Server, ServerVersion, Tag
 from tests.immich.support import OWNER, TAG, item, uuid
 
@@ -250,7 +250,7 @@ async def test_marked_looks_everywhere() -> None:
     for number, visibility in enumerate(("timeline", "archive", "hidden", "timeline")):
         memory.add(number, visibility=visibility)
     memory.marks = {uuid(0), uuid(1), uuid(2)}
-    found = [asset.id async for batch in marked(cast("ImmichClient", memory), TAG) for asset in batch]
+    found = [asset.id async for batch in tagged(cast("ImmichClient", memory), TAG) for asset in batch]
     assert sorted(found) == sorted(memory.marks)
 
 

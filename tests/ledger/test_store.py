@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autotagger.ledger.rows import ListedAsset
+from autotagger.ledger.rows import Change, ListedAsset
 from autotagger.ledger.schema import TABLES, Probe, State
 from autotagger.ledger.store import Ledger
 
@@ -184,7 +184,7 @@ def test_a_repair_is_the_same_complete_call_again(ledger: Ledger) -> None:
     assets = listed()
     applied(ledger, assets)
     [row] = ledger.applied([assets[0].asset_id])
-    ledger.plan_repair(row.key, NOW + 50)
+    ledger.record_change([Change(row.key, {}, NOW + 50, call=True, again=True)])
     [again] = ledger.planned(NOW, 10)
     assert again.tags == {"sky", "auto:processed"}
     ledger.record_answer([again.key], NOW + 60, NOW)

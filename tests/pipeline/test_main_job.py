@@ -212,7 +212,9 @@ async def test_tags_of_people_are_left_as_they_are(tmp_path: Path) -> None:
         await run_once(settings)
         await server.settle()
         held, meant = held_links(server), ledger_links(settings)
-        assert all(held[asset_id] == meant[asset_id] | {"holiday"} for asset_id in mine)
+        theirs = {"holiday", "rating:general"}
+        assert all(held[asset_id] == meant[asset_id] | theirs for asset_id in mine)
+        assert not any(meant[asset_id] & theirs for asset_id in mine), "what was there before us is never ours"
         assert all(held[asset_id] == meant[asset_id] for asset_id in meant.keys() - set(mine))
 
 

@@ -1,0 +1,57 @@
+"""`autotagger doctor`: every check, what was found, and the fix."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autotagger.cli.context import config_path
+from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+from autotagger.config import load_settings
+from autotagger.log import printable, setup_logging
+
+if TYPE_CHECKING:
+    from autotagger.doctor.examine import Report
+
+_STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+
+
+def doctor(
+    context: typer.Context,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not open the model: no memory, no speed, no hours.")
+    ] = False,
+    form: FormatOption = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Check everything that a run needs, and say how to mend what is wrong. Changes nothing.
+
+    The exit code is the one that a run would end with at its start: 0 means that it would start.
+    """
+    from autotagger.doctor.examine import examine
+
+    settings = load_settings(config_path(context))
+    setup_logging("ERROR")  # what else there is to say is in the findings
+    report = examine(settings, config_path(context), quick=quick)
+    if as_json or form is Format.JSON:
+        print_json(report.as_dict())
+    elif form is Format.CSV:
+        print_rows(("check", "result", "found", "fix"), report.as_dict()["checks"], form)
+    else:
+        _print_table(report)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def _print_table(report: "Report") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for finding in report.findings:
+        level, verdict = str(finding.verdict.level), finding.verdict
+        said = printable(verdict.found) + (f"\n-> {printable(verdict.fix)}" if verdict.fix else "")
+        table.add_row(Text(level.upper() if level == "fail" else level, _STYLE[level]), finding.check, Text(said))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    console.print("\n`autotagger run` would " + ("not start." if report.exit_code else "start."))

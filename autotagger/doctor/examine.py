@@ -1,0 +1,74 @@
+"""From settings to findings: look at everything, then judge it, check by check."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotagger.config import Settings, files_open_to_all
+from autotagger.doctor.facts import Facts
+from autotagger.doctor.ledger import look_at_ledger
+from autotagger.doctor.machine import look_at_machine
+from autotagger.doctor.model import look_at_model
+from autotagger.doctor.registry import CHECKS
+from autotagger.doctor.server import look_at_server
+from autotagger.doctor.speed import measure
+from autotagger.doctor.verdicts import Finding, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings. `exit_code`: the one that `autotagger run` would end with at its start; 0: it would start."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        failed = [one.verdict.exit_code for one in self.findings if one.verdict.level is Level.FAIL]
+        return failed[0] if failed else 0
+
+    def as_dict(self) -> Mapping[str, Any]:
+        return {
+            "would_start": self.exit_code == 0,
+            "exit_code": self.exit_code,
+            "checks": [
+                {
+                    "check": one.check,
+                    "result": str(one.verdict.level),
+                    "found": one.verdict.found,
+                    "fix": one.verdict.fix or None,
+                }
+                for one in self.findings
+            ],
+        }
+
+
+def examine(settings: Settings, config: Path | None = None, *, quick: bool = False) -> Report:
+    """Look and judge. `config`: the file the settings came from; `quick`: the model is not opened, no speed."""
+    facts = look(settings, config, quick=quick)
+    return Report(tuple(Finding(name, check(facts)) for name, check in CHECKS.items()))
+
+
+def look(settings: Settings, config: Path | None = None, *, quick: bool = False) -> Facts:
+    """Every fact. A few seconds, and as long as the model takes for 20 pictures."""
+    machine = look_at_machine(settings.state_dir)
+    workers = max(1, settings.pipeline.workers)
+    streams = settings.model.streams or max(1, machine.allowed_cores // workers)
+    threads = min(workers * streams, machine.allowed_cores)
+    server = asyncio.run(look_at_server(settings))
+    # like one worker of a run: its memory is what each of them takes
+    facts, model, session = look_at_model(settings, threads=threads, open_it=not quick)
+    bodies = server.sample.bodies if server.sample else ()
+    speed = measure(model, session, bodies, threads) if model and session and bodies else None
+    return Facts(
+        settings=settings,
+        workers=workers,
+        streams=streams,
+        open_files=tuple(str(path) for path in files_open_to_all(settings, config)),
+        server=server,
+        machine=machine,
+        model=facts,
+        ledger=look_at_ledger(settings),
+        speed=speed,
+    )

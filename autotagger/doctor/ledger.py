@@ -1,0 +1,54 @@
+"""A look at the ledger: read only, also while a run is at work on it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from autotagger.config import Settings
+from autotagger.doctor.facts import LedgerFacts
+from autotagger.errors import Fatal
+from autotagger.ledger.database import check_pages
+from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.store import Ledger
+
+
+def look_at_ledger(settings: Settings) -> LedgerFacts:
+    """Whether it can be written, is whole, is in use, and what it knows of libraries where tags do not stick."""
+    path = settings.ledger_path
+    facts = LedgerFacts(path, exists=path.exists(), writable=_is_writable(path), holder=holder_of(path))
+    if not facts.exists:
+        return facts
+    try:
+        check_pages(path)
+        with Ledger(path, writable=False) as ledger:
+            counts = ledger.counts()
+            closed = tuple(row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED)
+    except Fatal as error:
+        return LedgerFacts(path, facts.exists, facts.writable, trouble=error, holder=facts.holder)
+    assets = sum(counts.values())
+    return LedgerFacts(
+        path, facts.exists, facts.writable, None, facts.holder, assets, counts[State.FAILED], closed
+    )
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether a run could make or change the ledger: its folder too, where SQLite keeps its journal."""
+    if path.exists() and not os.access(path, os.W_OK):
+        return False
+    folder = path.parent
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def holder_of(ledger: Path) -> str | None:
+    """Process id of the run that holds the ledger's lock, None where there is none."""
+    lock = ledger.with_suffix(".lock")
+    try:
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read(20).decode("ascii", "replace").strip() or "unknown"
+    except OSError:  # there is none, or no folder for one: whether it could be made is another check's business
+        return None
+    return None

@@ -1,0 +1,13 @@
+"""Every check there is, in the order in which a person reads them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from autotagger.doctor import machine_checks, server_checks, work_checks
+from autotagger.doctor.facts import Facts
+from autotagger.doctor.verdicts import Verdict
+
+#: By name; a check is a pure function of the facts.
+CHECKS: Mapping[str, Callable[[Facts], Verdict]] = MappingProxyType(
+    {**server_checks.CHECKS, **work_checks.CHECKS, **machine_checks.CHECKS}
+)

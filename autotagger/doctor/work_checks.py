@@ -1,0 +1,100 @@
+"""Checks of model files, ledger and external libraries, and how long the library will take."""
+
+from autotagger.doctor.facts import Facts
+from autotagger.doctor.verdicts import NO_START, Verdict, fail, good, skip, warn
+
+#: Assets a second that Immich's own jobs got through after a tag call (immich.md): 30 three-level tags, one tag.
+#: Measured on two cores.
+IMMICH_SLOWEST, IMMICH_FASTEST = 5.0, 12.0
+
+
+def files(facts: Facts) -> Verdict:
+    model = facts.model
+    if model.trouble is None:
+        return good(f"{model.name}, {model.labels:,} labels")
+    pull = f"autotagger models pull {model.name}"
+    if model.to_download:
+        size = f" ({model.download_bytes / 1e6:.0f} MB)" if model.download_bytes else ""
+        return warn(f"{model.trouble.message}; a run fetches it first{size}", pull)
+    return fail(model.trouble.message, "autotagger models list names those there are", model.trouble.exit_code)
+
+
+def ledger(facts: Facts) -> Verdict:
+    found = facts.ledger
+    if not found.writable:
+        return fail(
+            f"{found.path} cannot be written", f"chown the folder {found.path.parent} to this user", NO_START
+        )
+    if found.trouble:
+        return fail(found.trouble.message, _ledger_fix(facts), NO_START)
+    if not found.exists:
+        return good(f"none yet; a run makes {found.path}")
+    at_work = f"; a run (process {found.holder}) is at work on it" if found.holder else ""
+    return good(f"{found.path} is whole: {found.assets:,} assets{at_work}")
+
+
+def _ledger_fix(facts: Facts) -> str:
+    trouble, path = facts.ledger.trouble, facts.ledger.path
+    if trouble and "newer autotagger" in trouble.message:
+        return "update autotagger"
+    return f"mv {path} {path}.damaged: a new one is made, and what is marked in Immich stays done"
+
+
+def failures(facts: Facts) -> Verdict:
+    found = facts.ledger
+    if not found.exists or found.trouble:
+        return skip("there is no ledger to read")
+    if found.failed:
+        return warn(f"{found.failed:,} of {found.assets:,} assets failed", "autotagger status --problems says why")
+    return good("none")
+
+
+def external(facts: Facts) -> Verdict:
+    """Libraries that a canary found closed: Immich cannot keep tags there."""
+    found = facts.ledger
+    if not found.exists or found.trouble:
+        return skip("not known before the first run: one asset of each library goes first")
+    if found.closed:
+        return warn(
+            f"tags do not stick in {len(found.closed)} of the libraries: {found.closed[0]}",
+            "mount its folder read-write in Immich (compose: without :ro), or put a writable overlay on it",
+        )
+    return good("no library is known where tags do not stick")
+
+
+def estimate(facts: Facts) -> Verdict:
+    """Hours for what is not marked, from what this machine did with the library's own pictures just now."""
+    speed, server = facts.speed, facts.server
+    if speed is None:
+        return skip("not measured")
+    rates = {f"inference ({speed.pictures} of your pictures measured)": speed.pictures / speed.seconds}
+    if sample := server.sample:
+        rates["downloading"] = len(sample.pictures) / sample.seconds
+    if facts.settings.immich.pace:
+        rates["pace in [immich]"] = facts.settings.immich.pace
+    limit, rate = min(rates.items(), key=lambda item: item[1])
+    found = f"{rate:.2f} pictures a second, limited by {limit}"
+    if server.total is None or server.marked is None:
+        return good(found)
+    left = max(0, server.total - server.marked)
+    least = "at least " if server.counted_up_to is not None else ""
+    own = f"{left:,} assets: {least}{_hours(left / rate)} if this machine does nothing else"
+    if facts.ledger.holder is not None:
+        own += " (a run is at work now, so the measurement is too slow)"
+    theirs = f"{_hours(left / IMMICH_FASTEST)} to {_hours(left / IMMICH_SLOWEST)}"
+    return good(f"{found}. {own}. Meanwhile Immich's own jobs for the tags: {theirs} on a server of 2 cores")
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 60:
+        return "under a minute"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+CHECKS = {
+    "model.files": files,
+    "ledger.health": ledger,
+    "ledger.failures": failures,
+    "library.external": external,
+    "library.hours": estimate,
+}

@@ -1,0 +1,97 @@
+"""The open file, transactions, and what every part of the store needs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from peewee import chunked
+
+from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
+from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, Score, State, Tag
+
+#: SQLite binds at most 32,766 variables in one statement; our widest row has some fifteen.
+ROWS = 500
+#: States in which a picture is fetched when its time has come.
+TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
+NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
+#: From the start again.
+AFRESH: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, "attempts": 0, **NO_PROBLEM}
+
+
+class Base:
+    """The open ledger. Every method that changes something is one transaction unless called inside `batch`.
+
+    Raises StartupFailed, which ends the run with nothing half-written, when the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        # peewee cannot annotate what its databases return
+        self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
+        self._tag_ids: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Everything inside is one transaction: all of it is kept, or nothing."""
+        with told_plainly(self.path), self._db.atomic("IMMEDIATE"):
+            yield
+
+    @property
+    def changes(self) -> int:
+        """Rows changed since the file was opened."""
+        return int(self._db.connection().total_changes)
+
+    def _scored(self) -> Any:
+        return Asset.select(Asset.key, Asset.asset_id, Score.model, Score.packed).join(
+            Score, on=Score.asset == Asset.key
+        )
+
+    def _skip_closed(self) -> None:
+        """Nothing of a closed collection is fetched or applied."""
+        for row in Collection.select().where(Collection.state == Probe.CLOSED):
+            begun = (*TO_FETCH, State.SCORED)
+            here = (Asset.collection == row.id) & Asset.state.in_(begun)
+            change_assets(here, problem(State.SKIPPED, "library-closed", row.reason))
+
+    def _ids_of(self, names: set[str]) -> dict[str, int]:
+        """The ledger's ids of tag names, which are added where they are new."""
+        unknown = sorted(names - self._tag_ids.keys())
+        for chunk in chunked(unknown, ROWS):
+            Tag.insert_many([{"name": name} for name in chunk]).on_conflict_ignore().execute()
+            self._tag_ids |= dict(Tag.select(Tag.name, Tag.id).where(Tag.name.in_(list(chunk))).tuples())
+        return self._tag_ids
+
+    def links_of(self, keys: Sequence[int]) -> dict[int, dict[str, LinkState]]:
+        """What the ledger knows of the tags of assets, by asset key and tag name."""
+        links: dict[int, dict[str, LinkState]] = {key: {} for key in keys}
+        query = Link.select(Link.asset, Tag.name, Link.state).join(Tag, on=Link.tag == Tag.id)
+        for chunk in chunked(keys, ROWS):
+            for key, name, state in query.where(Link.asset.in_(list(chunk))).tuples():
+                links[key][name] = LinkState(state)
+        return links
+
+
+def problem(state: State, kind: str, message: str) -> dict[str, Any]:
+    """An asset that cannot go on: the columns that say why."""
+    return {"state": state, "error_kind": kind, "error": message[:500], "due_ms": None}
+
+
+def change_assets(condition: Any, change: Mapping[str, Any]) -> None:
+    Asset.update(**change).where(condition).execute()
+
+
+def find_or_add(table: Any, key: Mapping[str, Any], rest: Mapping[str, Any]) -> int:
+    """The id of the row with `key`, which is added with `rest` where it is new."""
+    table.insert(**key, **rest).on_conflict_ignore().execute()
+    conditions = [getattr(table, name) == value for name, value in key.items()]
+    return int(table.select(table.id).where(*conditions).scalar())

@@ -1,0 +1,71 @@
+"""What the sweep found, and what is to be fetched."""
+
+from collections.abc import Sequence
+
+from peewee import chunked
+
+from autotagger.ledger.base import AFRESH, ROWS, TO_FETCH, Base, change_assets, find_or_add, problem
+from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.ledger.schema import Asset, Collection, State
+
+
+class Listing(Base):
+    """What the sweep found, and what is to be fetched."""
+
+    def add_listed(self, assets: Sequence[ListedAsset]) -> int:
+        """Add the assets that are new, as pending; returns how many. One that was `gone` and is listed again
+        (restored from the trash) is pending again; every other known asset stays as it is."""
+        with self.batch():
+            collections = self._collection_ids({(asset.owner_id, asset.library_id) for asset in assets})
+            added = 0
+            for chunk in chunked(assets, ROWS):
+                rows = [
+                    {
+                        "asset_id": asset.asset_id,
+                        "collection": collections[asset.owner_id, asset.library_id],
+                        "kind": asset.kind,
+                        "mime": asset.mime,
+                        "file_name": asset.file_name,
+                        "checksum": asset.checksum,
+                        "updated_ms": asset.updated_ms,
+                        "state": State.PENDING,
+                        "due_ms": 0,
+                    }
+                    for asset in chunk
+                ]
+                before = self.changes
+                Asset.insert_many(rows).on_conflict_ignore().execute()
+                added += self.changes - before
+                ids = [asset.asset_id for asset in chunk]
+                change_assets(Asset.asset_id.in_(ids) & (Asset.state == State.GONE), AFRESH)
+            self._skip_closed()
+            return added
+
+    def add_marked(self, asset_ids: Sequence[str]) -> None:
+        """Assets that hold the marker already: what we had not begun with them is not to be done."""
+        not_begun = (State.PENDING, State.SCORED, State.WAITING, State.FAILED)
+        with self.batch():
+            for chunk in chunked(asset_ids, ROWS):
+                change_assets(
+                    Asset.asset_id.in_(list(chunk)) & Asset.state.in_(not_begun),
+                    problem(State.SKIPPED, "already-marked", "already marked in Immich by another run"),
+                )
+
+    def due(self, now_ms: int, limit: int, *, begun: bool = False) -> list[Work]:
+        """Assets to fetch now: new ones, and those whose time to be tried again has come; `begun`: only those
+        that had tags before."""
+        query = (
+            Asset.select(Asset.asset_id, Asset.kind, Asset.mime, Asset.file_name)
+            .where(Asset.state.in_(TO_FETCH) & (Asset.due_ms <= now_ms))
+            .order_by(Asset.due_ms, Asset.key)
+            .limit(limit)
+        )
+        if begun:
+            query = query.where(Asset.origin.is_null(False))
+        return [Work(*row) for row in query.tuples()]
+
+    def _collection_ids(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        return {
+            (owner, library): find_or_add(Collection, {"owner_id": owner, "library_id": library}, {})
+            for owner, library in wanted
+        }

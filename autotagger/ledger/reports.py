@@ -1,0 +1,69 @@
+"""Counts and lists for people."""
+
+from collections.abc import Iterator
+
+from peewee import fn
+
+from autotagger.ledger.base import Base
+from autotagger.ledger.rows import Problem
+from autotagger.ledger.schema import MEANT, Asset, Link, State, Tag
+
+
+class Reports(Base):
+    """Counts and lists for people."""
+
+    def counts(self) -> dict[State, int]:
+        """Assets by state; every state is there."""
+        query = Asset.select(Asset.state, fn.COUNT(Asset.key)).group_by(Asset.state)
+        return dict.fromkeys(State, 0) | {State(state): count for state, count in query.tuples()}
+
+    def failures(self) -> dict[str, int]:
+        """Failed assets by class."""
+        query = Asset.select(Asset.error_kind, fn.COUNT(Asset.key)).where(Asset.state == State.FAILED)
+        return dict(query.group_by(Asset.error_kind).order_by(fn.COUNT(Asset.key).desc()).tuples())
+
+    def problems(self, limit: int) -> list[Problem]:
+        """Failed, waiting and skipped assets, with the reasons."""
+        states = (State.FAILED, State.WAITING, State.SKIPPED)
+        query = (
+            Asset.select(
+                Asset.asset_id,
+                Asset.file_name,
+                Asset.state,
+                Asset.error_kind,
+                Asset.error,
+                Asset.attempts,
+                Asset.due_ms,
+            )
+            .where(Asset.state.in_(states))
+            .order_by(Asset.state, Asset.error_kind, Asset.key)
+            .limit(limit)
+        )
+        return [Problem(row[0], row[1], State(row[2]), *row[3:]) for row in query.tuples()]
+
+    def repairs(self) -> int:
+        """Repair calls made, ever."""
+        return int(Asset.select(fn.SUM(Asset.repairs)).scalar() or 0)
+
+    def links(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Every asset that we mean to have tags of ours, with all of them (marker included), by asset id."""
+        query = (
+            Link.select(Asset.asset_id, Tag.name)
+            .join(Asset, on=Link.asset == Asset.key)
+            .switch(Link)
+            .join(Tag, on=Link.tag == Tag.id)
+            .where(Link.state.in_(MEANT))
+            .order_by(Link.asset)
+            .tuples()
+            .iterator()
+        )
+        current: str | None = None
+        names: set[str] = set()
+        for asset_id, name in query:
+            if asset_id != current:
+                if current is not None:
+                    yield current, frozenset(names)
+                current, names = asset_id, set()
+            names.add(name)
+        if current is not None:
+            yield current, frozenset(names)

@@ -1,0 +1,66 @@
+"""Scores of pictures, and what kept a picture from being scored."""
+
+from collections.abc import Iterator, Sequence
+
+from peewee import chunked
+
+from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, TO_FETCH, Base, change_assets, problem
+from autotagger.ledger.rows import ScoredAsset
+from autotagger.ledger.schema import Asset, Score, State
+
+
+class Scoring(Base):
+    """Scores of pictures, and what kept a picture from being scored."""
+
+    def record_scores(self, model: int, scored: Sequence[tuple[str, bytes]]) -> None:
+        """Keep the packed scores of assets (by id): they are `scored`, whatever kept them before."""
+        with self.batch():
+            for chunk in chunked(scored, ROWS):
+                packed = dict(chunk)
+                keys = dict(
+                    Asset.select(Asset.asset_id, Asset.key)
+                    .where(Asset.asset_id.in_(list(packed)) & Asset.state.in_(TO_FETCH))
+                    .tuples()
+                )
+                rows = [
+                    {"asset": key, "model": model, "packed": packed[asset_id]} for asset_id, key in keys.items()
+                ]
+                if rows:
+                    Score.insert_many(rows).on_conflict_replace().execute()
+                change_assets(
+                    Asset.key.in_(list(keys.values())), {"state": State.SCORED, "due_ms": None, **NO_PROBLEM}
+                )
+            self._skip_closed()
+
+    def stored_scores(self, model: int, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(asset key, packed scores) of what `model` scored, in the order of the keys.
+
+        `most`: where there are more, so many at most, evenly spread and always the same.
+        """
+        query = Score.select(Score.asset, Score.packed).where(Score.model == model).order_by(Score.asset)
+        step = -(-query.count() // most) if most else 1
+        for number, (key, packed) in enumerate(query.tuples().iterator()):
+            if number % step == 0:
+                yield key, bytes(packed)
+
+    def scores_of(self, asset_id: str) -> ScoredAsset | None:
+        """The stored scores of one asset, whatever its state; None where there are none."""
+        row = self._scored().where(Asset.asset_id == asset_id).tuples().first()
+        return ScoredAsset(*row) if row else None
+
+    def rescore_others(self, model: int) -> None:
+        """What another model scored and nobody applied yet is scored again, by `model`."""
+        others = Score.select(Score.asset).where(Score.model != model)
+        with self.batch():
+            change_assets((Asset.state == State.SCORED) & Asset.key.in_(others), AFRESH)
+
+    def attempts(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        """How often each of these assets was tried before."""
+        query = Asset.select(Asset.asset_id, Asset.attempts).where(Asset.asset_id.in_(list(asset_ids)))
+        return dict(query.tuples())
+
+    def record_problem(self, asset_id: str, state: State, *, kind: str, message: str, due_ms: int | None) -> None:
+        """An asset that cannot go on now: `due_ms` says when it is tried again, None that it is not."""
+        with self.batch():
+            change = problem(state, kind, message) | {"due_ms": due_ms, "attempts": Asset.attempts + 1}
+            change_assets(Asset.asset_id == asset_id, change)

@@ -1,0 +1,86 @@
+"""`autotagger doctor` as a person starts it; its exit code is the one that `autotagger run` would end with."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotagger.demo import StandIn, tiny_library
+from autotagger.doctor.examine import Report
+from autotagger.doctor.registry import CHECKS
+from autotagger.doctor.verdicts import Finding, fail, good, warn
+
+
+async def doctor(server: StandIn | None, state_dir: Path, *arguments: str, **environ: str) -> tuple[int, str]:
+
+    settings = {
+        "AUTOTAGGER_CONFIG": "/dev/null",
+        "AUTOTAGGER_STATE_DIR": str(state_dir),
+        "AUTOTAGGER_MODEL": "palette",
+        "IMMICH_BASE_URL": server.url if server else "127.0.0.1:9",
+        "IMMICH_API_KEY": server.api_key if server else "a-key-that-nobody-may-see",
+        "COLUMNS": "120",
+    } | environ
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autotagger", "doctor", *arguments),
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert settings["IMMICH_API_KEY"] not in (out + err).decode()
+    assert err == b""
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def test_a_good_installation_measures_and_would_start(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(30)) as server:
+        code, out = await doctor(server, tmp_path / "state", "--json")
+    report: dict[str, Any] = json.loads(out)
+    assert (code, report["would_start"], report["exit_code"]) == (0, True, 0)
+    assert [check["check"] for check in report["checks"]] == list(CHECKS)
+    found = {check["check"]: check["found"] for check in report["checks"]}
+    assert "20 of your pictures measured" in found["library.hours"] or "downloading" in found["library.hours"]
+    assert "30 assets" in found["library.hours"]
+    assert found["model.device"].startswith("the whole model runs on CPU")
+    assert all((check["fix"] is None) == (check["result"] in ("pass", "skip")) for check in report["checks"])
+    assert not (tmp_path / "state").exists()
+
+
+async def test_a_missing_permission_is_exit_code_4_and_one_row_of_the_table(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        key = server.add_key(["asset.read", "asset.view", "tag.read", "tag.create"])
+        code, out = await doctor(server, tmp_path, "--quick", IMMICH_API_KEY=key)
+    assert code == 4
+    assert out.count("FAIL") == 1
+    assert "-> tick tag.asset in Immich: Account Settings > API Keys" in out
+    assert out.rstrip().endswith("`autotagger run` would not start.")
+
+
+async def test_csv_and_a_damaged_ledger(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(os.urandom(8192))
+    async with StandIn(tiny_library(3)) as server:
+        code, out = await doctor(server, tmp_path, "--quick", "--format", "csv")
+    rows = {row["check"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert code == 3
+    assert rows["ledger.health"]["result"] == "fail"
+    assert "damaged" in rows["ledger.health"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ([good("a"), warn("b", "c")], 0),
+        ([warn("b", "c"), fail("d", "e", 4), fail("f", "g", 3)], 4),
+    ],
+)
+def test_the_first_failure_decides_the_exit_code(verdicts: list[Any], code: int) -> None:
+    assert Report(tuple(Finding("x", verdict) for verdict in verdicts)).exit_code == code

@@ -1,0 +1,201 @@
+"""The look at Immich and its checks: against the stand-in in every dialect, and against servers in trouble."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from autotagger.config import Settings
+from autotagger.demo import StandIn, draw_library, faults, tiny_library
+from autotagger.demo.faults import Call
+from autotagger.doctor.facts import ServerFacts
+from autotagger.doctor.server import look_at_server
+from autotagger.doctor.server_checks import CHECKS, OPTIONAL
+from autotagger.doctor.verdicts import Level, Verdict
+from autotagger.immich.dialect import NEEDED
+from tests.demo.support import DIALECTS
+from tests.doctor.support import facts_with, settings_of
+from tests.pipeline.support import settings_for
+
+EVERY = (*NEEDED, *OPTIONAL)
+
+
+async def judged(settings: Settings) -> dict[str, Verdict]:
+    facts = facts_with(settings=settings, server=await look_at_server(settings))
+    return {name: check(facts) for name, check in CHECKS.items()}
+
+
+def levels(verdicts: dict[str, Verdict]) -> dict[Level, list[str]]:
+    return {level: [name for name, verdict in verdicts.items() if verdict.level is level] for level in Level}
+
+
+def with_key(server: StandIn, tmp_path: Path, permissions: Sequence[str], **immich: Any) -> Settings:
+    return settings_for(server, tmp_path, immich={"api_key": server.add_key(permissions), **immich})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_nothing_is_wrong_with_a_good_server_and_nothing_is_changed(dialect: str, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(30), dialect) as server:
+        before = server.links()
+        verdicts = await judged(with_key(server, tmp_path, EVERY))
+        assert levels(verdicts)[Level.PASS] == list(CHECKS)
+        assert f"spoken as {dialect}" in verdicts["server.version"].found
+        assert verdicts["library.size"].found.startswith("30 assets, 0 of them marked")
+        assert verdicts["library.previews"].found.startswith("image/jpeg, short side 32 px")
+        assert server.links() == before
+        assert not server.store.tags
+        assert server.settled
+
+
+@pytest.mark.parametrize("missing", EVERY)
+async def test_every_missing_permission_is_named_with_its_fix(missing: str, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        permissions = [name for name in EVERY if name != missing]
+        verdicts = await judged(with_key(server, tmp_path, permissions))
+    if missing == "userPreference.read":
+        assert verdicts["server.tags_feature"].level is Level.SKIP
+        return
+    verdict = verdicts[f"key.{missing}"]
+    assert verdict.level is (Level.FAIL if missing in NEEDED else Level.WARN)
+    assert verdict.exit_code == (4 if missing in NEEDED else 0)
+    assert f"tick {missing} " in verdict.fix
+    others = [name for name in NEEDED if name != missing]
+    assert all(verdicts[f"key.{name}"].level is Level.PASS for name in others)
+
+
+async def test_a_permission_that_is_held_and_does_not_work(tmp_path: Path) -> None:
+    async def forbid(call: Call) -> web.StreamResponse | None:
+        return faults.status(403, "no") if call.name == "upsert_tags" else None
+
+    async with StandIn(tiny_library(3), faults=forbid) as server:
+        verdicts = await judged(with_key(server, tmp_path, EVERY))
+    assert verdicts["key.tag.create"].level is Level.WARN
+    assert "403" in verdicts["key.tag.create"].found
+    assert levels(verdicts)[Level.FAIL] == []
+
+
+async def test_originals_need_the_permission_to_download(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        settings = with_key(server, tmp_path, NEEDED, picture="original")
+        assert (await judged(settings))["key.asset.download"].level is Level.FAIL
+
+
+async def test_a_wrong_key(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        verdicts = await judged(settings_for(server, tmp_path, immich={"api_key": "wrong"}))
+    assert levels(verdicts)[Level.FAIL] == ["key.accepted"]
+    assert verdicts["key.accepted"].exit_code == 4
+    assert "make a new key" in verdicts["key.accepted"].fix
+
+
+async def test_a_dead_server(tmp_path: Path) -> None:
+    settings = settings_of(
+        state_dir=tmp_path, immich={"base_url": "127.0.0.1:9", "api_key": "k", "retry_budget_s": 0.0}
+    )
+    verdicts = await judged(settings)
+    assert levels(verdicts)[Level.FAIL] == ["server.reach"]
+    assert verdicts["server.reach"].exit_code == 4
+    assert "curl http://127.0.0.1:9/api/server/ping" in verdicts["server.reach"].fix
+    assert levels(verdicts)[Level.PASS] == ["server.address", "key.private"]
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[str]:
+    """Something that answers every address with its login page."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>log in</html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    async with TestServer(app) as listening:
+        yield f"127.0.0.1:{listening.port}"
+
+
+async def test_a_web_page_instead_of_immich(router: str, tmp_path: Path) -> None:
+    verdicts = await judged(settings_of(state_dir=tmp_path, immich={"base_url": router, "api_key": "k"}))
+    assert levels(verdicts)[Level.FAIL] == ["server.reach"]
+    assert "set base_url in [immich]" in verdicts["server.reach"].fix
+
+
+@pytest.mark.parametrize(
+    "immich", [{"base_url": "ftp://nas", "api_key": "k"}, {"base_url": "nas:2283"}, {"api_key": "k"}]
+)
+async def test_settings_that_no_run_could_use(immich: dict[str, str], tmp_path: Path) -> None:
+    verdicts = await judged(settings_of(state_dir=tmp_path, immich=immich))
+    assert levels(verdicts)[Level.FAIL] == ["server.address"]
+    assert verdicts["server.address"].exit_code == 2
+    assert "IMMICH_BASE_URL" in verdicts["server.address"].fix
+
+
+async def test_a_server_that_is_too_old(tmp_path: Path) -> None:
+    async def old(call: Call) -> web.StreamResponse | None:
+        return web.json_response({"major": 1, "minor": 120, "patch": 0}) if call.name == "version" else None
+
+    async with StandIn(tiny_library(3), faults=old) as server:
+        verdicts = await judged(settings_for(server, tmp_path))
+    assert levels(verdicts)[Level.FAIL] == ["server.version"]
+    assert verdicts["server.version"].fix == "update Immich"
+
+
+async def test_a_server_that_fails_behind_a_good_key(tmp_path: Path) -> None:
+    async def broken(call: Call) -> web.StreamResponse | None:
+        return faults.status(502) if call.name == "user" else None
+
+    async with StandIn(tiny_library(3), faults=broken) as server:
+        verdicts = await judged(settings_for(server, tmp_path, immich={"retry_budget_s": 0.0}))
+    assert verdicts["server.first_calls"].level is Level.FAIL
+    assert "502" in verdicts["server.first_calls"].found
+
+
+async def test_tags_that_the_user_has_switched_off(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        server.world.tags_enabled = False
+        verdict = (await judged(with_key(server, tmp_path, EVERY)))["server.tags_feature"]
+    assert verdict.level is Level.WARN
+    assert "Features > Tags" in verdict.fix
+
+
+async def test_webp_previews_and_previews_that_are_not_there(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3), webp_previews=True) as server:
+        verdict = (await judged(settings_for(server, tmp_path)))["library.previews"]
+        assert verdict.level is Level.WARN
+        assert "JPEG" in verdict.fix
+    async with StandIn(draw_library(60), preview_after=None) as server:
+        verdict = (await judged(settings_for(server, tmp_path, immich={"types": ["image"]})))["library.previews"]
+        assert ("have none yet" in verdict.found) == ("Generate Thumbnails" in verdict.fix)
+
+
+@pytest.mark.parametrize("permissions", [EVERY, NEEDED])
+async def test_what_is_marked_is_counted_with_and_without_the_permission(
+    permissions: Sequence[str], tmp_path: Path
+) -> None:
+    async with StandIn(tiny_library(40)) as server:
+        marker = server.store.upsert(["auto:processed"])[0]
+        for row in list(server.store.rows.values())[:10]:
+            server.store.link(row, [marker.id])
+        verdict = (await judged(with_key(server, tmp_path, permissions)))["library.size"]
+    assert verdict.found == "40 assets, 10 of them marked auto:processed (25%)"
+
+
+async def test_an_empty_library_is_pointed_out(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(0)) as server:
+        verdicts = await judged(settings_for(server, tmp_path))
+    assert verdicts["library.size"].level is Level.WARN
+    assert verdicts["library.previews"].level is Level.SKIP
+
+
+def test_clocks_latency_and_exposure_are_judged_by_their_size() -> None:
+    def level(name: str, **facts: Any) -> Level:
+        return CHECKS[name](facts_with(server=ServerFacts(address="http://8.8.8.8/api", **facts))).level
+
+    assert level("server.clock", skew_s=-3.0) is Level.PASS
+    assert level("server.clock", skew_s=90.0) is Level.WARN
+    assert level("server.clock") is Level.SKIP
+    assert level("server.latency", latency_s=0.02) is Level.PASS
+    assert level("server.latency", latency_s=2.0) is Level.WARN
+    assert level("server.tls", exposed=True) is Level.WARN
+    assert level("server.tls") is Level.PASS
