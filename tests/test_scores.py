@@ -64,6 +64,17 @@ def test_a_wd_picture_takes_about_three_bytes_a_label() -> None:
     assert len(pack(scores)) <= 380
 
 
+def test_the_frames_that_a_label_was_seen_in_come_along() -> None:
+    scores, seen = np.array([0.5, 0.0, 0.9], np.float32), np.array([2, 0, 7], np.uint8)
+    stored = unpack(pack(scores, frames=8, seen=seen))
+    assert stored.labels.tolist() == [0, 2]
+    assert stored.frames == 8
+    assert stored.seen is not None
+    assert stored.seen.tolist() == [2, 7]
+    plain = unpack(pack(scores))
+    assert (plain.frames, plain.seen) == (1, None)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="not all numbers"):

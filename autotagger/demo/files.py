@@ -119,8 +119,11 @@ def video(seed: int, size: Size, theme: Theme) -> Media:
     )
 
 
-def film(scenes: list[Image.Image], seconds: int, *, gop: int = 4, options: dict[str, str] | None = None) -> bytes:
-    """An MP4 that shows each scene for the same time; a key frame every `gop` frames, of which a second has 4."""
+def film(scenes: list[Image.Image], seconds: int, *, gop: int = 4, rotation: int = 0) -> bytes:
+    """An MP4 that shows each scene for the same time; a key frame every `gop` frames, of which a second has 4.
+
+    `rotation`: degrees, against the clock, by which a player is told to turn it.
+    """
     import av  # here: only what plays a video needs ffmpeg
 
     target = io.BytesIO()
@@ -128,7 +131,8 @@ def film(scenes: list[Image.Image], seconds: int, *, gop: int = 4, options: dict
         stream = container.add_stream("libx264", rate=VIDEO_FPS)
         stream.width, stream.height = scenes[0].size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "ultrafast", "g": str(gop), "sc_threshold": "0", **(options or {})}
+        stream.options = {"preset": "ultrafast", "g": str(gop), "sc_threshold": "0"}
+        stream.set_display_rotation(rotation)
         for number in range(seconds * VIDEO_FPS):
             scene = scenes[number * len(scenes) // (seconds * VIDEO_FPS)]
             frame = av.VideoFrame.from_image(scene)  # type: ignore[no-untyped-call]

@@ -59,7 +59,7 @@ def frames_of(
     return _distinct(_video(file, most, is_late, every=every), _broken_video)
 
 
-def excerpt(file: io.RawIOBase, most: int) -> bytes:
+def excerpt(file: io.IOBase, most: int) -> bytes:
     """The key frames nearest before `most` moments, as a Matroska file: a fraction of the video has to be read.
 
     Raises AssetFailed (`broken-film`).
