@@ -138,7 +138,7 @@ class Supervisor:
             )
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
-            self._handle_signals()
+            self._handle_signals(cleanup)
             await self._turn()
             if self._plans.error:
                 raise self._plans.error
@@ -222,10 +222,11 @@ class Supervisor:
         self._observe(self._view())
         self._dispatch()
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, cleanup: ExitStack) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+            cleanup.callback(loop.remove_signal_handler, number)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -379,6 +380,7 @@ class Supervisor:
             self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
         if not len(self._book) and (self._plans.stopping or self._once_done()):
+            assert self._slots.free == self._slots.count, "a slot was lost"
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
             complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
             self._drain(_HASTY if self._plans.stopping else complete)
