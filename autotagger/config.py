@@ -221,6 +221,27 @@ def _template_problem(template: str) -> str | None:
     return None
 
 
+def _mean_ratings() -> dict[str, Literal["max", "mean"]]:
+    return {"rating": "mean"}
+
+
+class VideoSettings(Section):
+    """How videos and animations are looked at."""
+
+    frames: int = Field(
+        8, ge=1, le=64, description="Frames judged of a video or animation; 1 takes Immich's still frame"
+    )
+    max_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Most bytes downloaded of one; of a larger video, key frames only"
+    )
+    timeout_s: float = Field(60.0, gt=0.0, description="Seconds to download one, and again to decode it")
+    combine: dict[str, Literal["max", "mean"]] = Field(
+        default_factory=_mean_ratings,
+        description="How the frames' scores become one, per category; max where not given",
+        examples=[{"rating": "mean"}],
+    )
+
+
 class PipelineSettings(Section):
     """Processes and memory."""
 
@@ -263,6 +284,7 @@ class Settings(Section):
     immich: ImmichSettings = ImmichSettings()
     model: ModelSettings = ModelSettings()
     policy: PolicySettings = PolicySettings()
+    video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
     verify: VerifySettings = VerifySettings()
     service: ServiceSettings = ServiceSettings()
@@ -297,15 +319,31 @@ def load_settings(
     not given. Raises BadConfig, naming the key, what is wrong with it, and the nearest right key for a typo.
     """
     environ = os.environ if environ is None else environ
-    path = config or _find_config(environ)
-    layers = (_read_toml(path) if path else {}, _from_environment(environ), _without_none(flags or {}))
+    path = config or find_config(environ)
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in (*given(config, environ), _without_none(flags or {})):
         merged = _merge(_without_other_key(merged, layer), layer)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise BadConfig(_explain(error, path)) from None
+
+
+def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
+    path = config or find_config(environ)
+    return (_read_toml(path) if path else {}, _from_environment(environ))
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The variables of the environment that set something, and the path of the key that each sets."""
+    known = _variables()
+    paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    return {name: path for name, path in sorted(paths.items()) if path}
+
+
+def _variables() -> dict[str, tuple[str, ...]]:
+    return {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
 
 
 def api_key(settings: ImmichSettings) -> SecretStr:
@@ -351,7 +389,7 @@ def files_open_to_all(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Path]:
     """The files that show the API key to every user of the machine; `config` as in load_settings."""
-    path = config or _find_config(os.environ if environ is None else environ)
+    path = config or find_config(os.environ if environ is None else environ)
     holders = (
         [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
     )
@@ -394,7 +432,8 @@ def _home() -> Path:
         return Path("/")
 
 
-def _find_config(environ: Mapping[str, str]) -> Path | None:
+def find_config(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that a command without --config reads; None where there is none."""
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
     candidates = (default_config_path(environ), Path("/etc/autotagger/config.toml"))
@@ -425,7 +464,7 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    names = _variables()
     found: dict[str, Any] = {}
     for name, value in sorted(environ.items()):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):

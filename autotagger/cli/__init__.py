@@ -27,8 +27,10 @@ from autotagger.cli import (
     status,
     tag,
 )
+from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
+from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
 from autotagger.log import is_journal, printable, redact, wants_tracebacks
@@ -55,6 +57,7 @@ for command in (
     retry.retry,
     init.init,
     doctor.doctor,
+    config_command.config,
     tag.tag,
     bench.bench,
 ):
@@ -88,6 +91,7 @@ def _options(
 
 def main() -> None:
     """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
+    leave_no_core_file()
     try:
         suit_imaging()
         app()
