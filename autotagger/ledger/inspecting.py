@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from peewee import JOIN, SQL, fn
+from peewee import JOIN, SQL, NodeList, fn
 
 from autotagger.ledger.base import ROWS, Base
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Rejection
@@ -165,7 +165,9 @@ class Inspecting(Base):
 
 
 #: The partial index `link_unusual` serves a query only where its own condition is written out in it.
-_REJECTED = SQL(f'"t1"."state" = {int(LinkState.REJECTED)} AND "t1"."state" NOT IN (0, 1)')
+_REJECTED = NodeList(
+    (Link.state, SQL(f"= {int(LinkState.REJECTED)} AND"), Link.state, SQL("NOT IN (0, 1)")),
+)
 
 
 def _conditions(chosen: AssetFilter) -> Iterator[Any]:
@@ -178,7 +180,7 @@ def _conditions(chosen: AssetFilter) -> Iterator[Any]:
     if chosen.error is not None:
         yield Asset.error_kind == chosen.error
     if chosen.name is not None:
-        yield SQL('"t1"."file_name" GLOB ?', (chosen.name,))
+        yield Asset.file_name % chosen.name  # GLOB, in SQLite
     if chosen.collection is not None:
         yield Asset.collection == chosen.collection
     if chosen.model is not None:
