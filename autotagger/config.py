@@ -137,6 +137,11 @@ class PolicySettings(Section):
     rating_by: Literal["likeliest", "threshold"] = Field(
         "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
     )
+    rating_action: dict[str, Literal["archive", "locked"]] = Field(
+        default_factory=dict,
+        description="Ratings whose pictures leave Immich's timeline, once tagged and proven; needs asset.update",
+        examples=[{"explicit": "archive"}],
+    )
     implies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="Tags that come with a tag, whatever their own score",

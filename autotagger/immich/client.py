@@ -224,6 +224,15 @@ class ImmichClient:
         request = Request("delete_tag", "DELETE", f"tags/{_path_id(tag_id)}", about=f"tag {tag_id}")
         await self._call(request, lambda _: None)
 
+    async def set_visibility(self, asset_ids: Sequence[str], visibility: str) -> None:
+        """Show the assets somewhere else (`archive`, `locked`). Needs `asset.update`.
+
+        Immich refuses the whole call for one asset that it does not let us change: AssetGone, AssetFailed.
+        """
+        body = {"ids": [_path_id(one) for one in asset_ids], "visibility": visibility}
+        about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
+        await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
+
     async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
         return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)
 
