@@ -244,6 +244,17 @@ class VerifySettings(Section):
     interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what has settled")
 
 
+class ServiceSettings(Section):
+    """How a run shows itself: health and metrics."""
+
+    listen_host: str = Field("127.0.0.1", description="Address of /health, /metrics and /status")
+    listen_port: int = Field(8788, ge=0, le=65535, description="Port of the same; 0 is none")
+    listen_once: bool = Field(False, description="Also in run --once")
+    summary_interval_s: float = Field(
+        300.0, gt=0.0, description="Seconds between the log lines that sum the run up"
+    )
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -254,7 +265,9 @@ class Settings(Section):
     policy: PolicySettings = PolicySettings()
     pipeline: PipelineSettings = PipelineSettings()
     verify: VerifySettings = VerifySettings()
+    service: ServiceSettings = ServiceSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+    log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object an event")
 
     @field_validator("marker")
     @classmethod
@@ -284,10 +297,9 @@ def load_settings(
     not given. Raises BadConfig, naming the key, what is wrong with it, and the nearest right key for a typo.
     """
     environ = os.environ if environ is None else environ
-    path = config or _find_config(environ)
-    layers = (_read_toml(path) if path else {}, _from_environment(environ), _without_none(flags or {}))
+    path = config or find_config(environ)
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in (*given(config, environ), _without_none(flags or {})):
         merged = _merge(_without_other_key(merged, layer), layer)
     try:
         return Settings.model_validate(merged)
@@ -295,22 +307,50 @@ def load_settings(
         raise BadConfig(_explain(error, path)) from None
 
 
+def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
+    path = config or find_config(environ)
+    return (_read_toml(path) if path else {}, _from_environment(environ))
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The variables of the environment that set something, and the path of the key that each sets."""
+    known = _variables()
+    paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    return {name: path for name, path in sorted(paths.items()) if path}
+
+
+def _variables() -> dict[str, tuple[str, ...]]:
+    return {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+
+
 def api_key(settings: ImmichSettings) -> SecretStr:
-    """The API key, from the settings or else from its file. Raises BadConfig when there is none."""
+    """The API key: from the settings, else from its file, else systemd's credential `api-key`.
+
+    Raises BadConfig when there is none.
+    """
     if settings.api_key and settings.api_key.get_secret_value().strip():
         return SecretStr(settings.api_key.get_secret_value().strip())
-    if settings.api_key_file is None:
+    key_file = settings.api_key_file or _credential()
+    if key_file is None:
         raise BadConfig(
             "no API key: set IMMICH_API_KEY, or api_key_file in [immich] "
             "(Immich: Account Settings > API Keys > New API Key)"
         )
     try:
-        key = settings.api_key_file.read_text(encoding="utf-8").strip()
+        key = key_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"cannot read the API key file {settings.api_key_file}: {_reason(error)}") from None
+        raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
-        raise BadConfig(f"the API key file {settings.api_key_file} must hold the key and nothing else")
+        raise BadConfig(f"the API key file {key_file} must hold the key and nothing else")
     return SecretStr(key)
+
+
+def _credential() -> Path | None:
+    """The file that systemd makes of `LoadCredential=api-key:...` for a service (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / "api-key" if folder else None
+    return path if path and path.is_file() else None
 
 
 def cautions(
@@ -327,7 +367,7 @@ def files_open_to_all(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Path]:
     """The files that show the API key to every user of the machine; `config` as in load_settings."""
-    path = config or _find_config(os.environ if environ is None else environ)
+    path = config or find_config(os.environ if environ is None else environ)
     holders = (
         [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
     )
@@ -364,8 +404,8 @@ def default_config_path(environ: Mapping[str, str]) -> Path:
 
 
 def config_to_write(config: Path | None, environ: Mapping[str, str]) -> Path:
-    """The file in which a command sets keys: `config` where given, else the one that is read, else the user's own."""
-    return config or _find_config(environ) or default_config_path(environ)
+    """Where a command sets keys: `config` where given, else the file that is read, else the user's own."""
+    return config or find_config(environ) or default_config_path(environ)
 
 
 def _home() -> Path:
@@ -375,7 +415,8 @@ def _home() -> Path:
         return Path("/")
 
 
-def _find_config(environ: Mapping[str, str]) -> Path | None:
+def find_config(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that a command without --config reads; None where there is none."""
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
     candidates = (default_config_path(environ), Path("/etc/autotagger/config.toml"))
@@ -406,7 +447,7 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    names = _variables()
     found: dict[str, Any] = {}
     for name, value in sorted(environ.items()):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):

@@ -12,12 +12,28 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, demo, doctor, init, models, policy, quantize, run, status, tag
+from autotagger.cli import (
+    bench,
+    changes,
+    demo,
+    doctor,
+    health,
+    init,
+    models,
+    policy,
+    quantize,
+    retry,
+    run,
+    status,
+    tag,
+)
+from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
+from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
-from autotagger.log import printable, redact, wants_tracebacks
+from autotagger.log import is_journal, printable, redact, wants_tracebacks
 
 app = typer.Typer(
     name="autotagger",
@@ -33,8 +49,15 @@ for command in (
     demo.demo,
     run.run,
     status.status,
+    health.health,
+    changes.plan,
+    changes.retag,
+    changes.undo,
+    changes.verify,
+    retry.retry,
     init.init,
     doctor.doctor,
+    config_command.config,
     tag.tag,
     bench.bench,
     quantize.quantize,
@@ -68,6 +91,7 @@ def _options(
 
 def main() -> None:
     """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
+    leave_no_core_file()
     try:
         suit_imaging()
         app()
@@ -75,7 +99,8 @@ def main() -> None:
         message, exit_code = _verdict(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
-        print(f"autotagger: {printable(redact(message))}", file=sys.stderr)
+        priority = "<3>" if is_journal(sys.stderr) else ""
+        print(f"{priority}autotagger: {printable(redact(message))}", file=sys.stderr)
         sys.exit(exit_code)
 
 

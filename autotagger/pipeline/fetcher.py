@@ -58,6 +58,7 @@ class Fetcher:
         self._client = client
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
+        client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
         self._sweep: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)
