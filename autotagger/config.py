@@ -221,6 +221,27 @@ def _template_problem(template: str) -> str | None:
     return None
 
 
+def _mean_ratings() -> dict[str, Literal["max", "mean"]]:
+    return {"rating": "mean"}
+
+
+class VideoSettings(Section):
+    """How videos and animations are looked at."""
+
+    frames: int = Field(
+        8, ge=1, le=64, description="Frames judged of a video or animation; 1 takes Immich's still frame"
+    )
+    max_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Most bytes downloaded of one; of a larger video, key frames only"
+    )
+    timeout_s: float = Field(60.0, gt=0.0, description="Seconds to download one, and again to decode it")
+    combine: dict[str, Literal["max", "mean"]] = Field(
+        default_factory=_mean_ratings,
+        description="How the frames' scores become one, per category; max where not given",
+        examples=[{"rating": "mean"}],
+    )
+
+
 class PipelineSettings(Section):
     """Processes and memory."""
 
@@ -263,6 +284,7 @@ class Settings(Section):
     immich: ImmichSettings = ImmichSettings()
     model: ModelSettings = ModelSettings()
     policy: PolicySettings = PolicySettings()
+    video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
     verify: VerifySettings = VerifySettings()
     service: ServiceSettings = ServiceSettings()

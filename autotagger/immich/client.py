@@ -1,6 +1,7 @@
 """The calls we need, typed, each tried again as long as that makes sense."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
     Page,
+    Part,
     Picture,
     PictureSize,
     ServerVersion,
@@ -42,6 +44,7 @@ _ASSET_TRIES = 4
 _BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
 #: The calls before a run are tried for this long only: a person is waiting for the answer.
 _START_BUDGET_S = 8.0
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)", re.ASCII)
 #: One warning in this many seconds says that calls are tried again; the others are for debugging.
 _WARN_EVERY_S = 30.0
 
@@ -156,6 +159,23 @@ class ImmichClient:
             most_bytes=self._settings.max_picture_bytes,
         )
         return await self._call(request, _picture)
+
+    async def playback(self, asset_id: str, start: int, length: int, *, most_bytes: int) -> Part:
+        """`length` bytes of a video from `start` on, or all of it where Immich knows no ranges.
+
+        Needs `asset.view`. Raises as `picture`; AssetFailed (`too-large`) above `most_bytes`.
+        """
+        asset_id = _path_id(asset_id)
+        request = Request(
+            "playback",
+            "GET",
+            f"assets/{asset_id}/video/playback",
+            about=f"asset {asset_id}",
+            picture=True,
+            most_bytes=most_bytes,
+            part=(start, start + length - 1),
+        )
+        return await self._call(request, lambda reply: _part(reply, start))
 
     async def tags(self) -> list[Tag]:
         """Every tag of the key's owner. Needs `tag.read`."""
@@ -295,6 +315,15 @@ def _picture(reply: Reply) -> Picture:
     if content_type.startswith("text/") or content_type == "application/json":
         raise BadAnswer(f"{content_type} instead of a picture")
     return Picture(reply.body, content_type)
+
+
+def _part(reply: Reply, start: int) -> Part:
+    if reply.status != 206:
+        return Part(reply.body, 0, len(reply.body))
+    found = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+    if found is None or int(found[1]) != start or not reply.body:
+        raise BadAnswer("another part of the video than the one asked for")
+    return Part(reply.body, start, int(found[2]))
 
 
 def _tagged_asset(reply: Reply) -> TaggedAsset:

@@ -195,7 +195,13 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
-        return min([child.heard_s, *self._owed_since(child)])
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        patience_s = self._films(child) * self._settings.pipeline.hang_timeout_s
+        return min([child.heard_s, *(since_s + patience_s for since_s in self._owed_since(child))])
+
+    def _films(self, child: Child) -> int:
+        flights = [flight for flight in map(self._book.get, child.flights) if flight]
+        return sum(flight.work.kind != "IMAGE" for flight in flights)
 
     def _owed_since(self, child: Child) -> list[float]:
         """When each picture that a worker has not given back was given to it."""
