@@ -430,6 +430,11 @@ def default_config_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "autotagger" / "config.toml"
 
 
+def config_to_write(config: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where a command sets keys: `config` where given, else the file that is read, else the user's own."""
+    return config or find_config(environ) or default_config_path(environ)
+
+
 def _home() -> Path:
     try:
         return Path.home()

@@ -20,6 +20,7 @@ from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
+    Asset,
     Page,
     Part,
     Picture,
@@ -125,6 +126,10 @@ class ImmichClient:
     async def search(self, body: Mapping[str, Any]) -> Page:
         """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
+
+    async def random(self, body: Mapping[str, Any]) -> tuple[Asset, ...]:
+        """Assets by chance, of `POST /search/random`; bodies come from `dialect`. Needs `asset.read`."""
+        return await self._json(_post("random", "search/random", body), parsing.assets)
 
     async def total(self, body: Mapping[str, Any]) -> int:
         """How many assets a search holds in all. Needs `asset.statistics`."""
