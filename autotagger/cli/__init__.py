@@ -22,6 +22,7 @@ from autotagger.cli import (
     ledger,
     models,
     policy,
+    quantize,
     retry,
     run,
     status,
@@ -60,6 +61,7 @@ for command in (
     config_command.config,
     tag.tag,
     bench.bench,
+    quantize.quantize,
 ):
     app.command()(command)
 app.add_typer(ledger.app, name="ledger")
