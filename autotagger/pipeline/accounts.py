@@ -97,6 +97,7 @@ async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
     try:
         async with ImmichClient(settings.immich, key) as client:
             server = await connect(client, settings.immich)
+            _check_rating_action(settings, server)
             if loud:
                 logger.info("Immich {} at {}", server.version, client.address)
             if loud and is_exposed(URL(client.address)):
@@ -104,6 +105,14 @@ async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
             return server
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None
+
+
+def _check_rating_action(settings: Settings, server: Server) -> None:
+    if settings.policy.rating_action and not server.may("asset.update"):
+        raise ServerRefused(
+            "the API key lacks the permission asset.update, which [policy.rating_action] needs: add it "
+            "(Immich: Account Settings > API Keys), or take rating_action out"
+        )
 
 
 def _check_users(accounts: Iterable[Account]) -> None:

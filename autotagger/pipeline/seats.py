@@ -17,6 +17,7 @@ from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verifier import Verifier
+from autotagger.pipeline.visibility import RatingActions
 
 
 @dataclass(slots=True)
@@ -83,7 +84,8 @@ class Office:
             begun=self.spec.errand is not None,
         )
         errand = self._errand(account, desk)
-        return Seat(desk, applier, Verifier(desk, sample=settings.verify.sample), errand)
+        actions = RatingActions(client, rules.actions if rules else {})
+        return Seat(desk, applier, Verifier(desk, sample=settings.verify.sample, actions=actions), errand)
 
     def _errand(self, account: Account, desk: Desk) -> Retag | Undo | Verify | None:
         """The errand that the run is for, if it is for one."""

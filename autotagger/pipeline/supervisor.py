@@ -140,7 +140,7 @@ class Supervisor:
             )
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
-            self._handle_signals()
+            self._handle_signals(cleanup)
             await self._turn()
             if self._plans.error:
                 raise self._plans.error
@@ -197,7 +197,13 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
-        return min([child.heard_s, *self._owed_since(child)])
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        patience_s = self._films(child) * self._settings.pipeline.hang_timeout_s
+        return min([child.heard_s, *(since_s + patience_s for since_s in self._owed_since(child))])
+
+    def _films(self, child: Child) -> int:
+        flights = [flight for flight in map(self._book.get, child.flights) if flight]
+        return sum(flight.work.kind != "IMAGE" for flight in flights)
 
     def _owed_since(self, child: Child) -> list[float]:
         """When each picture that a worker has not given back was given to it."""
@@ -218,10 +224,11 @@ class Supervisor:
         self._observe(self._view())
         self._dispatch()
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, cleanup: ExitStack) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+            cleanup.callback(loop.remove_signal_handler, number)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -404,6 +411,7 @@ class Supervisor:
         self._hand_to_workers()
         under_way = len(self._book) or self._plans.copying
         if not under_way and (self._plans.stopping or self._once_done()):
+            assert self._slots.free == self._slots.count, "a slot was lost"
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
             complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
             self._drain(_HASTY if self._plans.stopping else complete)

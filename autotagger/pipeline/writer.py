@@ -6,7 +6,7 @@ Three loops on one event loop: record what the flights brought, apply it, verify
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from loguru import logger
 
@@ -18,6 +18,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.errands import Retag
 from autotagger.pipeline.messages import (
     Asked,
     Copy,
@@ -86,6 +87,7 @@ class Writer:
 
         settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
+        ledger.run = self._run
         rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
         self._model = rules.model if rules else None
         if rules and not spec.errand:
@@ -94,6 +96,8 @@ class Writer:
         office = Office(spec, ledger, rules, pace, wall_ms, self._child.count)
         self._seats = {account.id: office.seat(account, clients[account.id]) for account in spec.accounts}
         self._errand_told = spec.errand is None
+        self._rules = rules
+        self._asked: str | None = None  # the request that the errand carries out
 
     async def run(self) -> None:
         """Work until told to finish."""
@@ -131,9 +135,24 @@ class Writer:
             case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.retry(kind, asset_id)
                 logger.info("retry: {} assets are tried again, as asked", count)
+            case Request(kind="retag", wish=wish):
+                if self._begin_retag(wish):
+                    self._asked = request.id
+                    return
             case _:
                 logger.warning("somebody asked for {}, which this version does not know", request.kind)
         self._child.send(Settled(request.id))
+
+    def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
+        """Begin an errand beside the other work, unless it is meant for other rules than those of this run."""
+        rules, model = self._rules, self._spec.model
+        if not rules or not model or wish != {"model": model.identity, "policy": rules.policy.identity}:
+            logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
+            return False
+        for seat in self._seats.values():
+            seat.errand, seat.result = Retag(seat.desk, model=rules.model, policy=rules.policy.identity), None
+        self._errand_told = False
+        return True
 
     # -- record -------------------------------------------------------------------------------------------
 
@@ -225,12 +244,19 @@ class Writer:
         stepped = await self._each(lambda seat: seat.step())
         results = [seat.result for seat in self._seats.values() if seat.result is not None]
         if len(results) == len(self._seats):
-            self._child.send(ErrandDone(together(results)))
-            self._errand_told = True
+            self._end_errand(together(results))
         return any(stepped)
 
     async def _apply(self) -> bool:
         return any(await self._each(lambda seat: seat.applier.apply_batch()))
+
+    def _end_errand(self, result: dict[str, Any]) -> None:
+        self._errand_told = True
+        self._child.send(ErrandDone(result))
+        if self._asked is not None:
+            logger.info("retag, as asked: {} assets were decided again", result["reopened"])
+            self._child.send(Settled(self._asked))
+            self._asked = None
 
     async def _verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary had an end."""
