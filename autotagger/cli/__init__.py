@@ -31,7 +31,7 @@ from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FA
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
-from autotagger.log import is_journal, printable, redact, wants_tracebacks
+from autotagger.log import last_words, redact, wants_tracebacks
 
 app = typer.Typer(
     name="autotagger",
@@ -95,8 +95,7 @@ def main() -> None:
         message, exit_code = _verdict(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
-        priority = "<3>" if is_journal(sys.stderr) else ""
-        print(f"{priority}autotagger: {printable(redact(message))}", file=sys.stderr)
+        print(last_words(message), file=sys.stderr)
         sys.exit(exit_code)
 
 
