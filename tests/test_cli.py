@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import typer
+import typer.main
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
@@ -68,9 +70,7 @@ def run(tmp_path: Path) -> Run:
 # --- the frame ---
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "run", "status", "retry", "health", "init", "doctor", "config", "tag", "models", "policy"]
-)
+@pytest.mark.parametrize("command", sorted(typer.main.get_group(cli.app).commands))
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
     own = run(command, "--help")
@@ -414,3 +414,35 @@ def read_terminal(terminal: int) -> str:
         return os.read(terminal, 4096).decode(errors="replace")
     except OSError:  # how Linux says that the other side is closed
         return ""
+
+
+# --- changing what is tagged ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["undo"], "say what to undo"),
+        (["undo", "--all", "--tag", "sky"], "say what to undo"),
+        (["undo", "--tag", "auto:processed"], "leaves with the other tags"),
+        (["undo", "--asset", "picture.png"], "is no id of an asset"),
+        (["verify", "--sample", "2"], "--sample"),
+    ],
+)
+def test_a_command_that_could_mean_the_wrong_thing_does_nothing(arguments: list[str], said: str, run: Run) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.out == ""
+
+
+def test_undo_asks_first(run: Run) -> None:
+    outcome = run("undo", "--all")
+    assert outcome.code == 1
+    assert "Aborted" in outcome.err
+
+
+def test_there_is_nothing_to_change_without_a_ledger(run: Run) -> None:
+    outcome = run("undo", "--all", "--yes")
+    assert outcome.code == 3
+    assert "there is no ledger" in outcome.err

@@ -21,6 +21,7 @@ from autotagger.cli import (
     init,
     models,
     policy,
+    quantize,
     retry,
     run,
     status,
@@ -29,6 +30,7 @@ from autotagger.cli import (
 from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
+from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
 from autotagger.log import last_words, redact, wants_tracebacks
@@ -58,6 +60,7 @@ for command in (
     config_command.config,
     tag.tag,
     bench.bench,
+    quantize.quantize,
 ):
     app.command()(command)
 app.add_typer(models.models, name="models")
@@ -88,6 +91,7 @@ def _options(
 
 def main() -> None:
     """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
+    leave_no_core_file()
     try:
         suit_imaging()
         app()

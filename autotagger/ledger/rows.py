@@ -8,7 +8,7 @@ from autotagger.ledger.schema import LinkState, Probe, State
 
 @dataclass(frozen=True, slots=True)
 class ListedAsset:
-    """What the sweep says of an asset. `updated_ms`: Immich's updatedAt."""
+    """What the sweep says of an asset. `kind`: IMAGE, ANIMATION or VIDEO. `updated_ms`: Immich's updatedAt."""
 
     asset_id: str
     owner_id: str

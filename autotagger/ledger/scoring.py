@@ -48,11 +48,14 @@ class Scoring(Base):
         row = self._scored().where(Asset.asset_id == asset_id).tuples().first()
         return ScoredAsset(*row) if row else None
 
-    def taggable(self, model: int, after: int, limit: int) -> list[ScoredAsset]:
-        """The next assets with a key above `after` that have scores of `model` and are ours to tag."""
+    def taggable(self, model: int, after: int, limit: int, asset_id: str | None = None) -> list[ScoredAsset]:
+        """The next assets with a key above `after` that have scores of `model` and are ours to tag; `asset_id`:
+        only this one."""
         query = self._scored().where(
             (Score.model == model) & (Asset.key > after) & Asset.state.not_in((State.SKIPPED, State.GONE))
         )
+        if asset_id is not None:
+            query = query.where(Asset.asset_id == asset_id)
         return [ScoredAsset(*row) for row in query.order_by(Asset.key).limit(limit).tuples()]
 
     def unscored(self, model: int) -> int:

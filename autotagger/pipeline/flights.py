@@ -72,6 +72,10 @@ class FlightBook:
         flights = [flight for flight in map(self.get, flight_ids) if flight]
         return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
 
+    def films(self, flight_ids: Iterable[int]) -> int:
+        """How many of these flights are no single picture."""
+        return sum(flight.work.kind != "IMAGE" for flight in map(self.get, flight_ids) if flight)
+
     def is_suspect(self, asset_id: str) -> bool:
         return any(work.asset_id == asset_id for work in self._suspects)
 

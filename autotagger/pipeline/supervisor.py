@@ -138,7 +138,7 @@ class Supervisor:
             )
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
-            self._handle_signals()
+            self._handle_signals(cleanup)
             await self._turn()
             if self._plans.error:
                 raise self._plans.error
@@ -195,7 +195,10 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
-        return min([child.heard_s, *self._book.inferring_since(child.flights)])
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        patience_s = self._book.films(child.flights) * self._settings.pipeline.hang_timeout_s
+        owed_s = self._book.inferring_since(child.flights)
+        return min([child.heard_s, *(since_s + patience_s for since_s in owed_s)])
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -211,10 +214,11 @@ class Supervisor:
         self._observe(self._view())
         self._dispatch()
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, cleanup: ExitStack) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+            cleanup.callback(loop.remove_signal_handler, number)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -368,6 +372,7 @@ class Supervisor:
             self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
         if not len(self._book) and (self._plans.stopping or self._once_done()):
+            assert self._slots.free == self._slots.count, "a slot was lost"
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
             complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
             self._drain(_HASTY if self._plans.stopping else complete)
@@ -451,7 +456,9 @@ class Supervisor:
         plans, model = self._plans, self._spec.model
         return View(
             summary=self._last_summary,
-            processes=process_views(self._crew, self._book, self._clock()),
+            processes=process_views(
+                self._crew, self._book, self._clock(), film_s=self._settings.pipeline.hang_timeout_s
+            ),
             flights={stage.name.lower(): self._book.count(stage) for stage in Stage},
             slots=self._slots.count,
             free_slots=self._slots.free,
