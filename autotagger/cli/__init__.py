@@ -19,6 +19,7 @@ from autotagger.cli import (
     doctor,
     health,
     init,
+    ledger,
     models,
     policy,
     quantize,
@@ -63,6 +64,7 @@ for command in (
     quantize.quantize,
 ):
     app.command()(command)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.models, name="models")
 app.add_typer(policy.app, name="policy")
 

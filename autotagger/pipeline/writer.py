@@ -84,6 +84,7 @@ class Writer:
 
         settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
+        ledger.run = self._run
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
         rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
         self._model = rules.model if rules else None
