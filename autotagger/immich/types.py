@@ -51,7 +51,7 @@ class Asset:
 
     `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
     the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
-    the background jobs that follow it, see `settled`.
+    the background jobs that follow it, see `settled`. `created_ms`: when Immich took it in.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Asset:
     file_name: str
     updated_ms: int
     trashed: bool
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)

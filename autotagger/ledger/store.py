@@ -8,10 +8,10 @@ from autotagger.ledger.collections import Collections
 from autotagger.ledger.listing import Listing
 from autotagger.ledger.proof import Proof
 from autotagger.ledger.reports import Reports
-from autotagger.ledger.revising import Revising
 from autotagger.ledger.runs import Runs
 from autotagger.ledger.scoring import Scoring
+from autotagger.ledger.watching import Watching
 
 
-class Ledger(Runs, Listing, Scoring, Collections, Revising, Proof, Reports):
+class Ledger(Runs, Listing, Scoring, Collections, Watching, Proof, Reports):
     """The open ledger: what all parts of the store can do, on one file."""

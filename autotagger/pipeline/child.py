@@ -5,6 +5,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class ChildSpec:
     model: Model
     run: int | None = None
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
+
+
+def wall_ms() -> int:
+    """Our clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def enter_child(channel: Channel, spec: ChildSpec) -> None:

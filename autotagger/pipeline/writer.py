@@ -13,9 +13,10 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.absence import Absence
 from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.messages import (
     Drain,
@@ -28,6 +29,7 @@ from autotagger.pipeline.messages import (
     Ready,
     Record,
     Recorded,
+    Swept,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
@@ -53,11 +55,6 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
                 await Writer(channel, spec, ledger, client).run()
 
     run_async_child(channel, spec, main)
-
-
-def wall_ms() -> int:
-    """Our clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class Writer:
@@ -96,6 +93,7 @@ class Writer:
             pace=Pace(settings.immich.pace, clock=time.monotonic),
         )
         self._verifier = Verifier(desk, sample=settings.verify.sample)
+        self._absence = Absence(desk)
 
     async def run(self) -> None:
         """Work until told to finish."""
@@ -113,6 +111,9 @@ class Writer:
                 self._inbox.put_nowait(message)
             case Hold(on):
                 self._held = on
+                self._something.set()
+            case Swept(number=number):
+                self._absence.expect(number)
                 self._something.set()
             case Drain():
                 self._drain = message
@@ -140,7 +141,8 @@ class Writer:
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
                 self._ledger.add_listed(part.assets)
-                self._ledger.add_marked(part.marked)
+                self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
+                self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             self._ledger.record_scores(self._model, scored)
             self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
@@ -177,10 +179,11 @@ class Writer:
             try:
                 applied = not self._held and await self._applier.apply_batch()
                 judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                looked_for = await self._absence.look()
             except Retryable as error:
                 await self._wait_out(error)
                 continue
-            if applied or judged:
+            if applied or judged or looked_for:
                 drain_from = drain_from and time.monotonic()
                 continue
             if time.monotonic() >= next_look:
@@ -202,7 +205,7 @@ class Writer:
 
     def _idle(self) -> bool:
         counts = self._ledger.counts()
-        return not (counts[State.PLANNED] or counts[State.APPLIED] or counts[State.SCORED])
+        return not (counts[State.PLANNED] or counts[State.APPLIED] or counts[State.SCORED] or counts[State.STALE])
 
     async def _wait_out(self, error: Retryable) -> None:
         logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
