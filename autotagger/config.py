@@ -46,6 +46,13 @@ _ENV_NAMES = {
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @field_validator("*")
+    @classmethod
+    def _path_can_be_one(cls, value: object) -> object:
+        if isinstance(value, Path) and "\0" in str(value):
+            raise ValueError("no path holds a zero byte")
+        return value
+
 
 class ImmichSettings(Section):
     """The server, the key, and how gently to treat them."""
@@ -83,6 +90,10 @@ class ModelSettings(Section):
     name: str = Field("wd-vit-tagger-v3", description="A catalogue name, or a folder with model.onnx and labels")
     device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Where inference runs")
     streams: int = Field(0, ge=0, le=256, description="Pictures inferred at once by a worker; 0 chooses")
+    threads: int = Field(0, ge=0, le=256, description="Cores of a worker's streams together; 0 chooses")
+    decoding: Literal["exact", "fast"] = Field(
+        "exact", description="Pictures decoded whole, or large JPEGs at a half, a quarter or an eighth"
+    )
 
 
 class PolicySettings(Section):
@@ -180,7 +191,7 @@ class PolicySettings(Section):
             if pattern.startswith(REGEX):
                 try:
                     re.compile(pattern.removeprefix(REGEX))
-                except re.error as error:
+                except (re.error, RecursionError, OverflowError) as error:
                     raise ValueError(f"{pattern} is no regular expression: {error}") from None
         return value
 
@@ -215,6 +226,7 @@ class PipelineSettings(Section):
     """Processes and memory."""
 
     workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses")
+    decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
     slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
     slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
@@ -393,7 +405,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             tree = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no TOML, a number of 5,000 digits, endless brackets
         raise BadConfig(f"cannot read the configuration {path}: {_reason(error)}") from None
     return _with_paths_from(path.parent, tree)
 
@@ -405,7 +417,10 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
             continue
         section = tree if len(leaf) == 1 else tree.get(leaf[0])
         if isinstance(section, dict) and isinstance(named := section.get(leaf[-1]), str):
-            section[leaf[-1]] = str(folder / Path(named).expanduser())
+            try:
+                section[leaf[-1]] = str(folder / Path(named).expanduser())
+            except RuntimeError:
+                raise BadConfig(f"{_spell(leaf)}: {named} names a user that is not there") from None
     return tree
 
 
@@ -433,7 +448,7 @@ def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
         return value
     try:
         table = json.loads(value)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadConfig(f"{name} must hold a table as JSON: {error}") from None
     if not isinstance(table, dict):
         raise BadConfig(f'{name} must hold a table as JSON: {{"key": value}}')
@@ -521,7 +536,7 @@ def _nearest_key(unknown: tuple[str, ...]) -> str:
     own = {path[-1]: path for path in leaves() if path[:-1] == unknown[:-1]}
     anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
     for spelt in (own, anywhere):
-        for name in difflib.get_close_matches(unknown[-1], spelt, n=1, cutoff=0.6):
+        for name in difflib.get_close_matches(unknown[-1].lower(), spelt, n=1, cutoff=0.6):
             return f": did you mean {_spell(spelt[name])}?"
     return ""
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import demo, doctor, init, models, policy, run, status, tag
+from autotagger.cli import bench, demo, doctor, init, models, policy, run, status, tag
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo.demo, run.run, status.status, init.init, doctor.doctor, tag.tag):
+for command in (demo.demo, run.run, status.status, init.init, doctor.doctor, tag.tag, bench.bench):
     app.command()(command)
 app.add_typer(models.models, name="models")
 app.add_typer(policy.app, name="policy")

@@ -12,8 +12,8 @@ from autotagger.ledger.schema import MEANT, Asset, Collection, KnownTag, Link, L
 class Applying(Base):
     """From scored to planned to applied: what one call has to carry."""
 
-    def scored(self, limit: int) -> list[ScoredAsset]:
-        """Scored assets of collections where tags are known to stick."""
+    def scored(self, limit: int, *, begun: bool = False) -> list[ScoredAsset]:
+        """Scored assets of collections where tags are known to stick; `begun`: only those that had tags before."""
         query = (
             self._scored()
             .join(Collection, on=Asset.collection == Collection.id)
@@ -21,6 +21,8 @@ class Applying(Base):
             .order_by(Asset.key)
             .limit(limit)
         )
+        if begun:
+            query = query.where(Asset.origin.is_null(False))
         return [ScoredAsset(*row) for row in query.tuples()]
 
     def canary_candidate(self, collection: int) -> ScoredAsset | None:
@@ -70,6 +72,7 @@ class Applying(Base):
     def record_change(self, changes: Sequence[Change]) -> None:
         """What looks at assets brought: the next call is planned, or the asset is as it is meant to be."""
         with self.batch():
+            self._leave_rest([change.key for change in changes if change.call])
             self._set_links(
                 (change.key, name, state, None) for change in changes for name, state in change.links.items()
             )
@@ -145,6 +148,12 @@ class Applying(Base):
             kept = fn.COALESCE(EXCLUDED.origin, Link.origin)
             change = {Link.state: EXCLUDED.state, Link.origin: kept}
             Link.insert_many(chunk).on_conflict(conflict_target=[Link.asset, Link.tag], update=change).execute()
+
+    def _leave_rest(self, keys: Sequence[int]) -> None:
+        """Verified assets are about to change: from now on their links themselves say that they are proven."""
+        verified = Asset.select(Asset.key).where(Asset.key.in_(list(keys)) & (Asset.state == State.VERIFIED))
+        proven = Link.update(state=LinkState.PROVEN)
+        proven.where(Link.asset.in_(verified) & (Link.state == LinkState.SENT)).execute()
 
     def _rest(self, keys: Sequence[int]) -> None:
         """Assets that are as they are meant to be: verified, or undone where nothing is meant any more."""

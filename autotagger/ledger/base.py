@@ -54,7 +54,8 @@ class Base:
         with told_plainly(self.path), self._db.atomic("IMMEDIATE"):
             yield
 
-    def _changed(self) -> int:
+    @property
+    def changes(self) -> int:
         """Rows changed since the file was opened."""
         return int(self._db.connection().total_changes)
 

@@ -42,9 +42,9 @@ class Listing(Base):
                     }
                     for asset in chunk
                 ]
-                before = self._db.connection().total_changes
+                before = self.changes
                 Asset.insert_many(rows).on_conflict_ignore().execute()
-                added += self._db.connection().total_changes - before
+                added += self.changes - before
             self._skip_closed()
             return added
 
@@ -59,14 +59,17 @@ class Listing(Base):
                     problem(State.SKIPPED, "already-marked", "already marked in Immich by another run"),
                 )
 
-    def due(self, now_ms: int, limit: int) -> list[Work]:
-        """Assets to fetch now: new ones, and those whose time to be tried again has come."""
+    def due(self, now_ms: int, limit: int, *, begun: bool = False) -> list[Work]:
+        """Assets to fetch now: new ones, and those whose time to be tried again has come; `begun`: only those
+        that had tags before."""
         query = (
             Asset.select(Asset.asset_id, Asset.kind, Asset.mime, Asset.file_name)
             .where(Asset.state.in_(TO_FETCH) & (Asset.due_ms <= now_ms))
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
         )
+        if begun:
+            query = query.where(Asset.origin.is_null(False))
         return [Work(*row) for row in query.tuples()]
 
     def _collection_ids(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -1,27 +1,27 @@
 """Bringing back what was done: assets that are to get other tags (retag), none (undo), or another look."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from peewee import chunked
 
 from autotagger.ledger.applying import Applying
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, change_assets
-from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, Origin, Policy, Score, State, Tag, TagModel
+from autotagger.ledger.rows import RestingAsset, Selection
+from autotagger.ledger.schema import (
+    MEANT,
+    Asset,
+    KnownTag,
+    Link,
+    LinkState,
+    Origin,
+    Policy,
+    Score,
+    State,
+    Tag,
+    TagModel,
+)
 
 #: Assets with a call under way: what they hold is not known before they have settled.
 IN_FLIGHT = (State.PLANNED, State.APPLIED)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which links of ours a command means; what is None selects everything. `model`: a model's name."""
-
-    run: int | None = None
-    model: str | None = None
-    tag: str | None = None
-    asset_id: str | None = None
 
 
 class Revising(Applying):
@@ -42,13 +42,37 @@ class Revising(Applying):
             change_assets(Asset.key.in_(keys) & (Asset.state == State.VERIFIED), AFRESH)
         return len(keys)
 
-    def reopen(self, keys: Sequence[int]) -> None:
-        """Have verified assets compared with Immich and mended."""
+    def outdated_in_flight(self, model: int, policy: str) -> int:
+        """How many assets that are being changed were decided by another model or policy."""
+        changing = Asset.state.in_((State.STALE, *IN_FLIGHT))
+        return int(Asset.select().where(changing & self._is_outdated(model, policy)).count())
+
+    def needs_inference(self, model: int) -> bool:
+        """Whether verified assets are scored by another model than `model`, or not at all."""
+        mine = Score.select(Score.asset).where(Score.model == model)
+        return bool(Asset.select().where((Asset.state == State.VERIFIED) & Asset.key.not_in(mine)).exists())
+
+    def resting(self, after: int, limit: int) -> list[RestingAsset]:
+        """The next verified assets with a key above `after`. Their links are proven: they were read back, or
+        their marker was."""
+        query = (
+            Asset.select(Asset.key, Asset.asset_id, Asset.file_name, Asset.checksum)
+            .where((Asset.state == State.VERIFIED) & (Asset.key > after))
+            .order_by(Asset.key)
+            .limit(limit)
+        )
+        rows = list(query.tuples())
+        links = self.links_of([row[0] for row in rows])
+        return [
+            RestingAsset(key, asset_id, file_name, checksum, _proven(links[key]))
+            for key, asset_id, file_name, checksum in rows
+        ]
+
+    def score_again(self, key: int, checksum: str) -> None:
+        """Another picture is behind an asset: it is fetched and scored anew, and keeps its links until then."""
         with self.batch():
-            for chunk in chunked(keys, ROWS):
-                self._leave_rest(list(chunk))
-                at_rest = Asset.key.in_(list(chunk)) & (Asset.state == State.VERIFIED)
-                change_assets(at_rest, {"state": State.STALE, "due_ms": 0, "attempts": 0})
+            self._leave_rest([key])
+            change_assets(Asset.key == key, {**AFRESH, "checksum": checksum})
 
     def take_back(self, selection: Selection, *, marker: str, after: int = 0, window: int = ROWS) -> int | None:
         """Have the selected links of ours leave, in the next `window` assets with a key above `after`; returns
@@ -57,24 +81,14 @@ class Revising(Applying):
         The marker leaves with the last tag that we mean an asset to have. Assets with a call under way are passed
         over: once they have settled, start again.
         """
-        at_rest = Asset.select(Asset.key).where((Asset.key > after) & Asset.state.not_in((*IN_FLIGHT, State.GONE)))
-        if selection.asset_id is not None:
-            at_rest = at_rest.where(Asset.asset_id == selection.asset_id)
-        keys = [key for (key,) in at_rest.order_by(Asset.key).limit(window).tuples()]
+        keys = self._window(selection, after, window, passed_over=(*IN_FLIGHT, State.GONE))
         if not keys:
             return None
-        origins = self._origins(selection)
-        leaving: list[tuple[int, str, LinkState, None]] = []
-        for key, links in self._meant_with_origins(keys).items():
-            chosen = {
-                name
-                for name, origin in links.items()
-                if selection.tag in (None, name) and (origins is None or origin in origins)
-            }
-            stays = links.keys() - chosen - {marker}
-            # As long as a tag of ours stays, the marker does; it leaves with the last one.
-            gone = chosen - {marker} if stays else chosen | {marker} if chosen else chosen
-            leaving += ((key, name, LinkState.LEAVING, None) for name in gone)
+        leaving = [
+            (key, name, LinkState.LEAVING, None)
+            for key, names in self._leaving(keys, selection, marker).items()
+            for name in names
+        ]
         with self.batch():
             changed = sorted({key for key, *_ in leaving})
             self._leave_rest(changed)
@@ -83,26 +97,71 @@ class Revising(Applying):
             change_assets(Asset.key.in_(changed), change)
         return int(keys[-1])
 
+    def selected(self, selection: Selection, *, marker: str) -> bool:
+        """Whether any asset still has links that `take_back` would have leave."""
+        after = 0
+        while True:
+            keys = self._window(selection, after, ROWS, passed_over=(State.GONE,))
+            if not keys:
+                return False
+            if any(self._leaving(keys, selection, marker).values()):
+                return True
+            after = keys[-1]
+
+    def unused_tags_of_ours(self, account: int = 1) -> list[str]:
+        """Tags that were not in Immich before us and that we no longer mean any asset to have."""
+        in_use = Link.select(Link.tag).where(Link.state.in_((*MEANT, LinkState.LEAVING))).distinct()
+        query = KnownTag.select(Tag.name).join(Tag, on=KnownTag.tag == Tag.id)
+        ours = (KnownTag.account == account) & (KnownTag.ours == 1) & KnownTag.tag.not_in(in_use)
+        return [name for (name,) in query.where(ours).order_by(Tag.id).tuples()]
+
+    def forget_tags(self, names: Sequence[str], account: int = 1) -> None:
+        """Tags were deleted: before their next use somebody else may have made them anew."""
+        with self.batch():
+            ids = Tag.select(Tag.id).where(Tag.name.in_(list(names)))
+            KnownTag.delete().where((KnownTag.account == account) & KnownTag.tag.in_(ids)).execute()
+
     def unfinished(self) -> int:
         """Assets that are being changed, or whose change is not proven yet."""
         return int(Asset.select().where(Asset.state.in_((State.STALE, *IN_FLIGHT))).count())
 
     # -- inside -------------------------------------------------------------------------------------------
 
+    def _window(self, selection: Selection, after: int, window: int, *, passed_over: Sequence[State]) -> list[int]:
+        query = Asset.select(Asset.key).where((Asset.key > after) & Asset.state.not_in(passed_over))
+        if selection.asset_id is not None:
+            query = query.where(Asset.asset_id == selection.asset_id)
+        return [key for (key,) in query.order_by(Asset.key).limit(window).tuples()]
+
+    def _leaving(self, keys: Sequence[int], selection: Selection, marker: str) -> dict[int, set[str]]:
+        """Which of the links that we mean the assets to have a selection names."""
+        origins = self._origins(selection)
+        leaving: dict[int, set[str]] = {}
+        for key, links in self._meant_with_origins(keys).items():
+            chosen = {
+                name
+                for name, origin in links.items()
+                if selection.tag in (None, name) and (origins is None or origin in origins)
+            }
+            # As long as a tag of ours stays, the marker does; it leaves with the last one.
+            stays = links.keys() - chosen - {marker}
+            leaving[key] = chosen - {marker} if stays else chosen | {marker} if chosen else chosen
+        return leaving
+
     def _outdated(self, model: int, policy: str) -> Any:
+        return (
+            Asset.select(Asset.key)
+            .where((Asset.state == State.VERIFIED) & self._is_outdated(model, policy))
+            .order_by(Asset.key)
+        )
+
+    def _is_outdated(self, model: int, policy: str) -> Any:
         today = (
             Origin.select(Origin.id)
             .join(Policy, on=Origin.policy == Policy.id)
             .where((Origin.model == model) & (Policy.identity == policy))
         )
-        other = Asset.origin.is_null() | Asset.origin.not_in(today)
-        return Asset.select(Asset.key).where((Asset.state == State.VERIFIED) & other).order_by(Asset.key)
-
-    def _leave_rest(self, keys: Sequence[int]) -> None:
-        """Verified assets are about to change: from now on their links themselves say that they are proven."""
-        verified = Asset.select(Asset.key).where(Asset.key.in_(list(keys)) & (Asset.state == State.VERIFIED))
-        proven = Link.update(state=LinkState.PROVEN)
-        proven.where(Link.asset.in_(verified) & (Link.state == LinkState.SENT)).execute()
+        return Asset.origin.is_null() | Asset.origin.not_in(today)
 
     def _origins(self, selection: Selection) -> set[int] | None:
         """The origins that a selection names; None: all of them."""
@@ -121,3 +180,8 @@ class Revising(Applying):
         for key, name, origin in query.where(Link.asset.in_(list(keys)) & Link.state.in_(MEANT)).tuples():
             found.setdefault(key, {})[name] = origin
         return found
+
+
+def _proven(links: Mapping[str, LinkState]) -> dict[str, LinkState]:
+    """The links of a verified asset, as they are meant."""
+    return {name: LinkState.PROVEN if state is LinkState.SENT else state for name, state in links.items()}

@@ -76,6 +76,27 @@ class StaleAsset:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which links of ours a command means; what is None selects everything. `model`: a model's name."""
+
+    run: int | None = None
+    model: str | None = None
+    tag: str | None = None
+    asset_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestingAsset:
+    """A verified asset: what the ledger knows of it, to be compared with Immich."""
+
+    key: int
+    asset_id: str
+    file_name: str
+    checksum: str
+    links: Mapping[str, LinkState]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What a look at an asset brought: `links` whose state is another now, and its next `call`, which puts on all
     that is meant or, with a `removal`, takes that one tag off. `updated_ms`: Immich's updatedAt at that look;

@@ -34,6 +34,11 @@ class Runs(Base):
         with self.batch():
             return find_or_add(TagModel, {"identity": identity}, {"name": name, "labels": packed})
 
+    def model_id(self, identity: str) -> int | None:
+        """The ledger's id of a model, None where it has scored nothing."""
+        found = TagModel.select(TagModel.id).where(TagModel.identity == identity).scalar()
+        return int(found) if found is not None else None
+
     def labels(self, model: int) -> list[tuple[str, str]]:
         """(name, category) of every label of a model, in the order of its scores."""
         row = TagModel.get_by_id(model)

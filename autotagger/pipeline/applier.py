@@ -49,10 +49,21 @@ class NotLanded:
 
 
 class Applier:
-    """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside."""
+    """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside.
+
+    Without a `namer` nothing is decided from scores; `begun`: only for assets that had tags before.
+    """
 
     def __init__(
-        self, desk: Desk, namer: Namer, *, origin: int, batch_size: int, max_attempts: int, pace: Pace
+        self,
+        desk: Desk,
+        namer: Namer | None,
+        *,
+        origin: int,
+        batch_size: int,
+        max_attempts: int,
+        pace: Pace,
+        begun: bool = False,
     ) -> None:
         self._desk = desk
         self._ledger = desk.ledger
@@ -61,6 +72,7 @@ class Applier:
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._pace = pace
+        self._begun = begun
 
     async def apply_batch(self) -> bool:
         """Plan and send at most `batch_size` assets; returns whether there were any.
@@ -68,11 +80,13 @@ class Applier:
         What an earlier run planned comes first, with the tags recorded then: the same call made twice is
         harmless, a different one is not.
         """
-        await self._release_canaries()
+        if self._namer and not self._begun:
+            await self._release_canaries()
         planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
         if not planned:
-            scored = self._ledger.scored(self._batch_size)
-            await self._plan(scored)
+            scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._namer else []
+            if scored:
+                await self._plan(scored)
             stale = [] if scored else self._ledger.stale(self._desk.now_ms(), self._batch_size)
             await self._look(stale)
             planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
@@ -91,6 +105,7 @@ class Applier:
                 await self._plan([asset], canary_of=collection.id)
 
     async def _plan(self, scored: Iterable[ScoredAsset], *, canary_of: int | None = None) -> None:
+        assert self._namer, "whoever plans has names"
         named = self._namer.tags(scored)
         look_first = await meet_tags(self._desk, {asset.key: tags for asset, tags in named})
         with self._ledger.batch():

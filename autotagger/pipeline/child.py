@@ -20,13 +20,15 @@ from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
-from autotagger.pipeline.messages import Beat, Counts, Ended, Log, Next, Trouble
+from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
 BEAT_S = 2.0
 #: prctl(2): the signal that the kernel sends us when the thread that started us ends.
 _PR_SET_PDEATHSIG = 1
+#: prctl(2): the calling thread's name, of at most 15 bytes; the main thread's is the process's in ps and top.
+_PR_SET_NAME = 15
 #: Characters of one log line; a message can quote what Immich sent, and must fit into a channel's message.
 MOST_LOGGED = 10_000
 
@@ -38,8 +40,10 @@ class ChildSpec:
     settings: Settings
     key: SecretStr
     server: Server
-    model: Model
+    model: Model | None  # None: nothing is inferred and nothing decided from scores
     run: int | None = None
+    errand: Errand | None = None  # what the writer does instead of tagging what is new
+    dry: bool = False  # nothing is changed in Immich
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
 
 
@@ -48,10 +52,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def enter_child(channel: Channel, spec: ChildSpec) -> None:
+def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
     """First thing in a child: signals are the supervisor's business, logs go to it, crashes leave a trace."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    name_thread(f"autotag-{role}")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
 
     def forward(level: str, text: str) -> None:
@@ -62,6 +67,12 @@ def enter_child(channel: Channel, spec: ChildSpec) -> None:
 
     forward_logs(forward, spec.settings.log_level)
     _die_with_the_supervisor()
+
+
+def name_thread(name: str) -> None:
+    """Name the calling thread for those who look with ps or top, and for `autotagger bench`; threads that it
+    starts have the same name until they say otherwise."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def _die_with_the_supervisor() -> None:
@@ -122,10 +133,10 @@ class AsyncChild:
 
 
 def run_async_child(
-    channel: Channel, spec: ChildSpec, main: Callable[[Channel, ChildSpec], Coroutine[Any, Any, None]]
+    channel: Channel, spec: ChildSpec, role: str, main: Callable[[Channel, ChildSpec], Coroutine[Any, Any, None]]
 ) -> None:
     """Run a child's coroutine on uvloop until it returns, the supervisor is gone, or the run cannot go on."""
-    enter_child(channel, spec)
+    enter_child(channel, spec, role)
 
     async def guarded() -> None:
         try:

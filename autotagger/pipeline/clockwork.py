@@ -19,7 +19,8 @@ REST_FACTOR = 10.0
 
 class Clockwork:
     """Says what is to be listed next. `once`: one sweep and nothing more, at any hour. `sweeps`: False where
-    nothing is listed at all. `clock`: seconds, monotonic; `now`: the local time.
+    nothing is listed at all; `heeds_pause`: False where a person asks for something just now. `clock`: seconds,
+    monotonic; `now`: the local time.
 
     `tick` looks at the time; everything else answers from that look.
     """
@@ -30,12 +31,14 @@ class Clockwork:
         *,
         once: bool,
         sweeps: bool = True,
+        heeds_pause: bool = True,
         clock: Callable[[], float],
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self._settings = settings
         self._hours = Hours() if once else Hours.read(settings.watch.hours)
         self._once = once
+        self._heeds_pause = heeds_pause
         self._clock = clock
         self._now = now
         self._swept = not sweeps
@@ -63,7 +66,7 @@ class Clockwork:
     def tick(self) -> None:
         """Look at the hour and at the pause."""
         rest = ""
-        if is_paused(self._settings.state_dir):
+        if self._heeds_pause and is_paused(self._settings.state_dir):
             rest = "paused: nothing new is begun until `autotagger resume`"
         elif not self._hours.hold(self._now()):
             hours = ", ".join(self._settings.watch.hours)

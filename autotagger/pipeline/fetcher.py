@@ -44,7 +44,7 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
         async with ImmichClient(spec.settings.immich, spec.key) as client, asyncio.TaskGroup() as tasks:
             Fetcher(channel, spec, memory, client, tasks).start()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "fetcher", main)
 
 
 class Fetcher:

@@ -19,6 +19,9 @@ async def meet_tags(desk: Desk, plans: Mapping[int, Sequence[str]]) -> set[int]:
     names = {name for tags in plans.values() for name in tags}
     for name in sorted(names - known.keys()):
         await _meet(desk, name)
+    if desk.marker not in known:  # only autotagger gives it
+        is_there = await desk.tag_ids.known(desk.marker) is not None
+        desk.ledger.record_known(desk.marker, [], ours=not is_there)
     known = desk.ledger.known_tags()
     return {key for key, tags in plans.items() if any(key > known[name] for name in tags)}
 

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autotagger.config import Settings
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, report_end, trouble_of
+from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
+from autotagger.pipeline.topology import Topology, choose
 from autotagger.scores import pack
 from autotagger.tagger.catalog import Model
-from autotagger.tagger.cores import allowed_cores
-from autotagger.tagger.preprocess import prepare
+from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.preprocess import Decoding, prepare
 
 if TYPE_CHECKING:
     from autotagger.tagger.session import Session
@@ -32,52 +34,73 @@ CRASHED = 70
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
     """Entry point of an inference process."""
-    enter_child(channel, spec)
+    enter_child(channel, spec, "inferencer")
     # The supervisor imports this module too and has no use for the runtime's memory.
-    from autotagger.tagger.session import open_session
+    from autotagger.tagger.session import likely_device, open_session
 
-    _in_thread(lambda: _beat(channel))  # from now on: compiling a large model can take minutes
+    assert spec.model, "without a model there is nothing to infer"
+    _in_thread("beat", lambda: _beat(channel))  # from now on: compiling a large model can take minutes
     try:
-        streams = stream_count(spec)
-        session = open_session(spec.model, device=spec.settings.model.device, streams=streams, threads=streams)
-        Inferencer(channel, memory, spec.model, session, streams).work()
+        device = spec.settings.model.device
+        plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
+        session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads)
+        Inferencer(channel, memory, spec.model, session, plan, spec.settings.model.decoding).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
         report_end(channel.send, error)
 
 
-def stream_count(spec: ChildSpec) -> int:
-    """Streams of one worker: workers x streams = the cores we may use (speed.md)."""
-    if spec.settings.model.streams:
-        return spec.settings.model.streams
-    return max(1, allowed_cores() // max(1, spec.settings.pipeline.workers))
+def topology_for(settings: Settings, model: Model, *, on_cpu: bool) -> Topology:
+    """The topology of a run on this machine."""
+    return choose(
+        settings,
+        cores=allowed_cores(),
+        memory_bytes=allowed_memory(),
+        model_bytes=model.path.stat().st_size,
+        on_cpu=on_cpu,
+    )
+
+
+def with_workers(settings: Settings, model: Model) -> Settings:
+    """Settings in which the number of workers stands: memory that is free now is not when they start."""
+    workers = topology_for(settings, model, on_cpu=settings.model.device in ("auto", "CPU")).workers
+    return settings.model_copy(update={"pipeline": settings.pipeline.model_copy(update={"workers": workers})})
 
 
 class Inferencer:
-    """`streams` threads decode, `streams` threads infer; the main thread reads the channel."""
+    """`decoders` threads decode, `streams` threads infer; the main thread reads the channel."""
 
     def __init__(
-        self, channel: Channel, memory: SlotMemory, model: Model, session: "Session", streams: int
+        self,
+        channel: Channel,
+        memory: SlotMemory,
+        model: Model,
+        session: "Session",
+        plan: Topology,
+        decoding: Decoding,
     ) -> None:
         self._channel = channel
         self._memory = memory
         self._model = model
         self._session = session
-        self._streams = streams
+        self._plan = plan
+        self._decoding: Decoding = decoding
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
-        self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=streams)
+        self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=plan.streams)
         self._ratings = np.array(
             [row for row, label in enumerate(model.labels) if label.category == "rating"], dtype=np.intp
         )
 
     def work(self) -> None:
         """Take orders until the supervisor is gone."""
-        for _ in range(self._streams):
-            _in_thread(self._decode)
-            _in_thread(self._infer)
+        for _ in range(self._plan.decoders):
+            _in_thread("decode", self._decode)
+        for _ in range(self._plan.streams):
+            _in_thread("infer", self._infer)
         # One picture in each thread, the prepared queue full, and one order waiting for each decoder.
-        self._send(Ready(capacity=4 * self._streams, device=self._session.device))
+        capacity = 2 * self._plan.decoders + 2 * self._plan.streams
+        self._send(Ready(capacity=capacity, device=self._session.device))
         while True:
             message = self._channel.receive()
             if isinstance(message, Infer):
@@ -88,7 +111,7 @@ class Inferencer:
             order = self._orders.get()
             try:
                 with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
-                    prepared = prepare(body, self._model.manifest.input)
+                    prepared = prepare(body, self._model.manifest.input, decoding=self._decoding)
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(order.flight, trouble_of(error)))
             else:
@@ -122,10 +145,11 @@ def _send(channel: Channel, message: object) -> None:
         os._exit(0)
 
 
-def _in_thread(target: Callable[[], None]) -> None:
+def _in_thread(name: str, target: Callable[[], None]) -> None:
     """Run `target` for ever. A thread that died unseen would keep its picture; a process that dies is replaced."""
 
     def run() -> None:
+        name_thread(name)
         try:
             target()
         except BaseException:

@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.ledger.rows import ListedAsset, Selection, Work
 
 
 class Next(StrEnum):
@@ -25,6 +25,17 @@ class Trouble:
     next: Next
     kind: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is asked for. `selection`: of undo; `sample`: share of the assets that verify reads; `repair`: whether
+    it mends what it finds."""
+
+    kind: Literal["retag", "undo", "verify"]
+    selection: Selection = field(default_factory=Selection)
+    sample: float = 1.0
+    repair: bool = False
 
 
 # -- supervisor to fetcher ---------------------------------------------------------------------------------
@@ -159,6 +170,14 @@ class Drain:
 
     complete: bool
     settle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrandDone:
+    """The writer has seen to the errand: what is left is to wait until the changes have settled. `result`: its
+    figures."""
+
+    result: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
+from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
+from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.supervisor import Supervisor
-from autotagger.tagger.catalog import find_model
+from autotagger.pipeline.supervisor import REPORT_S, Supervisor
+from autotagger.tagger.catalog import Model, find_model
 
 
 async def run_pipeline(
@@ -23,9 +25,12 @@ async def run_pipeline(
     *,
     once: bool,
     limit: int | None = None,
+    dry: bool = False,
     report: Callable[[Summary], None] = lambda _: None,
+    report_s: float = REPORT_S,
 ) -> Summary:
-    """Tag the library. Returns when it is drained (`once`) or stopped by a signal.
+    """Tag the library until it is drained (`once`) or stopped by a signal. `dry`: pictures are only scored.
+    `report` is told the run so far every `report_s` seconds.
 
     Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
     half-written then.
@@ -33,10 +38,31 @@ async def run_pipeline(
     key = api_key(settings.immich)
     hide_secret(key)
     server = await check_server(settings)
+    model = await load_model(settings)
+    return await Supervisor(
+        settings, key, server, model, once=once, limit=limit, dry=dry, report=report, report_s=report_s
+    ).run()
+
+
+async def run_errand(
+    settings: Settings, errand: Errand, *, report: Callable[[Summary], None] = lambda _: None
+) -> Summary:
+    """See to an errand, and to nothing else. Returns when Immich holds what is meant, or at a signal: begun again
+    it goes on. Raises what `run_pipeline` raises, and StartupFailed where there is no ledger."""
+    Ledger(settings.ledger_path, writable=False).close()
+    key = api_key(settings.immich)
+    hide_secret(key)
+    server = await check_server(settings)
+    model = await load_model(settings) if errand.kind == "retag" else None
+    return await Supervisor(settings, key, server, model, once=True, errand=errand, report=report).run()
+
+
+async def load_model(settings: Settings) -> Model:
+    """The model of the settings, downloaded where it has to be. Raises StartupFailed."""
     model = await asyncio.to_thread(find_model, settings.model.name, settings.models_dir, download=True)
     identity = await asyncio.to_thread(lambda: model.identity)
     logger.info("model {} ({}), {} labels", model.name, identity[:12], len(model.labels))
-    return await Supervisor(settings, key, server, model, once=once, limit=limit, report=report).run()
+    return model
 
 
 async def check_server(settings: Settings) -> Server:

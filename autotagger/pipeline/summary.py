@@ -14,6 +14,7 @@ REPORTED: tuple[str, ...] = (
     "inferred",
     "tagged",
     "tag_calls",
+    "untag_calls",
     "read_back",
     "proven",
     "repaired",
@@ -25,7 +26,8 @@ REPORTED: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs."""
+    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs; `errand`:
+    the figures of retag, undo or verify."""
 
     states: dict[State, int]
     counts: dict[str, int]
@@ -33,6 +35,7 @@ class Summary:
     seconds: float
     device: str
     unsettled: int
+    errand: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         states = {str(state): count for state, count in self.states.items()}
@@ -43,4 +46,5 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "device": self.device,
             "unsettled": self.unsettled,
+            **({"errand": self.errand} if self.errand is not None else {}),
         }

@@ -30,7 +30,7 @@ from autotagger.pipeline.clockwork import Clockwork
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main
+from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.writer import writer_main
@@ -60,6 +60,7 @@ class _Plans:
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
     drained: m.Drained | None = None
+    errand: dict[str, Any] | None = None  # the figures of the errand, once it is seen to
     paused_until_s: float = 0.0
     error: Fatal | None = None
     dispatched: int = 0
@@ -67,29 +68,40 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every two seconds with the run so far, for a progress display."""
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display.
+
+    `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
+    `dry`: pictures are scored and nothing is changed in Immich.
+    """
 
     def __init__(
         self,
         settings: Settings,
         key: SecretStr,
         server: Server,
-        model: Model,
+        model: Model | None,
         *,
         once: bool,
+        errand: m.Errand | None = None,
+        dry: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings = with_workers(settings, model) if model else settings
         self._settings = settings
-        self._spec = ChildSpec(settings, key, server, model)
+        self._spec = ChildSpec(settings, key, server, model, errand=errand, dry=dry)
         self._once = once
         self._limit = limit
         self._report = report
+        self._report_s = report_s
         self._clock = clock
         self._started_s = clock()
         self._plans = _Plans()
-        self._clockwork = Clockwork(settings, once=once, clock=clock)
+        self._clockwork = Clockwork(
+            settings, once=once, sweeps=errand is None, heeds_pause=errand is None and not dry, clock=clock
+        )
         self._held = False
         self._counts: Counter[str] = Counter()
         self._device = ""
@@ -113,7 +125,7 @@ class Supervisor:
             self._slots = SlotTable(pipeline.slots)
             self._book = FlightBook(self._slots)
             self._crew = Crew(
-                max(1, pipeline.workers),
+                self._worker_count(),
                 duty=self._duty,
                 hear=self._hear,
                 lost=self._lost,
@@ -133,11 +145,21 @@ class Supervisor:
             self._tick()
             if self._clock() >= next_report_s:
                 self._report(self._summary())
-                next_report_s = self._clock() + REPORT_S
+                next_report_s = self._clock() + self._report_s
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
                 continue
+
+    def _worker_count(self) -> int:
+        """Inference processes: as configured, none where nothing has to be inferred."""
+        spec = self._spec
+        if spec.model is None:
+            return 0
+        known = self._ledger.model_id(spec.model.identity)
+        if spec.errand and known is not None and not self._ledger.needs_inference(known):
+            return 0
+        return max(1, self._settings.pipeline.workers)
 
     def _tick(self) -> None:
         """What time alone brings about."""
@@ -247,6 +269,8 @@ class Supervisor:
                     self._list()
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
+            case m.ErrandDone(result):
+                self._plans.errand = result
             case m.Drained():
                 self._plans.drained = message
                 self._crew.writer.send(m.Finish(self._summary().as_dict()))
@@ -343,6 +367,7 @@ class Supervisor:
         return (
             not self._plans.stopping
             and not self._clockwork.resting
+            and bool(self._crew.workers)
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
             and self._slots.free > 0
@@ -362,9 +387,12 @@ class Supervisor:
     def _next_work(self) -> Work | None:
         todo = self._plans.todo
         if not todo:
-            found = self._ledger.due(wall_ms(), WORK_AHEAD + len(self._book))
+            found = self._due(WORK_AHEAD + len(self._book))
             todo.extend(work for work in found if work.asset_id not in self._book)
         return todo.popleft() if todo else None
+
+    def _due(self, limit: int) -> list[Work]:
+        return self._ledger.due(wall_ms(), limit, begun=self._spec.errand is not None)
 
     def _hand_to_workers(self) -> None:
         for flight in self._book:
@@ -384,10 +412,14 @@ class Supervisor:
     def _once_done(self) -> bool:
         if not (self._once and self._clockwork.listed):
             return False
+        if self._spec.errand and self._plans.errand is None:
+            return False
+        if not self._crew.workers:
+            return True
         if self._limit_reached():
             return True
         idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
-        return idle and not self._plans.todo and not self._ledger.due(wall_ms(), 1)
+        return idle and not self._plans.todo and not self._due(1)
 
     def _limit_reached(self) -> bool:
         return self._limit is not None and self._plans.dispatched >= self._limit
@@ -404,6 +436,7 @@ class Supervisor:
             seconds=self._clock() - self._started_s,
             device=self._device,
             unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
+            errand=self._plans.errand,
         )
 
 

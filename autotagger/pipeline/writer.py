@@ -18,9 +18,12 @@ from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
 from autotagger.pipeline.desk import Desk
+from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import (
     Drain,
     Drained,
+    Errand,
+    ErrandDone,
     Finish,
     Hold,
     Listed,
@@ -33,11 +36,10 @@ from autotagger.pipeline.messages import (
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.verifier import Verifier
-from autotagger.pipeline.vocabulary import Namer
-from autotagger.policy.rules import TagPolicy
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
 RECORD_AT_ONCE = 100
@@ -54,7 +56,7 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
             async with ImmichClient(spec.settings.immich, spec.key) as client:
                 await Writer(channel, spec, ledger, client).run()
 
-    run_async_child(channel, spec, main)
+    run_async_child(channel, spec, "writer", main)
 
 
 class Writer:
@@ -70,30 +72,25 @@ class Writer:
         self._drain: Drain | None = None
         self._finished = asyncio.Event()
 
-        settings, model = spec.settings, spec.model
-        labels = [(label.name, label.category) for label in model.labels]
-        policy = TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
-        for tag, names in policy.collisions.items():
-            logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
-        self._model = ledger.model(model.identity, model.name, labels)
+        settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
-        ledger.rescore_others(self._model)
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
+        rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
+        self._model = rules.model if rules else None
+        if rules and not spec.errand:
+            ledger.rescore_others(rules.model)
         self._applier = Applier(
             desk,
-            Namer(ledger, policy, model=self._model, cap=settings.policy.vocabulary, marker=settings.marker),
-            origin=ledger.origin(
-                model=self._model,
-                policy=policy.identity,
-                settings=settings.policy.model_dump_json(),
-                run=self._run,
-            ),
+            rules.namer if rules else None,
+            origin=rules.origin if rules else 0,
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
             pace=Pace(settings.immich.pace, clock=time.monotonic),
+            begun=spec.errand is not None,
         )
         self._verifier = Verifier(desk, sample=settings.verify.sample)
         self._absence = Absence(desk)
+        self._errand = _errand(spec, desk, rules)
 
     async def run(self) -> None:
         """Work until told to finish."""
@@ -144,7 +141,8 @@ class Writer:
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
                 self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
-            self._ledger.record_scores(self._model, scored)
+            if self._model is not None:
+                self._ledger.record_scores(self._model, scored)
             self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
         for message in messages:
             if isinstance(message, Listed):
@@ -177,13 +175,14 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
-                applied = not self._held and await self._applier.apply_batch()
-                judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                stepped = await self._step()
+                applied = not (self._held or self._spec.dry) and await self._applier.apply_batch()
+                looked, judged = await self._verify(look=not applied and time.monotonic() >= next_look)
                 looked_for = await self._absence.look()
             except Retryable as error:
                 await self._wait_out(error)
                 continue
-            if applied or judged or looked_for:
+            if applied or judged or stepped or looked_for:
                 drain_from = drain_from and time.monotonic()
                 continue
             if time.monotonic() >= next_look:
@@ -192,20 +191,38 @@ class Writer:
                 if self._idle() or time.monotonic() - drain_from >= drain.settle_s:
                     break
                 interval_s = min(interval_s * 1.5, 10.0)
-            await self._wait_for_something(min(1.0, interval_s))
+            if not looked:
+                await self._wait_for_something(min(1.0, interval_s))
         self._child.flush()
         self._child.send(Drained(unsettled=self._ledger.counts()[State.APPLIED]))
 
-    async def _verify(self, *, look: bool) -> bool:
+    async def _step(self) -> bool:
+        """Take the errand a step further; returns whether that changed anything."""
+        if self._errand is None:
+            return False
+        before = self._ledger.changes
+        more = await self._errand.step()
+        if not more:
+            self._child.send(ErrandDone(self._errand.result))
+            self._errand = None
+        return not more or self._ledger.changes != before
+
+    async def _verify(self, *, look: bool) -> tuple[bool, bool]:
+        """Whether there was an asset to look at, and whether a canary had an end."""
         if look:
             self._verifier.retry_closed()
             await self._verifier.look()
-        await self._verifier.look_at_due()
-        return self._verifier.judge_canaries()
+        looked = await self._verifier.look_at_due()
+        return looked, self._verifier.judge_canaries()
 
     def _idle(self) -> bool:
-        counts = self._ledger.counts()
-        return not (counts[State.PLANNED] or counts[State.APPLIED] or counts[State.SCORED] or counts[State.STALE])
+        if self._errand is not None:
+            return False
+        if self._spec.dry:
+            return True
+        if self._spec.errand is not None:
+            return not self._ledger.unfinished() and not self._ledger.scored(1, begun=True)
+        return not self._ledger.unfinished() and not self._ledger.counts()[State.SCORED]
 
     async def _wait_out(self, error: Retryable) -> None:
         logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
@@ -218,3 +235,17 @@ class Writer:
             await asyncio.wait_for(self._something.wait(), most_s)
         except TimeoutError:
             return
+
+
+def _errand(spec: ChildSpec, desk: Desk, rules: Rules | None) -> Retag | Undo | Verify | None:
+    """The errand that the run is for, if it is for one."""
+    match spec.errand:
+        case None:
+            return None
+        case Errand(kind="retag"):
+            assert rules, "retag decides from scores"
+            return Retag(desk, model=rules.model, policy=rules.policy.identity)
+        case Errand(kind="undo", selection=selection):
+            return Undo(desk, spec.server, selection)
+        case Errand(sample=sample, repair=repair):
+            return Verify(desk, sample, repair)

@@ -119,12 +119,15 @@ def read_thresholds(path: Path, categories: set[str]) -> dict[str, float]:
 def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and brackets without end
         raise _bad(f"{path} is not JSON: {error}") from None
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_text(path).splitlines()))
+    try:
+        return list(csv.DictReader(_text(path).splitlines()))
+    except csv.Error as error:
+        raise _bad(f"{path} is not CSV: {error}") from None
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""How many cores this process may really use. OpenVINO honours CPU affinity but not a container's quota."""
+"""How many cores and how much memory this process may really use. OpenVINO honours CPU affinity but no quota."""
 
 import math
 import os
@@ -18,13 +18,31 @@ def allowed_cores(
     return max(1, min(cores, math.ceil(min(quotas, default=cores))))
 
 
-def _folders(membership: Path, root: Path) -> Iterator[Path]:
-    """Our CPU groups and all above them. Inside a container the path named is the host's and not to be seen:
-    then the root of the mount is our own group, so it always counts."""
+def allowed_memory(
+    membership: Path = Path("/proc/self/cgroup"),
+    root: Path = Path("/sys/fs/cgroup"),
+    meminfo: Path = Path("/proc/meminfo"),
+) -> int:
+    """Bytes that are available on the machine (`MemAvailable` of `meminfo`), capped by the tightest cgroup limit
+    (v1 or v2) above us. What others in the same group use is not taken off."""
+    lines = (line.split() for line in _read(meminfo).splitlines())
+    available = next((int(fields[1]) * 1024 for fields in lines if fields and fields[0] == "MemAvailable:"), 0)
+    limits = [
+        int(text)
+        for folder in _folders(membership, root, "memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _read(folder / name).strip()).isdecimal()
+    ]
+    return min([*limits, available] if available else limits, default=0)
+
+
+def _folders(membership: Path, root: Path, controller: str = "cpu") -> Iterator[Path]:
+    """Our groups of a controller and all above them. Inside a container the path named is the host's and not to be
+    seen: then the root of the mount is our own group, so it always counts."""
     for line in _read(membership).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         mount = root / controllers if controllers else root
         group = mount / path.lstrip("/")
@@ -32,7 +50,7 @@ def _folders(membership: Path, root: Path) -> Iterator[Path]:
             yield group
             group = group.parent
         yield mount
-        yield root / "cpu"  # v1 links each controller of a joint mount by its own name
+        yield root / controller  # v1 links each controller of a joint mount by its own name
 
 
 def _quota(folder: Path) -> float | None:

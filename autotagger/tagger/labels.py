@@ -53,7 +53,7 @@ def read_label_file(path: Path, spec: LabelSpec) -> LabelFile:
         raise _bad(f"{path} is not UTF-8") from None
     except csv.Error as error:
         raise _bad(f"{path} is not CSV: {error}") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and brackets without end
         raise _bad(f"{path} is not JSON: {error}") from None
     if not rows:
         raise _bad(f"{path} holds no label")
@@ -104,8 +104,9 @@ def _from_camie(path: Path, _spec: LabelSpec) -> Iterator[_Row]:
     )
     if not isinstance(names, dict) or not isinstance(categories, dict):
         raise _bad(f"{path}: idx_to_tag or tag_to_category is missing")
-    for number, name in enumerate(_in_order(path, names)):
-        yield _Row(_text(name) or "", _text(categories.get(name)), f"{path} entry {number}")
+    for number, entry in enumerate(_in_order(path, names)):
+        name = _text(entry) or ""
+        yield _Row(name, _text(categories.get(name)), f"{path} entry {number}")
 
 
 _FORMATS: dict[str, Callable[[Path, LabelSpec], Iterator[_Row]]] = {
@@ -134,6 +135,8 @@ def _in_order(path: Path, entries: Mapping[str, object]) -> Iterator[object]:
 def _label(row: _Row, spec: LabelSpec, categories: Mapping[str, str]) -> Label:
     if not row.name:
         raise _bad(f"{row.where}: the label has no name")
+    if any("\ud800" <= character <= "\udfff" for character in row.name):  # no database and no JSON takes it
+        raise _bad(f"{row.where}: the label {row.name!r} is half a character")
     category = categories.get(row.category.casefold()) if row.category is not None else None
     if category is None:
         known = ", ".join(spec.categories)
@@ -147,7 +150,7 @@ def _label(row: _Row, spec: LabelSpec, categories: Mapping[str, str]) -> Label:
 def _series(row: _Row) -> tuple[str, ...]:
     try:
         names = json.loads(row.series or "[]")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _bad(f"{row.where}: the series must be a JSON list of names")

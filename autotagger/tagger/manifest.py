@@ -191,10 +191,10 @@ def parse_manifest(text: str, origin: Path) -> Manifest:
     """Read a manifest. Raises StartupFailed naming `origin`, the field, and what is wrong with it."""
     try:
         return Manifest.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise StartupFailed(f"{origin} is not TOML: {error}", kind="model-manifest") from None
     except ValidationError as error:
         raise StartupFailed(f"{origin}: {problems_of(error)}", kind="model-manifest") from None
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and brackets without end
+        raise StartupFailed(f"{origin} is not TOML: {error}", kind="model-manifest") from None
 
 
 def problems_of(error: ValidationError) -> str:

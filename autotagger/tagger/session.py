@@ -53,7 +53,7 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
             "the driver (in a container also pass the device through, /dev/dri for a GPU)",
             kind="no-device",
         )
-    wanted = ["GPU", "CPU"] if device == "auto" and "GPU" in found else [device if device != "auto" else "CPU"]
+    wanted = ["GPU", "CPU"] if device == "auto" and "GPU" in found else [likely_device(device)]
     threads = min(threads or allowed_cores(), allowed_cores())
     for place, name in enumerate(wanted):
         try:
@@ -69,6 +69,11 @@ def found_devices() -> set[Device]:
     ids = ort.capi._pybind_state.get_available_openvino_device_ids()
     names: set[Device] = {"CPU", "GPU", "NPU"}
     return {name for name in names if any(found.partition(".")[0] == name for found in ids)}
+
+
+def likely_device(device: Device) -> Device:
+    """What `auto` tries first here."""
+    return device if device != "auto" else "GPU" if "GPU" in found_devices() else "CPU"
 
 
 class OpenVinoSession:

@@ -17,7 +17,7 @@ NOTICED, WENT_ON = 0, 7
 
 def log_into_nothing(channel: Channel, spec: ChildSpec) -> None:
     """A child that hears of the end through a line it logs."""
-    enter_child(channel, spec)
+    enter_child(channel, spec, "writer")
     try:
         channel.receive()
     except ChannelClosed:

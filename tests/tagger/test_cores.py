@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.cores import allowed_cores, allowed_memory
 
 
 def group(root: Path, files: dict[str, str], membership: str) -> Path:
@@ -49,3 +49,21 @@ def test_affinity_is_the_upper_limit(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     assert allowed_cores(nowhere, nowhere) == len(os.sched_getaffinity(0))
     assert 1 <= allowed_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("files", "membership", "megabytes"),
+    [
+        ({}, "", 4_000),
+        ({"memory.max": "max\n"}, "0::/\n", 4_000),
+        ({"memory.max": "1000000000\n"}, "0::/\n", 1_000),
+        ({"a/b/memory.max": "max\n", "a/memory.max": "500000000\n"}, "0::/a/b\n", 500),
+        ({"memory/docker/abc/memory.limit_in_bytes": "700000000\n"}, V1, 700),
+        ({"memory/docker/abc/memory.limit_in_bytes": "9223372036854771712\n"}, V1, 4_000),
+    ],
+)
+def test_memory_is_what_is_available_within_the_tightest_limit(
+    tmp_path: Path, files: dict[str, str], membership: str, megabytes: int
+) -> None:
+    place = group(tmp_path, files | {"meminfo": "MemTotal: 9000000 kB\nMemAvailable: 3906250 kB\n"}, membership)
+    assert allowed_memory(place, tmp_path, tmp_path / "meminfo") == megabytes * 1_000_000

@@ -18,7 +18,7 @@ from autotagger.errors import AssetFailed
 from autotagger.tagger import preprocess
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
-from autotagger.tagger.preprocess import prepare
+from autotagger.tagger.preprocess import MAX_PIXELS, prepare
 from autotagger.tagger.session import Session, open_session
 from tests.tagger.support import encoded, noise, reference
 
@@ -177,9 +177,9 @@ def test_other_contracts() -> None:
     assert np.array_equal(prepare(body, InputSpec(pad="none", channels="RGB")), np.asarray(squashed, np.float32))
 
 
-def failure(body: bytes, **options: int) -> AssetFailed:
+def failure(body: bytes, max_pixels: int = MAX_PIXELS) -> AssetFailed:
     with pytest.raises(AssetFailed) as caught:
-        prepare(body, WD, **options)
+        prepare(body, WD, max_pixels=max_pixels)
     assert "\n" not in caught.value.message
     return caught.value
 
@@ -359,3 +359,26 @@ def test_a_strip_whose_shorter_side_would_grow_without_end_is_refused() -> None:
     with pytest.raises(AssetFailed, match="would not fit in memory") as caught:
         prepare(body, InputSpec(size=448, stages=(Resize(size=448), CenterCrop(size=(448, 448)))))
     assert caught.value.kind == "too-many-pixels"
+
+
+def test_fast_decoding_takes_a_large_jpeg_at_half_its_size_and_stays_near() -> None:
+    """1440 / 2 = 720 samples are more than 1.5 x 448; the picture is smooth, as a photograph mostly is."""
+    body = encoded(noise(48, 32).resize((1440, 960), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    exact, fast = prepare(body, WD), prepare(body, WD, decoding="fast")
+    difference = np.abs(exact - fast)
+    assert 0.0 < difference.mean() < 1.5
+    halved = Image.open(io.BytesIO(body))
+    halved.draft("RGB", (720, 480))
+    assert halved.size == (720, 480)
+    assert np.array_equal(fast, prepare(encoded(halved, "PNG"), WD))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_fast_decoding_of_other_formats_is_the_exact_one(kind: str) -> None:
+    body = encoded(noise(900, 700), kind)
+    assert np.array_equal(prepare(body, WD, decoding="fast"), prepare(body, WD))
+
+
+def test_fast_decoding_leaves_a_jpeg_whole_that_is_hardly_larger_than_needed() -> None:
+    body = encoded(noise(1343, 900), "JPEG")  # its half would be below 1.5 x 448
+    assert np.array_equal(prepare(body, WD, decoding="fast"), prepare(body, WD))

@@ -1,0 +1,147 @@
+"""The few topologies that make sense on a machine, each tried, the fastest written into the configuration."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotagger.bench.apart import apart
+from autotagger.bench.measure import bench_model, bench_settings
+from autotagger.bench.pipeline import Whole, whole_pipeline
+from autotagger.bench.session import bare_session
+from autotagger.config import Settings, default_config_path
+from autotagger.errors import BadConfig
+from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
+from autotagger.tagger.catalog import Model
+from autotagger.tagger.cores import allowed_cores, allowed_memory
+
+#: A topology that needs more memory or processes has to be faster by this to be chosen.
+WORTH_IT = 1.03
+#: Every candidate runs so often, for about so long.
+ROUNDS, SECONDS = 2, 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """`measured`: each topology with its pictures a second and peak memory in MB; `chosen` stands in `config`."""
+
+    config: Path
+    chosen: Topology
+    measured: tuple[tuple[Topology, float, float], ...]
+
+    def rows(self) -> list[dict[str, object]]:
+        return [
+            {
+                "topology": describe(plan),
+                "pictures_s": round(ips, 2),
+                "peak_mb": round(peak_mb),
+                "chosen": "yes" if plan == self.chosen else "",
+            }
+            for plan, ips, peak_mb in self.measured
+        ]
+
+
+def candidates(cores: int, memory_bytes: int, model_bytes: int) -> list[Topology]:
+    """One process with a stream for each core, with a stream for two, with one for all; then two processes. Least
+    memory comes last among equals, and what does not fit into half of the memory is left out."""
+    plans = [
+        Topology(1, streams, cores, cores) for streams in sorted({cores, max(1, cores // 2), 1}, reverse=True)
+    ]
+    if cores >= 2:
+        half = cores // 2
+        plans.append(Topology(2, half, half, half))
+
+    def bytes_of(plan: Topology) -> float:
+        return plan.workers * (WORKER_BYTES + MODEL_COPIES * model_bytes + plan.streams * STREAM_BYTES)
+
+    fitting = [plan for plan in plans if bytes_of(plan) <= memory_bytes / 2]
+    return fitting or [Topology(1, 1, cores, cores)]
+
+
+def tune(settings: Settings, name: str, config: Path | None, *, tiny: bool, say: Callable[[str], None]) -> Tuned:
+    """Try every candidate with the model `name`, and write the best into `config`, the user's own file where that
+    is None. Raises BadConfig when that cannot be written, StartupFailed when the model does not run."""
+    config = config or default_config_path(os.environ)
+    model = bench_model(name, settings, tiny=tiny)
+    plans = candidates(allowed_cores(), allowed_memory(), model.path.stat().st_size)
+    measured = _try(settings, model, plans, tiny=tiny, say=say)
+    chosen = best(measured)
+    write_topology(config, chosen)
+    return Tuned(config, chosen, tuple(measured))
+
+
+def _try(
+    settings: Settings, model: Model, plans: list[Topology], *, tiny: bool, say: Callable[[str], None]
+) -> list[tuple[Topology, float, float]]:
+    """Each plan with its pictures a second (the best of all rounds) and peak memory in MB; fastest first."""
+    seconds = 1.0 if tiny else SECONDS
+    speed = apart(
+        bare_session,
+        model,
+        settings.model.device,
+        streams=1,
+        threads=allowed_cores(),
+        seconds=seconds / 4,
+        tiny=tiny,
+    )
+    pictures = max(24, min(2_000, round(speed.ips * seconds)))
+    found: dict[Topology, list[Whole]] = {plan: [] for plan in plans}
+    for number in range(ROUNDS):
+        for plan in plans:
+            say(f"tuning, round {number + 1} of {ROUNDS}: {describe(plan)}")
+            with tempfile.TemporaryDirectory(prefix="autotagger-bench-") as folder:
+                run = bench_settings(settings, model, Path(folder), plan)
+                found[plan].append(whole_pipeline(run, pictures, tiny=tiny))
+    measured = [
+        (plan, max(one.ips for one in runs), max(sum(one.peak_mb.values()) for one in runs))
+        for plan, runs in found.items()
+    ]
+    return sorted(measured, key=lambda entry: -entry[1])
+
+
+def best(measured: list[tuple[Topology, float, float]]) -> Topology:
+    """The one with the least memory among those that are as fast as the fastest, give or take `WORTH_IT`."""
+    fastest = measured[0][1]
+    return min((entry for entry in measured if entry[1] * WORTH_IT >= fastest), key=lambda entry: entry[2])[0]
+
+
+def describe(plan: Topology) -> str:
+    """`1 process, 2 streams on 2 threads`."""
+    processes = "1 process" if plan.workers == 1 else f"{plan.workers} processes"
+    return f"{processes}, {plan.streams} streams on {plan.threads} threads"
+
+
+def write_topology(config: Path, plan: Topology) -> None:
+    """Set the plan's keys in a TOML file, everything else left as it stands. Raises BadConfig."""
+    try:
+        text = config.read_text(encoding="utf-8") if config.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"cannot read the configuration {config}: {error}") from None
+    for section, key, value in (
+        ("model", "streams", plan.streams),
+        ("model", "threads", plan.threads),
+        ("pipeline", "workers", plan.workers),
+        ("pipeline", "decoders", plan.decoders),
+    ):
+        text = _set(text, section, key, value)
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadConfig(f"cannot write the configuration {config}: {error.strerror}") from None
+
+
+def _set(text: str, section: str, key: str, value: int) -> str:
+    """`key = value` in `[section]` of a TOML text: in its line if there is one, else below the section's head."""
+    head = re.search(rf"^\[{section}\][^\n]*\n?", text, re.MULTILINE)
+    line = f"{key} = {value}\n"
+    if head is None:
+        gap = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
+        return f"{text}{gap}[{section}]\n{line}"
+    following = re.search(r"^\[", text[head.end() :], re.MULTILINE)
+    end = head.end() + following.start() if following else len(text)
+    body, count = re.subn(rf"^{key}[ \t]*=[^\n]*\n?", line, text[head.end() : end], count=1, flags=re.MULTILINE)
+    start = text[: head.end()] if text[: head.end()].endswith("\n") else text[: head.end()] + "\n"
+    return start + (body if count else line + body) + text[end:]
