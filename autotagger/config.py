@@ -267,6 +267,17 @@ class VerifySettings(Section):
     interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what has settled")
 
 
+class ServiceSettings(Section):
+    """How a run shows itself: health and metrics."""
+
+    listen_host: str = Field("127.0.0.1", description="Address of /health, /metrics and /status")
+    listen_port: int = Field(8788, ge=0, le=65535, description="Port of the same; 0 is none")
+    listen_once: bool = Field(False, description="Also in run --once")
+    summary_interval_s: float = Field(
+        300.0, gt=0.0, description="Seconds between the log lines that sum the run up"
+    )
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -278,7 +289,9 @@ class Settings(Section):
     pipeline: PipelineSettings = PipelineSettings()
     watch: WatchSettings = WatchSettings()
     verify: VerifySettings = VerifySettings()
+    service: ServiceSettings = ServiceSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+    log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object an event")
 
     @field_validator("marker")
     @classmethod
@@ -320,21 +333,32 @@ def load_settings(
 
 
 def api_key(settings: ImmichSettings) -> SecretStr:
-    """The API key, from the settings or else from its file. Raises BadConfig when there is none."""
+    """The API key: from the settings, else from its file, else systemd's credential `api-key`.
+
+    Raises BadConfig when there is none.
+    """
     if settings.api_key and settings.api_key.get_secret_value().strip():
         return SecretStr(settings.api_key.get_secret_value().strip())
-    if settings.api_key_file is None:
+    key_file = settings.api_key_file or _credential()
+    if key_file is None:
         raise BadConfig(
             "no API key: set IMMICH_API_KEY, or api_key_file in [immich] "
             "(Immich: Account Settings > API Keys > New API Key)"
         )
     try:
-        key = settings.api_key_file.read_text(encoding="utf-8").strip()
+        key = key_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"cannot read the API key file {settings.api_key_file}: {_reason(error)}") from None
+        raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
-        raise BadConfig(f"the API key file {settings.api_key_file} must hold the key and nothing else")
+        raise BadConfig(f"the API key file {key_file} must hold the key and nothing else")
     return SecretStr(key)
+
+
+def _credential() -> Path | None:
+    """The file that systemd makes of `LoadCredential=api-key:...` for a service (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / "api-key" if folder else None
+    return path if path and path.is_file() else None
 
 
 def cautions(

@@ -68,7 +68,9 @@ def run(tmp_path: Path) -> Run:
 # --- the frame ---
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "status", "init", "doctor", "tag", "models", "policy"])
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "status", "health", "init", "doctor", "tag", "models", "policy"]
+)
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
     own = run(command, "--help")

@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, demo, doctor, init, models, policy, run, status, tag
+from autotagger.cli import bench, changes, demo, doctor, health, init, models, policy, run, status, tag
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
-from autotagger.log import printable, redact, wants_tracebacks
+from autotagger.log import is_journal, printable, redact, wants_tracebacks
 
 app = typer.Typer(
     name="autotagger",
@@ -29,7 +29,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo.demo, run.run, status.status, init.init, doctor.doctor, tag.tag, bench.bench):
+for command in (
+    demo.demo,
+    run.run,
+    status.status,
+    health.health,
+    changes.plan,
+    changes.retag,
+    changes.undo,
+    changes.verify,
+    init.init,
+    doctor.doctor,
+    tag.tag,
+    bench.bench,
+):
     app.command()(command)
 app.add_typer(models.models, name="models")
 app.add_typer(policy.app, name="policy")
@@ -66,7 +79,8 @@ def main() -> None:
         message, exit_code = _verdict(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
-        print(f"autotagger: {printable(redact(message))}", file=sys.stderr)
+        priority = "<3>" if is_journal(sys.stderr) else ""
+        print(f"{priority}autotagger: {printable(redact(message))}", file=sys.stderr)
         sys.exit(exit_code)
 
 

@@ -26,7 +26,7 @@ def config_path(context: typer.Context) -> Path | None:
 def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings for a command and set up logging; `flags` are nested like the TOML. Raises BadConfig."""
     settings = load_settings(config_path(context), flags)
-    setup_logging(settings.log_level)
+    setup_logging(settings.log_level, settings.log_format)
     for caution in cautions(settings, config_path(context)):
         logger.warning("{}", caution)
     return settings

@@ -1,14 +1,11 @@
-"""What a person sees of a run: a live bar on a terminal, a line a minute otherwise; a table at the end."""
+"""What a person sees of a run: a live bar on a terminal, else only the log; a table at the end."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from loguru import logger
-
-from autotagger.log import setup_logging
+from autotagger.log import Form, setup_logging
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,14 +13,13 @@ if TYPE_CHECKING:
     from autotagger.pipeline.summary import Summary
 
 T = TypeVar("T")
-LINE_EVERY_S = 60.0
 
 
 @contextmanager
-def shown_progress(log_level: str) -> Iterator[Callable[["Summary"], None]]:
+def shown_progress(log_level: str, log_format: Form = "text") -> Iterator[Callable[["Summary"], None]]:
     """A function to be given each new state of the run, which shows it as fits where stderr goes."""
     if not sys.stderr.isatty():
-        yield _lines()
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -37,7 +33,7 @@ def shown_progress(log_level: str) -> Iterator[Callable[["Summary"], None]]:
         TextColumn("{task.fields[trouble]}"),
     )
     with Progress(*columns, console=Console(stderr=True), redirect_stderr=True) as progress:
-        setup_logging(log_level)  # to the stderr that the bar now owns: log lines appear above it
+        setup_logging(log_level, log_format)  # to the stderr that the bar now owns: log lines appear above it
         task = progress.add_task("tagging", total=None, rate="", trouble="")
 
         def show(summary: "Summary") -> None:
@@ -50,7 +46,7 @@ def shown_progress(log_level: str) -> Iterator[Callable[["Summary"], None]]:
             yield show
         finally:
             progress.stop()
-            setup_logging(log_level)
+            setup_logging(log_level, log_format)
 
 
 def counted(items: Sequence[T], what: str, log_level: str) -> Iterator[T]:
@@ -71,24 +67,6 @@ def counted(items: Sequence[T], what: str, log_level: str) -> Iterator[T]:
             setup_logging(log_level)
 
 
-def _lines() -> Callable[["Summary"], None]:
-    next_s = time.monotonic() + LINE_EVERY_S
-
-    def show(summary: "Summary") -> None:
-        nonlocal next_s
-        if time.monotonic() >= next_s:
-            next_s += LINE_EVERY_S
-            logger.info(
-                "{} of {} assets done, {}, {}",
-                _done(summary),
-                sum(summary.states.values()),
-                _rate(summary),
-                _trouble(summary) or "no trouble",
-            )
-
-    return show
-
-
 def summary_table(summary: "Summary") -> "Table":
     """The end of a run as a table: what it did, and where all assets of the ledger stand."""
     from rich.table import Table
@@ -102,6 +80,7 @@ def summary_table(summary: "Summary") -> "Table":
         ("pictures scored", str(counts.get("inferred", 0))),
         ("assets tagged", str(counts.get("tagged", 0))),
         ("tag calls", str(counts.get("tag_calls", 0))),
+        ("untag calls", str(counts.get("untag_calls", 0))),
         ("verified", str(counts.get("proven", 0))),
         ("repaired", str(counts.get("repaired", 0))),
         ("lost", str(counts.get("lost", 0))),
@@ -116,7 +95,7 @@ def summary_table(summary: "Summary") -> "Table":
 
 def _done(summary: "Summary") -> int:
     states = {str(state): count for state, count in summary.states.items()}
-    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "planned"))
+    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "stale", "planned"))
 
 
 def _rate(summary: "Summary") -> str:

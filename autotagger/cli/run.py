@@ -1,6 +1,7 @@
 """`autotagger run`: the service, and with --once the job."""
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
@@ -32,16 +33,17 @@ def run(
     from autotagger.cli.progress import shown_progress, summary_table
     from autotagger.errors import BadConfig
     from autotagger.ledger.schema import State
-    from autotagger.pipeline.run import run_pipeline
+    from autotagger.log import is_journal
+    from autotagger.service.run import run_service
 
     if limit is not None and not once:
         raise BadConfig("--limit goes with --once")
     settings = begin(context, {"model": {"name": model}, "immich": {"base_url": base_url}})
-    with shown_progress(settings.log_level) as report:
-        summary = asyncio.run(run_pipeline(settings, once=once, limit=limit, report=report))
+    with shown_progress(settings.log_level, settings.log_format) as report:
+        summary = asyncio.run(run_service(settings, once=once, limit=limit, report=report))
     if as_json:
         print_json(summary.as_dict())
-    else:
+    elif not is_journal(sys.stdout):  # there the line that sums it up is enough
         Console().print(summary_table(summary))
     if once and summary.states[State.FAILED]:
         raise typer.Exit(SOME_FAILED)

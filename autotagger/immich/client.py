@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from autotagger.config import ImmichSettings
-from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AutotaggerError, Retryable, Unreachable
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
@@ -53,6 +53,9 @@ class ImmichClient:
     or the address is at fault. What else a call raises is said there. `calls` counts calls by name (a call that
     is tried three times counts once): `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
 
+    `exchanged` is told of every single try: the call's name, `ok`, `failed` (tried again where that makes sense)
+    or `refused`, and the seconds it took.
+
     `sleep` and `clock` (seconds, monotonic) are for tests that must not wait.
     """
 
@@ -66,6 +69,7 @@ class ImmichClient:
         clock: Clock = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self.exchanged: Callable[[str, str, float], None] = lambda _call, _outcome, _seconds: None
         self._settings, self._sleep, self._clock = settings, sleep, clock
         self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
         self._transport = Transport(settings, key, clock=clock)
@@ -242,9 +246,13 @@ class ImmichClient:
                 reply = await self._transport.exchange(request)
                 judge(request, reply)
                 answer = _understood(request, reply, read)
-            except Trouble:
-                self._limiter.failed(begun)
+            except AutotaggerError as error:
+                failed = isinstance(error, Trouble)
+                if failed:
+                    self._limiter.failed(begun)
+                self.exchanged(request.name, "failed" if failed else "refused", self._clock() - begun)
                 raise
+            self.exchanged(request.name, "ok", self._clock() - begun)
             if request.method == "GET":
                 self._limiter.answered(request.name, begun, reply.first_byte_s)
             else:

@@ -45,7 +45,7 @@ class Applying(Base):
         ends: dict[tuple[State, int], list[int]] = {}
         for key, names, origin in planned:
             fresh = key not in look_first and set(known[key].values()) <= {LinkState.FOUND}
-            changed = _revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
+            changed = revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
             rows += ((key, name, state, origin) for name, state in changed.items())
             # A link that was sent and never read back (its asset was gone meanwhile) is looked at first.
             as_meant = not changed and set(known[key].values()) & set(MEANT) == {LinkState.PROVEN}
@@ -176,7 +176,7 @@ def _is_fresh(links: Mapping[str, LinkState]) -> bool:
     return set(links.values()) <= {LinkState.FOUND, LinkState.SENT}
 
 
-def _revised(known: Mapping[str, LinkState], names: Sequence[str], new: LinkState) -> dict[str, LinkState]:
+def revised(known: Mapping[str, LinkState], names: Sequence[str], new: LinkState) -> dict[str, LinkState]:
     """The links that change when an asset is to have `names`; `new`: the state of what it does not have yet."""
     changed: dict[str, LinkState] = {}
     for name in names:

@@ -48,6 +48,19 @@ class Scoring(Base):
         row = self._scored().where(Asset.asset_id == asset_id).tuples().first()
         return ScoredAsset(*row) if row else None
 
+    def taggable(self, model: int, after: int, limit: int) -> list[ScoredAsset]:
+        """The next assets with a key above `after` that have scores of `model` and are ours to tag."""
+        query = self._scored().where(
+            (Score.model == model) & (Asset.key > after) & Asset.state.not_in((State.SKIPPED, State.GONE))
+        )
+        return [ScoredAsset(*row) for row in query.order_by(Asset.key).limit(limit).tuples()]
+
+    def unscored(self, model: int) -> int:
+        """How many assets that are ours to tag have no scores of `model`."""
+        mine = Score.select(Score.asset).where(Score.model == model)
+        ours = Asset.state.not_in((State.SKIPPED, State.GONE))
+        return int(Asset.select().where(ours & Asset.key.not_in(mine)).count())
+
     def rescore_others(self, model: int) -> None:
         """What another model scored and nobody applied yet is scored again, by `model`."""
         others = Score.select(Score.asset).where(Score.model != model)

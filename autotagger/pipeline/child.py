@@ -20,6 +20,7 @@ from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
+from autotagger.pipeline.figures import exchanged
 from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
@@ -117,6 +118,10 @@ class AsyncChild:
     def count(self, what: str, by: int = 1) -> None:
         """Add to the counts that the next beat reports."""
         self._counts[what] += by
+
+    def exchanged(self, call: str, outcome: str, seconds: float) -> None:
+        """Add an exchange with Immich to the counts."""
+        self._counts.update(exchanged(call, outcome, seconds))
 
     def flush(self) -> None:
         """Report the counts now."""

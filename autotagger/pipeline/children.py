@@ -13,7 +13,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Child:
-    """One running process. `role` is what it does (fetcher, inferencer, writer); `heard_s` when it last spoke."""
+    """One running process. `role` is what it does (fetcher, inferencer, writer); `heard_s` when it last spoke,
+    `served_s` when it last ended its part of a flight."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class Child:
         self.ready = False
         self.capacity = 0
         self.flights: set[int] = set()
-        self.heard_s = clock()
+        self.heard_s = self.served_s = clock()
         self._clock = clock
         self._handle = handle
         self._died = died

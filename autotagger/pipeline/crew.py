@@ -48,9 +48,17 @@ class Crew:
     def __iter__(self) -> Iterator[Child]:
         return iter((self.writer, self.fetcher, *self.workers))
 
+    def named(self) -> Iterator[tuple[str, Child]]:
+        """Everybody with a name that a replacement keeps: writer, fetcher, inferencer 1, inferencer 2 ..."""
+        yield "writer", self.writer
+        yield "fetcher", self.fetcher
+        for number, worker in enumerate(self.workers, 1):
+            yield f"inferencer {number}", worker
+
     def served(self, child: Child) -> None:
         """The child did its work for an asset: what killed its forerunners does not kill everyone."""
         self._deaths[child.role] = 0
+        child.served_s = self._clock()
 
     def replace_hanging(self, silent_since_s: Callable[[Child], float], timeout_s: float) -> None:
         """Kill every child that has been silent for `timeout_s`; its death brings the replacement."""

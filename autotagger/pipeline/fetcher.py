@@ -63,6 +63,7 @@ class Fetcher:
         self._client = client
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
+        client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
         self._lister = Lister(client, spec.server, spec.settings, note=self._note, now_ms=wall_ms)
         self._listing: asyncio.Task[None] | None = None

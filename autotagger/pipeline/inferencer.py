@@ -6,6 +6,7 @@ Decoding is ahead of the session by a bounded queue, so that no stream waits for
 import os
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from autotagger.config import Settings
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
-from autotagger.pipeline.messages import Beat, Failed, Infer, Ready, Scored
+from autotagger.pipeline.figures import Tally, timed
+from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.topology import Topology, choose
 from autotagger.scores import pack
@@ -39,12 +41,13 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
     from autotagger.tagger.session import likely_device, open_session
 
     assert spec.model, "without a model there is nothing to infer"
-    _in_thread("beat", lambda: _beat(channel))  # from now on: compiling a large model can take minutes
+    tally = Tally()
+    _in_thread("beat", lambda: _beat(channel, tally))  # from now on: compiling a large model can take minutes
     try:
         device = spec.settings.model.device
         plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
         session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads)
-        Inferencer(channel, memory, spec.model, session, plan, spec.settings.model.decoding).work()
+        Inferencer(channel, memory, spec.model, session, plan, spec.settings.model.decoding, tally).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
@@ -79,6 +82,7 @@ class Inferencer:
         session: "Session",
         plan: Topology,
         decoding: Decoding,
+        tally: Tally,
     ) -> None:
         self._channel = channel
         self._memory = memory
@@ -86,6 +90,7 @@ class Inferencer:
         self._session = session
         self._plan = plan
         self._decoding: Decoding = decoding
+        self._tally = tally
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
         self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=plan.streams)
         self._ratings = np.array(
@@ -110,8 +115,10 @@ class Inferencer:
         while True:
             order = self._orders.get()
             try:
+                begun = time.monotonic()
                 with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
                     prepared = prepare(body, self._model.manifest.input, decoding=self._decoding)
+                self._tally.add(timed("decode", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(order.flight, trouble_of(error)))
             else:
@@ -121,7 +128,9 @@ class Inferencer:
         while True:
             flight, picture = self._prepared.get()
             try:
+                begun = time.monotonic()
                 scores = self._session.scores(picture[np.newaxis])[0]
+                self._tally.add(timed("inference", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(flight, trouble_of(error)))
             else:
@@ -131,9 +140,11 @@ class Inferencer:
         _send(self._channel, message)
 
 
-def _beat(channel: Channel) -> None:
+def _beat(channel: Channel, tally: Tally) -> None:
     pause = threading.Event()
     while True:
+        if figures := tally.take():
+            _send(channel, Counts(figures))
         _send(channel, Beat())
         pause.wait(BEAT_S)
 

@@ -17,6 +17,7 @@ from autotagger.log import hide_secret
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.supervisor import REPORT_S, Supervisor
+from autotagger.pipeline.view import Observe, unobserved
 from autotagger.tagger.catalog import Model, find_model
 
 
@@ -28,6 +29,7 @@ async def run_pipeline(
     dry: bool = False,
     report: Callable[[Summary], None] = lambda _: None,
     report_s: float = REPORT_S,
+    observe: Observe = unobserved,
 ) -> Summary:
     """Tag the library until it is drained (`once`) or stopped by a signal. `dry`: pictures are only scored.
     `report` is told the run so far every `report_s` seconds.
@@ -39,9 +41,16 @@ async def run_pipeline(
     hide_secret(key)
     server = await check_server(settings)
     model = await load_model(settings)
-    return await Supervisor(
-        settings, key, server, model, once=once, limit=limit, dry=dry, report=report, report_s=report_s
-    ).run()
+    supervisor = Supervisor(
+        *(settings, key, server, model),
+        once=once,
+        limit=limit,
+        dry=dry,
+        report=report,
+        report_s=report_s,
+        observe=observe,
+    )
+    return await supervisor.run()
 
 
 async def run_errand(

@@ -13,6 +13,7 @@ REPORTED: tuple[str, ...] = (
     "original_downloads",
     "inferred",
     "tagged",
+    "tags",
     "tag_calls",
     "untag_calls",
     "read_back",

@@ -22,6 +22,7 @@ from autotagger.immich.types import Server
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
+from autotagger.log import log_for
 from autotagger.pipeline import messages as m
 from autotagger.pipeline import pausing
 from autotagger.pipeline.child import ChildSpec, wall_ms
@@ -33,6 +34,7 @@ from autotagger.pipeline.flights import Flight, FlightBook, Stage
 from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
 from autotagger.pipeline.writer import writer_main
 from autotagger.tagger.catalog import Model
 
@@ -68,7 +70,8 @@ class _Plans:
 
 
 class Supervisor:
-    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display.
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display; `observe`
+    at every turn of the loop and at once when the run is asked to stop.
 
     `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
     `dry`: pictures are scored and nothing is changed in Immich.
@@ -87,6 +90,7 @@ class Supervisor:
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
         report_s: float = REPORT_S,
+        observe: Observe = unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = with_workers(settings, model) if model else settings
@@ -96,6 +100,7 @@ class Supervisor:
         self._limit = limit
         self._report = report
         self._report_s = report_s
+        self._observe = observe
         self._clock = clock
         self._started_s = clock()
         self._plans = _Plans()
@@ -133,6 +138,7 @@ class Supervisor:
                 clock=self._clock,
             )
             cleanup.callback(self._crew.dismiss)
+            self._last_summary = self._summary()
             self._handle_signals()
             await self._turn()
             if self._plans.error:
@@ -144,8 +150,10 @@ class Supervisor:
         while not self._ended.is_set():
             self._tick()
             if self._clock() >= next_report_s:
-                self._report(self._summary())
+                self._last_summary = self._summary()
+                self._report(self._last_summary)
                 next_report_s = self._clock() + self._report_s
+            self._observe(self._view())
             try:
                 await asyncio.wait_for(self._ended.wait(), TICK_S)
             except TimeoutError:
@@ -181,9 +189,12 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
+        return min([child.heard_s, *self._owed_since(child)])
+
+    def _owed_since(self, child: Child) -> list[float]:
+        """When each picture that a worker has not given back was given to it."""
         flights = [flight for flight in map(self._book.get, child.flights) if flight]
-        owed = [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
-        return min([child.heard_s, *owed])
+        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -196,6 +207,7 @@ class Supervisor:
         self._plans.stop_by_s = self._clock() + self._settings.pipeline.drain_timeout_s
         if self._plans.drain:
             self._drain(_HASTY)  # --once was only waiting for Immich to settle: the next run can do that
+        self._observe(self._view())
         self._dispatch()
 
     def _handle_signals(self) -> None:
@@ -236,7 +248,7 @@ class Supervisor:
             case m.Beat():
                 return
             case m.Log(level, text):
-                logger.log(level, "{}", text)
+                log_for(child.role, level, text)
                 return
             case m.Counts(counts):
                 self._counts.update(counts)
@@ -438,6 +450,28 @@ class Supervisor:
             unsettled=self._plans.drained.unsettled if self._plans.drained else 0,
             errand=self._plans.errand,
         )
+
+    def _view(self) -> View:
+        book, plans = self._book, self._plans
+        return View(
+            summary=self._last_summary,
+            processes=tuple(self._process_view(name, child) for name, child in self._crew.named()),
+            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            slots=self._slots.count,
+            free_slots=self._slots.free,
+            listing=not self._clockwork.listed,
+            paused=self._clock() < plans.paused_until_s,
+            stopping=plans.stopping,
+            model=self._spec.model.name if self._spec.model else "",
+            model_identity=self._spec.model.identity if self._spec.model else "",
+            server_version=str(self._spec.server.version),
+        )
+
+    def _process_view(self, name: str, child: Child) -> ProcessView:
+        now_s = self._clock()
+        owed_s = self._owed_since(child)
+        stalled_s = now_s - max(child.served_s, min(owed_s)) if owed_s else 0.0
+        return ProcessView(name, child.pid, child.ready, now_s - child.heard_s, stalled_s)
 
 
 def _as_fatal(text: str, kind: str, exit_code: int) -> Fatal:

@@ -66,6 +66,7 @@ class Writer:
         self._spec = spec
         self._ledger = ledger
         self._child = AsyncChild(channel, self._handle)
+        client.exchanged = self._child.exchanged
         self._inbox: asyncio.Queue[Record | Listed] = asyncio.Queue()
         self._something = asyncio.Event()
         self._held = False

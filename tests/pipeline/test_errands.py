@@ -1,10 +1,12 @@
 """Retag, undo and verify on the stand-in with its tag-losing jobs: after each, Immich holds what is meant."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import autotagger.demo
 from autotagger.config import Settings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.rows import Selection
@@ -16,6 +18,7 @@ from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, s
 
 RETAG = Errand("retag")
 UNDO = Errand("undo")
+PALETTE_MODEL = Path(autotagger.demo.__file__).parent / "palette_model"
 LOW: dict[str, Any] = {"threshold": {"general": 0.2}}
 HIGH: dict[str, Any] = {"threshold": {"general": 0.6}, "rename": {"simple_background": "plain"}}
 
@@ -43,9 +46,26 @@ def link_states(settings: Settings, asset_id: str) -> dict[str, LinkState]:
         return ledger.links_of([scored.key])[scored.key]
 
 
-@pytest.mark.parametrize("dialect", ["2.7", "3.0", "3.2"])
+DIALECTS = ("2.7", "3.0", "3.2")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_library_is_tagged_retagged_and_undone_link_by_link(dialect: str, tmp_path: Path) -> None:
-    async with StandIn(tiny_library(40), dialect) as server:
+    await there_and_back(40, dialect, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_two_thousand_assets_are_tagged_retagged_and_undone_link_by_link(
+    dialect: str, tmp_path: Path
+) -> None:
+    await there_and_back(2_000, dialect, tmp_path)
+
+
+async def there_and_back(count: int, dialect: str, tmp_path: Path) -> None:
+    """Tag a library, change thresholds and names and retag it, undo it all: every link is as meant every time."""
+    async with StandIn(tiny_library(count), dialect) as server:
         given = people(server)
         await server.settle()
         low = settings_for(server, tmp_path, policy=LOW)
@@ -57,7 +77,7 @@ async def test_a_library_is_tagged_retagged_and_undone_link_by_link(dialect: str
         high = settings_for(server, tmp_path, policy=HIGH)
         summary = await run_errand(high, RETAG)
         await server.settle()
-        assert summary.states[State.VERIFIED] == 40
+        assert summary.states[State.VERIFIED] == count
         assert_as_meant(server, high, given)
         after = ledger_links(high)
         assert any(before[asset_id] - after[asset_id] for asset_id in after), "some tags left"
@@ -76,6 +96,28 @@ async def test_a_library_is_tagged_retagged_and_undone_link_by_link(dialect: str
 
         again = await run_once(high)
         assert again.counts.get("tag_calls", 0) == 0, "what was taken back stays away"
+
+
+async def test_another_model_scores_again_what_the_old_one_scored_and_nothing_else(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(16)) as server:
+        old = settings_for(server, tmp_path)
+        await run_once(old)
+        await server.settle()
+        other = shutil.copytree(PALETTE_MODEL, tmp_path / "other")
+        labels = other / "selected_tags.csv"
+        labels.write_text(labels.read_text().replace("simple_background", "flat_background"))
+        new = settings_for(server, tmp_path, model={"name": str(other)})
+        later = server.upload()
+        await run_once(new)
+        previews = server.calls["preview"]
+        await run_errand(new, RETAG)
+        await server.settle()
+        assert server.calls["preview"] == previews + 16, "the upload was scored by the new model already"
+        held = held_links(server)
+        assert held == ledger_links(new)
+        assert later in held
+        assert any("flat background" in tags for tags in held.values())
+        assert not any("simple background" in tags for tags in held.values())
 
 
 async def test_what_a_person_took_off_is_never_put_back(tmp_path: Path) -> None:

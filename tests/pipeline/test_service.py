@@ -25,6 +25,7 @@ async def service(server: StandIn, state_dir: Path, *arguments: str) -> AsyncIte
         "AUTOTAGGER_MODEL_DEVICE": "CPU",
         "AUTOTAGGER_PIPELINE_SWEEP_INTERVAL_S": "1",
         "AUTOTAGGER_VERIFY_INTERVAL_S": "0.5",
+        "AUTOTAGGER_SERVICE_LISTEN_PORT": "0",
         "IMMICH_BASE_URL": server.url,
         "IMMICH_API_KEY": server.api_key,
     }

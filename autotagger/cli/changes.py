@@ -1,0 +1,185 @@
+"""`autotagger plan`, `retag`, `undo`, `verify`: what is tagged, looked at, changed, taken back, proven."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+
+if TYPE_CHECKING:
+    from autotagger.config import Settings
+    from autotagger.pipeline.messages import Errand
+    from autotagger.pipeline.summary import Summary
+
+#: Tags of a plan that a table shows; JSON and CSV have them all.
+SHOWN = 40
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def plan(
+    context: typer.Context,
+    score: Annotated[
+        int, typer.Option("--score", min=0, metavar="N", help="Score up to N pictures that have no scores yet.")
+    ] = 20,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Dry run: what run and retag would change in Immich. Nothing is written there."""
+    from rich.console import Console
+
+    from autotagger.pipeline.dry import plan_library
+
+    settings = begin(context)
+    outlook = asyncio.run(plan_library(settings, score=score))
+    tags = sorted(outlook.added.keys() | outlook.removed.keys())
+    rows: list[dict[str, object]] = [
+        {
+            "tag": tag,
+            "added": outlook.added[tag],
+            "removed": outlook.removed[tag],
+            "new": tag in outlook.new_tags,
+        }
+        for tag in sorted(tags, key=lambda tag: (-outlook.added[tag] - outlook.removed[tag], tag))
+    ]
+    figures: dict[str, Any] = {
+        "first": outlook.first,
+        "changed": outlook.changed,
+        "unchanged": outlook.unchanged,
+        "unscored": outlook.unscored,
+        "additions": outlook.added.total(),
+        "removals": outlook.removed.total(),
+        "new_tags": len(outlook.new_tags),
+        "calls": outlook.calls,
+        "changes": outlook.changes,
+        "background_s": round(outlook.background_s, 1),
+    }
+    if form is Format.JSON:
+        print_json({**figures, "tags": rows})
+    elif form is Format.CSV:
+        print_rows(("tag", "added", "removed", "new"), rows, form)
+    else:
+        print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in figures.items()], form)
+        print_rows(("tag", "added", "removed", "new"), rows[:SHOWN], form)
+        if len(rows) > SHOWN:
+            Console().print(f"... and {len(rows) - SHOWN} more tags (--format csv has them all)")
+
+
+_WORDS = {
+    "first": "assets that get their first tags",
+    "changed": "assets that get other tags",
+    "unchanged": "assets that stay as they are",
+    "unscored": "assets without scores yet: not in these figures",
+    "additions": "tags put on assets",
+    "removals": "tags of ours taken off assets",
+    "new_tags": "tags that Immich does not have yet",
+    "calls": "tag calls",
+    "changes": "changes of assets",
+    "background_s": "seconds of background work for Immich (2 cores)",
+}
+
+
+def retag(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Bring what is tagged to today's policy and model; stop at any time, start again at any time.
+
+    After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
+    """
+    from autotagger.pipeline.messages import Errand
+
+    _see_to(begin(context), Errand("retag"), as_json)
+
+
+def undo(
+    context: typer.Context,
+    run: Annotated[int | None, typer.Option("--run", metavar="R", help="What this run put there.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="What this model brought.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="This tag.")] = None,
+    asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Of this asset.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that autotagger ever put there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take tags of ours off again, wait until Immich has settled, and prove it by reading back.
+
+    Selections combine; tags of other people and programs are never touched. Stop at any time, start again.
+    """
+    from autotagger.errors import BadConfig
+    from autotagger.ledger.rows import Selection
+    from autotagger.pipeline.messages import Errand
+
+    settings = begin(context)
+    selection = Selection(run=run, model=model, tag=tag, asset_id=_asset_id(asset))
+    if everything == (selection != Selection()):
+        raise BadConfig("say what to undo: --run, --model, --tag or --asset, or else --all")
+    if tag == settings.marker:
+        raise BadConfig(f"the marker {tag} leaves with the other tags: --all, or --asset ID")
+    if not yes and not typer.confirm(f"Take {_words(selection)} off in Immich?"):
+        raise typer.Abort
+    _see_to(settings, Errand("undo", selection=selection), as_json)
+
+
+def verify(
+    context: typer.Context,
+    repair: Annotated[bool, typer.Option("--repair", help="Put back what Immich lost.")] = False,
+    sample: Annotated[
+        float, typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to read.")
+    ] = 1.0,
+    full: Annotated[bool, typer.Option("--full", help="Read every asset (the default).")] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare Immich with the ledger, asset by asset: lost, taken off by a person, come back, gone, changed."""
+    from autotagger.pipeline.messages import Errand
+
+    settings = begin(context)
+    summary = _done(settings, Errand("verify", sample=1.0 if full else sample, repair=repair))
+    result = summary.errand or {}
+    if form is Format.JSON:
+        print_json(result)
+    else:
+        columns = ("what", "file", "asset", "message")
+        print_rows(columns, result.get("findings", []), form)
+        if form is Format.TABLE:
+            figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
+            print_rows(("what", "count"), figures, form)
+    if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _asset_id(text: str | None) -> str | None:
+    import uuid
+
+    from autotagger.errors import BadConfig
+
+    try:
+        return str(uuid.UUID(text)) if text is not None else None
+    except ValueError:
+        raise BadConfig(f"{text} is no asset id: Immich shows it in the address of a picture") from None
+
+
+def _words(selection: Any) -> str:
+    parts = [f"tag {selection.tag!r}" if selection.tag else "all our tags"]
+    parts += [f"of run {selection.run}"] if selection.run is not None else []
+    parts += [f"of the model {selection.model}"] if selection.model else []
+    parts += [f"of asset {selection.asset_id}"] if selection.asset_id else []
+    return " ".join(parts)
+
+
+def _done(settings: "Settings", errand: "Errand") -> "Summary":
+    from autotagger.cli.progress import shown_progress
+    from autotagger.pipeline.run import run_errand
+
+    with shown_progress(settings.log_level) as report:
+        return asyncio.run(run_errand(settings, errand, report=report))
+
+
+def _see_to(settings: "Settings", errand: "Errand", as_json: bool) -> None:
+    from rich.console import Console
+
+    from autotagger.cli.progress import summary_table
+
+    summary = _done(settings, errand)
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        Console().print(summary_table(summary))

@@ -1,0 +1,30 @@
+"""`autotagger health`: asks a run on this machine how it is."""
+
+from typing import Annotated
+
+import typer
+
+from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.output import print_json
+
+
+def health(
+    context: typer.Context,
+    live: Annotated[bool, typer.Option("--live", help="Whether it lives is enough, Immich may be down.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")] = False,
+) -> None:
+    """Ask the running service whether all is well: exit code 0 when it is, 1 when not.
+
+    For a container's health check and for monitoring. Where it is asked: [service] listen_host, listen_port.
+    """
+    from autotagger.service.ask import ask
+
+    answer = ask(begin(context).service)
+    if as_json:
+        print_json(answer)
+    else:
+        fine = "live and ready" if answer["ready"] else "live, not ready"
+        reasons = "; ".join(answer["reasons"])
+        typer.echo((fine if answer["live"] else "not live") + (f": {reasons}" if reasons else ""))
+    if not (answer["live"] and (live or answer["ready"])):
+        raise typer.Exit(SOME_FAILED)

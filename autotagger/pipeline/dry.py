@@ -1,0 +1,41 @@
+"""A dry run: list the library, score a few pictures, and tell what would be done. Immich is only read."""
+
+from loguru import logger
+
+from autotagger.config import Settings, api_key
+from autotagger.errors import StartupFailed
+from autotagger.immich.client import ImmichClient
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.outlook import Outlook, look_ahead
+from autotagger.pipeline.rules import tag_policy
+from autotagger.pipeline.run import load_model, run_pipeline
+from autotagger.pipeline.vocabulary import Namer
+
+
+async def plan_library(settings: Settings, *, score: int) -> Outlook:
+    """What run and retag would change. At most `score` pictures without scores are scored for it first; where
+    another run is under way, it is planned from what that has scored so far. Raises Fatal."""
+    if score:
+        try:
+            await run_pipeline(settings, once=True, limit=score, dry=True)
+        except StartupFailed as error:
+            if error.kind != "ledger-locked":
+                raise
+            logger.info("a run is under way: planned from what it has scored so far")
+    model = await load_model(settings)
+    async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
+        in_immich = {tag.value for tag in await client.tags()}
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        known = ledger.model_id(model.identity)
+        if known is None:
+            return Outlook(unscored=ledger.unscored(-1))
+        policy = tag_policy(model, settings)
+        namer = Namer(ledger, policy, model=known, cap=settings.policy.vocabulary, marker=settings.marker)
+        return look_ahead(
+            ledger,
+            namer,
+            known,
+            marker=settings.marker,
+            in_immich=in_immich,
+            batch_size=settings.immich.batch_size,
+        )

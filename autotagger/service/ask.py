@@ -1,0 +1,50 @@
+"""The other end of `/health`, without a library: a health check runs every few seconds and has to be cheap."""
+
+import http.client
+import json
+from ipaddress import ip_address
+from typing import Any
+
+from autotagger.config import ServiceSettings
+from autotagger.errors import BadConfig
+
+#: It answers in a millisecond or hangs.
+TIMEOUT_S = 5.0
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+
+
+def ask(service: ServiceSettings) -> dict[str, Any]:
+    """What the run on this machine says of its health; that it is not live where nobody answers.
+
+    Raises BadConfig where it listens nowhere.
+    """
+    if not service.listen_port:
+        raise BadConfig("[service] listen_port is 0: nobody can be asked; set a port")
+    host = _reachable(service.listen_host)
+    connection = http.client.HTTPConnection(host, service.listen_port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        answer = json.loads(connection.getresponse().read())
+        return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": list(answer["reasons"])}
+    except (OSError, http.client.HTTPException) as error:
+        reason = (
+            f"nobody answers at {host} port {service.listen_port} ({_why(error)}): is `autotagger run` running?"
+        )
+    except (ValueError, KeyError, TypeError):
+        reason = f"what answers at {host} port {service.listen_port} is not autotagger: set [service] listen_port"
+    finally:
+        connection.close()
+    return {"live": False, "ready": False, "reasons": [reason]}
+
+
+def _reachable(host: str) -> str:
+    """The address to ask a server that listens on every address."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return _LOOPBACK[address.version] if address.is_unspecified else host
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,87 @@
+"""Looks at a run at every turn of its loop, and tells systemd and the log what it sees."""
+
+import time
+from collections.abc import Callable
+
+from loguru import logger
+
+from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.view import View
+from autotagger.service.health import Health, examine, patience_s
+from autotagger.service.notify import Notifier
+from autotagger.service.pace import Pace
+from autotagger.service.words import figures, progress, sum_up
+
+#: systemd.service(5) recommends to speak twice as often as the watchdog asks; twice that is no burden.
+FEEDS_PER_WATCHDOG = 4
+
+
+class Observer:
+    """The last view of a run and what follows from it. `reachable` is set by whoever asks Immich."""
+
+    def __init__(
+        self, notifier: Notifier, summary_interval_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.view: View | None = None
+        self.reachable = False
+        self.pace = Pace()
+        self._notifier = notifier
+        self._clock = clock
+        self._summary_interval_s = summary_interval_s
+        self._next_summary_s = clock() + summary_interval_s
+        self._next_feed_s = float("-inf")
+        self._told_ready = self._told_stopping = False
+        self._status = ""
+
+    @property
+    def health(self) -> Health:
+        return examine(self.view, reachable=self.reachable, patience_s=patience_s(self._notifier.watchdog_s))
+
+    def begin(self) -> None:
+        """The run is about to look for Immich and its model."""
+        self._tell_status("starting: looking for Immich and the model")
+
+    def observe(self, view: View) -> None:
+        """Called by the supervisor; must be quick."""
+        before, now_s = self.view, self._clock()
+        self.view = view
+        if before is None or view.summary is not before.summary:
+            self.pace.sample(now_s, view.summary.counts.get("inferred", 0))
+        health = self.health
+        if health.ready and not self._told_ready:
+            self._told_ready = True
+            self._notifier.send(READY=1)
+        if view.stopping and not self._told_stopping:
+            self._told_stopping = True
+            self._notifier.send(STOPPING=1)
+        if self._told_ready and self._notifier.watchdog_s and health.live and now_s >= self._next_feed_s:
+            self._next_feed_s = now_s + self._notifier.watchdog_s / FEEDS_PER_WATCHDOG
+            self._notifier.send(WATCHDOG=1)
+        self._tell_status(self._state_of_things(view, health))
+        if before is None:
+            self._next_summary_s = now_s + self._summary_interval_s
+        elif now_s >= self._next_summary_s:
+            self._next_summary_s = now_s + self._summary_interval_s
+            self._log_summary(view.summary, "summary")
+
+    def end(self, summary: Summary) -> None:
+        """The run is over."""
+        self._tell_status(f"ended: {progress(summary, self.pace)}")
+        self._log_summary(summary, "ended")
+
+    def _state_of_things(self, view: View, health: Health) -> str:
+        words = progress(view.summary, self.pace)
+        if view.listing:
+            words += ", listing the library"
+        return "; ".join((*health.reasons, words))
+
+    def _tell_status(self, status: str) -> None:
+        if status != self._status:
+            self._status = status
+            self._notifier.send(STATUS=status)
+
+    def _log_summary(self, summary: Summary, event: str) -> None:
+        line = sum_up(summary, self.pace)
+        logger.bind(event=event, figures=figures(summary, self.pace)).info(
+            "{}", f"ended: {line}" if event == "ended" else line
+        )

@@ -1,0 +1,60 @@
+"""A run in one line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotagger.ledger.schema import State
+from autotagger.pipeline.summary import Summary
+from autotagger.service.pace import Pace
+
+#: What is still to be done with a picture before its tags are in Immich.
+TO_DO = (State.PENDING, State.SCORED, State.STALE, State.PLANNED)
+
+
+def done_and_total(summary: Summary) -> tuple[int, int]:
+    """Assets that nothing is to be done with but to look after them, of all in the ledger."""
+    total = sum(summary.states.values())
+    return total - sum(summary.states[state] for state in TO_DO), total
+
+
+def progress(summary: Summary, pace: Pace) -> str:
+    """`1,200 of 5,000 assets done, 4.2/s, 15 min left`."""
+    done, total = done_and_total(summary)
+    words = f"{done:,} of {total:,} assets done"
+    if done == total:
+        return words
+    left_s = pace.seconds_for(summary.states[State.PENDING])
+    return f"{words}, {pace.per_s:.1f}/s" + (f", {duration(left_s)} left" if left_s else "")
+
+
+def sum_up(summary: Summary, pace: Pace) -> str:
+    """Progress, and what this run did: `...; this run: 400 tagged with 9,120 tags in 3 min; none failed`."""
+    counts = summary.counts
+    words = [f"{counts.get('tagged', 0):,} tagged with {counts.get('tags', 0):,} tags"]
+    words += [
+        f"{counts[name]:,} {what}"
+        for name, what in (("repaired", "repaired"), ("lost", "lost"), ("restarts", "processes replaced"))
+        if counts.get(name)
+    ]
+    failed = sum(summary.failures.values())
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in summary.failures.items())
+    ledger = f"{failed:,} failed ({kinds})" if failed else "none failed"
+    return f"{progress(summary, pace)}; this run: {', '.join(words)} in {duration(summary.seconds)}; {ledger}"
+
+
+def figures(summary: Summary, pace: Pace) -> Mapping[str, Any]:
+    """The same for programs: the summary, the rate, and the seconds left (None where nobody can say)."""
+    left_s = pace.seconds_for(summary.states[State.PENDING])
+    return {
+        **summary.as_dict(),
+        "pictures_per_second": round(pace.per_s, 3),
+        "seconds_left": None if left_s is None else round(left_s),
+    }
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    for unit, length_s in (("days", 86_400), ("h", 3_600)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

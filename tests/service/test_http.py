@@ -1,0 +1,145 @@
+"""The port: a real socket, the client that the command uses, Prometheus' own parser."""
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from autotagger.config import ServiceSettings
+from autotagger.errors import BadConfig, StartupFailed
+from autotagger.ledger.schema import State
+from autotagger.pipeline.figures import BOUNDS_MS, Tally, exchanged, timed
+from autotagger.service.ask import ask
+from autotagger.service.http import answered
+from autotagger.service.metrics import resident_bytes
+from autotagger.service.notify import Notifier
+from autotagger.service.observer import Observer
+from tests.service.support import HOST, get, process, summary, view
+
+
+def observer() -> Observer:
+    made = Observer(Notifier(), 300.0)
+    made.reachable = True
+    return made
+
+
+async def asked(port: int, host: str = HOST) -> dict[str, Any]:
+    return await asyncio.to_thread(ask, ServiceSettings(listen_host=host, listen_port=port))
+
+
+@pytest.mark.parametrize(
+    ("at", "live", "ready"),
+    [
+        ("start", 200, 503),
+        ("work", 200, 200),
+        ("outage", 200, 503),
+        ("hang", 503, 503),
+        ("stop", 200, 503),
+    ],
+)
+async def test_health_says_in_its_status_whether_it_lives_and_is_ready(at: str, live: int, ready: int) -> None:
+    watched = observer()
+    if at != "start":
+        hanging = process("writer", silent_s=60.0)
+        watched.observe(view(hanging) if at == "hang" else view(stopping=at == "stop"))
+    watched.reachable = at != "outage"
+    async with answered(watched, HOST, 0) as port:
+        assert (await get(port, "/health/live"))[0] == live
+        assert (await get(port, "/health/ready"))[0] == ready
+        status, body = await get(port, "/health")
+        assert status == max(live, ready)
+        assert await asked(port) == body
+        assert (body["live"], body["ready"]) == (live == 200, ready == 200)
+        assert bool(body["reasons"]) == (status != 200)
+
+
+async def test_whoever_listens_everywhere_is_asked_on_loopback() -> None:
+    async with answered(observer(), "0.0.0.0", 0) as port:
+        assert (await asked(port, "0.0.0.0"))["live"]
+
+
+async def test_nobody_and_somebody_else_are_told_apart() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(StartupFailed, match=f"port {taken} .*set \\[service\\] listen_port"):
+            await answered(observer(), HOST, taken).__aenter__()
+
+        def answer_oddly() -> None:
+            end, _ = other.accept()
+            with end:
+                end.recv(4096)
+                end.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>")
+
+        oddly = asyncio.create_task(asyncio.to_thread(answer_oddly))
+        found = await asked(taken)
+        await oddly
+        assert "is not autotagger" in found["reasons"][0]
+    found = await asked(taken)
+    assert (found["live"], found["ready"]) == (False, False)
+    assert "Connection refused" in found["reasons"][0]
+    with pytest.raises(BadConfig, match="listen_port is 0"):
+        await asked(0)
+
+
+async def test_metrics_are_what_was_counted() -> None:
+    counts = Counter({"inferred": 7, "tags": 90, "preview_downloads": 8, "something_new": 3})
+    for milliseconds in (3, 60, 70, 99_000):
+        counts += timed("inference", milliseconds / 1_000)
+    counts += exchanged("search", "ok", 0.2) + exchanged("search", "failed", 0.01)
+    watched = observer()
+    made = summary(states={State.PENDING: 5, State.FAILED: 2}, **counts)
+    watched.observe(view(process("writer", pid=os.getpid()), summary=made, free_slots=30))
+    async with answered(watched, HOST, 0) as port:
+        status, text = await get(port, "/metrics")
+        assert (await get(port, "/metrics"))[0] == status == 200  # a scrape changes nothing
+    found = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["autotagger_pictures_scored_total",] == 7
+    assert found["autotagger_tags_assigned_total",] == 90
+    assert found["autotagger_restarts_total",] == 0
+    assert found["autotagger_assets", ("state", "pending")] == 5
+    assert found["autotagger_downloads_total", ("size", "preview")] == 8
+    assert found["autotagger_events_total", ("event", "something_new")] == 3
+    assert found["autotagger_slots", ("state", "used")] == 2
+    assert found["autotagger_immich_calls_total", ("call", "search"), ("outcome", "failed")] == 1
+    assert found["autotagger_immich_call_seconds_count", ("call", "search")] == 2
+    assert found["autotagger_inference_seconds_bucket", ("le", "0.005")] == 1
+    assert found["autotagger_inference_seconds_bucket", ("le", "0.1")] == 3
+    assert found["autotagger_inference_seconds_bucket", ("le", "30.0")] == 3
+    assert found["autotagger_inference_seconds_bucket", ("le", "+Inf")] == 4
+    assert found["autotagger_inference_seconds_sum",] == pytest.approx(99.133)
+    assert found["autotagger_process_resident_bytes", ("process", "writer")] > 1 << 20
+    assert ("autotagger_model_info", ("device", "CPU"), ("identity", "0123456789ab"), ("name", "palette")) in found
+
+
+async def test_status_is_the_run_in_figures() -> None:
+    watched = observer()
+    async with answered(watched, HOST, 0) as port:
+        assert "run" not in (await get(port, "/status"))[1]
+        watched.observe(view(summary=summary(states={State.PENDING: 5}, tagged=3)))
+        status, body = await get(port, "/status")
+    assert status == 200
+    assert (body["run"]["pending"], body["run"]["tagged"], body["run"]["seconds_left"]) == (5, 3, None)
+    assert [one["name"] for one in body["processes"]] == ["writer", "fetcher", "inferencer 1"]
+    assert body["processes"][0]["resident_bytes"] == 0  # there is no process 4000000
+    assert body["slots"] == {"free": 32, "used": 0}
+
+
+def test_a_process_that_is_gone_uses_no_memory() -> None:
+    assert resident_bytes(os.getpid()) > 1 << 20
+    assert resident_bytes(4_194_305) == 0  # above the kernel's largest process number
+
+
+def test_what_threads_tally_is_taken_once() -> None:
+    tally = Tally()
+    tally.add(timed("decode", BOUNDS_MS[0] / 1_000))
+    tally.add(timed("decode", BOUNDS_MS[0] / 1_000))
+    assert tally.take() == {"ms/decode": 2 * BOUNDS_MS[0], f"le/decode/{BOUNDS_MS[0]}": 2}
+    assert tally.take() == {}
