@@ -138,6 +138,11 @@ class PolicySettings(Section):
     rating_by: Literal["likeliest", "threshold"] = Field(
         "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
     )
+    rating_action: dict[str, Literal["archive", "locked"]] = Field(
+        default_factory=dict,
+        description="Ratings whose pictures leave Immich's timeline, once tagged and proven; needs asset.update",
+        examples=[{"explicit": "archive"}],
+    )
     implies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="Tags that come with a tag, whatever their own score",
@@ -222,6 +227,27 @@ def _template_problem(template: str) -> str | None:
     return None
 
 
+def _mean_ratings() -> dict[str, Literal["max", "mean"]]:
+    return {"rating": "mean"}
+
+
+class VideoSettings(Section):
+    """How videos and animations are looked at."""
+
+    frames: int = Field(
+        8, ge=1, le=64, description="Frames judged of a video or animation; 1 takes Immich's still frame"
+    )
+    max_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Most bytes downloaded of one; of a larger video, key frames only"
+    )
+    timeout_s: float = Field(60.0, gt=0.0, description="Seconds to download one, and again to decode it")
+    combine: dict[str, Literal["max", "mean"]] = Field(
+        default_factory=_mean_ratings,
+        description="How the frames' scores become one, per category; max where not given",
+        examples=[{"rating": "mean"}],
+    )
+
+
 class PipelineSettings(Section):
     """Processes and memory."""
 
@@ -286,6 +312,7 @@ class Settings(Section):
     immich: ImmichSettings = ImmichSettings()
     model: ModelSettings = ModelSettings()
     policy: PolicySettings = PolicySettings()
+    video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
     watch: WatchSettings = WatchSettings()
     verify: VerifySettings = VerifySettings()
@@ -321,15 +348,31 @@ def load_settings(
     not given. Raises BadConfig, naming the key, what is wrong with it, and the nearest right key for a typo.
     """
     environ = os.environ if environ is None else environ
-    path = config or _find_config(environ)
-    layers = (_read_toml(path) if path else {}, _from_environment(environ), _without_none(flags or {}))
+    path = config or find_config(environ)
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in (*given(config, environ), _without_none(flags or {})):
         merged = _merge(_without_other_key(merged, layer), layer)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise BadConfig(_explain(error, path)) from None
+
+
+def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
+    path = config or find_config(environ)
+    return (_read_toml(path) if path else {}, _from_environment(environ))
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The variables of the environment that set something, and the path of the key that each sets."""
+    known = _variables()
+    paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    return {name: path for name, path in sorted(paths.items()) if path}
+
+
+def _variables() -> dict[str, tuple[str, ...]]:
+    return {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
 
 
 def api_key(settings: ImmichSettings) -> SecretStr:
@@ -375,7 +418,7 @@ def files_open_to_all(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Path]:
     """The files that show the API key to every user of the machine; `config` as in load_settings."""
-    path = config or _find_config(os.environ if environ is None else environ)
+    path = config or find_config(os.environ if environ is None else environ)
     holders = (
         [settings.immich.api_key_file] if settings.immich.api_key_file and not settings.immich.api_key else []
     )
@@ -411,6 +454,11 @@ def default_config_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "autotagger" / "config.toml"
 
 
+def config_to_write(config: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where a command sets keys: `config` where given, else the file that is read, else the user's own."""
+    return config or find_config(environ) or default_config_path(environ)
+
+
 def _home() -> Path:
     try:
         return Path.home()
@@ -418,7 +466,8 @@ def _home() -> Path:
         return Path("/")
 
 
-def _find_config(environ: Mapping[str, str]) -> Path | None:
+def find_config(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that a command without --config reads; None where there is none."""
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
     candidates = (default_config_path(environ), Path("/etc/autotagger/config.toml"))
@@ -449,7 +498,7 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    names = _variables()
     found: dict[str, Any] = {}
     for name, value in sorted(environ.items()):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import typer
+import typer.main
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
@@ -68,9 +70,7 @@ def run(tmp_path: Path) -> Run:
 # --- the frame ---
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "run", "status", "health", "init", "doctor", "tag", "models", "policy"]
-)
+@pytest.mark.parametrize("command", sorted(typer.main.get_group(cli.app).commands))
 def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
     assert command in run("--help").out
     own = run(command, "--help")
@@ -275,7 +275,28 @@ async def test_init_from_the_environment(immich: Immich, run: Run, tmp_path: Pat
     assert sorted(path.name for path in folder.iterdir()) == ["api-key", "config.toml"]
     assert stat.S_IMODE((folder / "api-key").stat().st_mode) == 0o600
     assert KEY not in (folder / "config.toml").read_text()
+    assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
     settings = load_settings(folder / "config.toml", environ={})
+    assert settings.immich.base_url == immich.url
+    assert api_key(settings.immich).get_secret_value() == KEY
+    assert "Proposed: model wd-vit-tagger-v3, " in outcome.out
+    assert settings.pipeline.workers >= 1
+
+
+async def test_init_from_lines_that_are_piped_in(immich: Immich, tmp_path: Path) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "autotagger", "init"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        input=f"{immich.url}\n{KEY}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert KEY not in done.stdout
+    settings = load_settings(tmp_path / ".config/autotagger/config.toml", environ={})
     assert settings.immich.base_url == immich.url
     assert api_key(settings.immich).get_secret_value() == KEY
 
@@ -393,3 +414,35 @@ def read_terminal(terminal: int) -> str:
         return os.read(terminal, 4096).decode(errors="replace")
     except OSError:  # how Linux says that the other side is closed
         return ""
+
+
+# --- changing what is tagged ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["undo"], "say what to undo"),
+        (["undo", "--all", "--tag", "sky"], "say what to undo"),
+        (["undo", "--tag", "auto:processed"], "leaves with the other tags"),
+        (["undo", "--asset", "picture.png"], "is no id of an asset"),
+        (["verify", "--sample", "2"], "--sample"),
+    ],
+)
+def test_a_command_that_could_mean_the_wrong_thing_does_nothing(arguments: list[str], said: str, run: Run) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.out == ""
+
+
+def test_undo_asks_first(run: Run) -> None:
+    outcome = run("undo", "--all")
+    assert outcome.code == 1
+    assert "Aborted" in outcome.err
+
+
+def test_there_is_nothing_to_change_without_a_ledger(run: Run) -> None:
+    outcome = run("undo", "--all", "--yes")
+    assert outcome.code == 3
+    assert "there is no ledger" in outcome.err

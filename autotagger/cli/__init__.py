@@ -12,9 +12,26 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import bench, changes, demo, doctor, health, init, models, policy, run, status, tag
+from autotagger.cli import (
+    bench,
+    changes,
+    demo,
+    doctor,
+    health,
+    init,
+    ledger,
+    models,
+    policy,
+    quantize,
+    retry,
+    run,
+    status,
+    tag,
+)
+from autotagger.cli import config as config_command
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
+from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
 from autotagger.log import is_journal, printable, redact, wants_tracebacks
@@ -38,12 +55,16 @@ for command in (
     changes.retag,
     changes.undo,
     changes.verify,
+    retry.retry,
     init.init,
     doctor.doctor,
+    config_command.config,
     tag.tag,
     bench.bench,
+    quantize.quantize,
 ):
     app.command()(command)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.models, name="models")
 app.add_typer(policy.app, name="policy")
 
@@ -72,6 +93,7 @@ def _options(
 
 def main() -> None:
     """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
+    leave_no_core_file()
     try:
         suit_imaging()
         app()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def plan(
     score: Annotated[
         int, typer.Option("--score", min=0, metavar="N", help="Score up to N pictures that have no scores yet.")
     ] = 20,
+    asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Only this asset.")] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Dry run: what run and retag would change in Immich. Nothing is written there."""
@@ -32,7 +33,8 @@ def plan(
     from autotagger.pipeline.dry import plan_library
 
     settings = begin(context)
-    outlook = asyncio.run(plan_library(settings, score=score))
+    one = asset_id_of(asset) if asset is not None else None
+    outlook = asyncio.run(plan_library(settings, score=0 if one else score, asset_id=one))
     tags = sorted(outlook.added.keys() | outlook.removed.keys())
     rows: list[dict[str, object]] = [
         {
@@ -85,9 +87,24 @@ def retag(context: typer.Context, as_json: JsonOption = False) -> None:
 
     After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
     """
+    from autotagger.errors import StartupFailed
     from autotagger.pipeline.messages import Errand
+    from autotagger.pipeline.retagging import hand_over
+    from autotagger.pipeline.run import load_model
 
-    _see_to(begin(context), Errand("retag"), as_json)
+    settings = begin(context)
+    try:
+        _see_to(settings, Errand("retag"), as_json)
+    except StartupFailed as error:
+        if error.kind != "ledger-locked":
+            raise
+        assets = hand_over(settings, asyncio.run(load_model(settings)))
+        if as_json:
+            print_json({"assets": assets, "by": "running service"})
+        else:
+            typer.echo(
+                f"the service at work changes {assets} assets beside its other work; see `autotagger status`"
+            )
 
 
 def undo(
@@ -109,7 +126,7 @@ def undo(
     from autotagger.pipeline.messages import Errand
 
     settings = begin(context)
-    selection = Selection(run=run, model=model, tag=tag, asset_id=_asset_id(asset))
+    selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
     if everything == (selection != Selection()):
         raise BadConfig("say what to undo: --run, --model, --tag or --asset, or else --all")
     if tag == settings.marker:
@@ -138,23 +155,13 @@ def verify(
         print_json(result)
     else:
         columns = ("what", "file", "asset", "message")
-        print_rows(columns, result.get("findings", []), form)
+        if result.get("findings") or form is Format.CSV:
+            print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
             figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
             print_rows(("what", "count"), figures, form)
     if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
         raise typer.Exit(SOME_FAILED)
-
-
-def _asset_id(text: str | None) -> str | None:
-    import uuid
-
-    from autotagger.errors import BadConfig
-
-    try:
-        return str(uuid.UUID(text)) if text is not None else None
-    except ValueError:
-        raise BadConfig(f"{text} is no asset id: Immich shows it in the address of a picture") from None
 
 
 def _words(selection: Any) -> str:

@@ -1,5 +1,6 @@
 """What the commands begin with: their settings, and logging as these say; and the exit codes they end with."""
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import typer
 from loguru import logger
 
 from autotagger.config import Settings, cautions, load_settings
+from autotagger.errors import BadConfig
 from autotagger.log import setup_logging
 
 #: Exit codes that are not an error's own (those are in `errors`).
@@ -30,3 +32,13 @@ def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Set
     for caution in cautions(settings, config_path(context)):
         logger.warning("{}", caution)
     return settings
+
+
+def asset_id_of(text: str) -> str:
+    """The id of an asset, as somebody wrote it, in its usual spelling. Raises BadConfig."""
+    try:
+        return str(uuid.UUID(text.strip()))
+    except ValueError:
+        raise BadConfig(
+            f"{text} is no id of an asset: it is the long one in the address that Immich shows"
+        ) from None

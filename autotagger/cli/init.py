@@ -21,6 +21,8 @@ _OPTIONAL = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
+    "tag.delete": "undo and retag delete tags that are empty then",
+    "userPreference.read": "`autotagger doctor` sees whether tags are switched on",
 }
 
 
@@ -31,8 +33,10 @@ def init(
 ) -> None:
     """Ask for Immich's address and an API key, check them, and write a commented configuration.
 
-    Without a terminal, IMMICH_BASE_URL and IMMICH_API_KEY (or IMMICH_API_KEY_FILE) are taken instead.
+    IMMICH_BASE_URL and IMMICH_API_KEY (or IMMICH_API_KEY_FILE) are taken where they are set. Without a terminal,
+    the answers are the lines of stdin.
     """
+    from autotagger.doctor.proposal import propose_here
     from autotagger.immich.dialect import NEEDED
 
     path = (config or config_path(context) or default_config_path(os.environ)).absolute()
@@ -44,20 +48,37 @@ def init(
     typer.echo("Immich: Account Settings > API Keys > New API Key, with these permissions ticked:")
     typer.echo(f"  {' '.join(NEEDED)}\nand, if you like:")
     for name, purpose in _OPTIONAL.items():
-        typer.echo(f"  {name:<17} {purpose}")
+        typer.echo(f"  {name:<19} {purpose}")
 
     immich, key = _address_and_key(settings.immich)
     typer.echo(asyncio.run(_check(immich, key)))
 
+    proposal = propose_here()
+    typer.echo(f"This machine: {proposal.reason}.")
+    typer.echo(
+        f"Proposed: model {proposal.model}, {proposal.workers} worker{'s' if proposal.workers > 1 else ''}."
+    )
+    if proposal.caution:
+        typer.echo(f"But {proposal.caution}.")
+
     given: dict[tuple[str, ...], object] = {("immich", "base_url"): immich.base_url}
+    given["model", "name"], given["pipeline", "workers"] = proposal.model, proposal.workers
     if immich.api_key_file is None:
         _write(key_path, f"{key.get_secret_value()}\n", mode=0o600)
     given["immich", "api_key_file"] = immich.api_key_file or key_path
     if immich.ca_file:
         given["immich", "ca_file"] = immich.ca_file
-    _write(path, config_text(given), mode=0o644)
+    _write(path, config_text(given), mode=_mode(path))
     typer.echo(f"Wrote {path}; the key is in {given['immich', 'api_key_file']}.")
-    typer.echo("Next: `autotagger run --once --limit 10` tags ten pictures; have a look at them in Immich.")
+    typer.echo(
+        "Next: `autotagger doctor` looks at everything else, `autotagger run --once --limit 10` tags ten pictures."
+    )
+
+
+def _mode(path: Path) -> int:
+    """A person's own settings are nobody else's business; those of /etc are for the service's user, who is another
+    one, and hold no secret: the key has a file of its own."""
+    return 0o644 if path.is_relative_to("/etc") else 0o600
 
 
 def _refuse_to_overwrite(paths: tuple[Path, ...], force: bool) -> None:
@@ -67,15 +88,16 @@ def _refuse_to_overwrite(paths: tuple[Path, ...], force: bool) -> None:
 
 
 def _address_and_key(settings: ImmichSettings) -> tuple[ImmichSettings, SecretStr]:
-    """From the environment, or else from the person at the terminal. Raises BadConfig where there is neither."""
+    """From the environment, or else as answers. Raises BadConfig where there is neither."""
     from autotagger.immich.address import api_root
 
     try:
-        if not settings.base_url and sys.stdin.isatty():
-            settings = settings.model_copy(update={"base_url": typer.prompt("Address of Immich").strip()})
+        if not settings.base_url:
+            settings = settings.model_copy(update={"base_url": _answer("Address of Immich")})
         api_root(settings.base_url)
-        if settings.api_key is None and settings.api_key_file is None and sys.stdin.isatty():
-            settings = settings.model_copy(update={"api_key": SecretStr(typer.prompt("API key", hide_input=True))})
+        if settings.api_key is None and settings.api_key_file is None:
+            key = SecretStr(_answer("API key", secret=True))
+            settings = settings.model_copy(update={"api_key": key})
     except typer.Abort:
         raise typer.Exit(INTERRUPTED) from None
     key = api_key(settings)
@@ -83,6 +105,13 @@ def _address_and_key(settings: ImmichSettings) -> tuple[ImmichSettings, SecretSt
     if settings.api_key_file:
         settings = settings.model_copy(update={"api_key_file": settings.api_key_file.absolute()})
     return settings, key
+
+
+def _answer(question: str, *, secret: bool = False) -> str:
+    """From the person at the terminal, or the next line of what is piped in; empty where there is no more."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(question, hide_input=secret)).strip()
+    return sys.stdin.readline().strip()
 
 
 async def _check(settings: ImmichSettings, key: SecretStr) -> str:

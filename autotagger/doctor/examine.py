@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from autotagger.config import Settings, files_open_to_all
-from autotagger.doctor.facts import Facts
+from autotagger.doctor.facts import Facts, MachineFacts
 from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.machine import look_at_machine
-from autotagger.doctor.model import look_at_model
+from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.speed import measure
 from autotagger.doctor.verdicts import Finding, Level
+from autotagger.pipeline.topology import Topology, choose
+from autotagger.tagger.session import likely_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,35 @@ def examine(settings: Settings, config: Path | None = None, *, quick: bool = Fal
 def look(settings: Settings, config: Path | None = None, *, quick: bool = False) -> Facts:
     """Every fact. A few seconds, and as long as the model takes for 20 pictures."""
     machine = look_at_machine(settings.state_dir)
-    workers = max(1, settings.pipeline.workers)
-    streams = settings.model.streams or max(1, machine.allowed_cores // workers)
-    threads = min(workers * streams, machine.allowed_cores)
     server = asyncio.run(look_at_server(settings))
-    # like one worker of a run: its memory is what each of them takes
-    facts, model, session = look_at_model(settings, threads=threads, open_it=not quick)
-    bodies = server.sample.bodies if server.sample else ()
-    speed = measure(model, session, bodies, threads) if model and session and bodies else None
+    found, model = look_at_model(settings)
+    plan = _plan(settings, machine, model.path.stat().st_size if model else found.download_bytes or 0)
+    # all workers' streams in one session: the same cores do the same work
+    streams = plan.workers * plan.streams
+    speed = None
+    if model and not quick:
+        threads = min(plan.workers * plan.threads, machine.allowed_cores)
+        found, session = open_model(found, model, settings, streams=streams, threads=threads)
+        if session and server.sample:
+            speed = measure(model, session, server.sample.bodies, streams, settings.model.decoding)
     return Facts(
         settings=settings,
-        workers=workers,
-        streams=streams,
+        plan=plan,
         open_files=tuple(str(path) for path in files_open_to_all(settings, config)),
         server=server,
         machine=machine,
-        model=facts,
+        model=found,
         ledger=look_at_ledger(settings),
         speed=speed,
+    )
+
+
+def _plan(settings: Settings, machine: MachineFacts, model_bytes: int) -> Topology:
+    """What a run would choose here."""
+    return choose(
+        settings,
+        cores=machine.allowed_cores,
+        memory_bytes=machine.memory_bytes,
+        model_bytes=model_bytes,
+        on_cpu=likely_device(settings.model.device) == "CPU",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from autotagger.config import Settings
 from autotagger.errors import Fatal
 from autotagger.immich.types import Server, ServerVersion
+from autotagger.pipeline.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +127,10 @@ class SpeedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything. `workers` and `streams` are what a run would use. `open_files`: files that show the key."""
+    """Everything. `plan` is how a run would use the machine. `open_files`: files that show the key."""
 
     settings: Settings
-    workers: int
-    streams: int
+    plan: Topology
     open_files: tuple[str, ...]
     server: ServerFacts
     machine: MachineFacts

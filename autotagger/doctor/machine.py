@@ -9,12 +9,10 @@ from pathlib import Path
 
 from autotagger.cpu import cpu_flags, cpu_name
 from autotagger.doctor.facts import MachineFacts, RenderNode
-from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.cores import allowed_cores, allowed_memory
 
 #: What Pillow must have been built with to read what Immich serves and what `picture = "original"` may bring.
 _FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}
-#: A cgroup without a limit says `max`, or on v1 a number that no machine has.
-_NO_LIMIT = 1 << 60
 
 
 def look_at_machine(state_dir: Path, root: Path = Path("/")) -> MachineFacts:
@@ -23,13 +21,14 @@ def look_at_machine(state_dir: Path, root: Path = Path("/")) -> MachineFacts:
 
     from autotagger.tagger.session import found_devices
 
+    groups = root / "proc/self/cgroup", root / "sys/fs/cgroup"
     packages = {dist.metadata["Name"].lower() for dist in importlib.metadata.distributions()}
     return MachineFacts(
         cpu=cpu_name(root / "proc/cpuinfo"),
         cpu_flags=cpu_flags(root / "proc/cpuinfo"),
         cores=os.cpu_count() or 1,
-        allowed_cores=allowed_cores(root / "proc/self/cgroup", root / "sys/fs/cgroup"),
-        memory_bytes=free_memory(root),
+        allowed_cores=allowed_cores(*groups),
+        memory_bytes=allowed_memory(*groups, root / "proc/meminfo"),
         disk_bytes=free_disk(state_dir),
         render_nodes=tuple(_render_nodes(root)),
         has_opencl_driver=any((root / "etc/OpenCL/vendors").glob("*ntel*.icd")),
@@ -39,32 +38,6 @@ def look_at_machine(state_dir: Path, root: Path = Path("/")) -> MachineFacts:
         formats_missing=tuple(name for feature, name in _FORMATS.items() if not features.check(feature)),
         runtimes=tuple(sorted(name for name in packages if re.fullmatch(r"onnxruntime([-_].*)?", name))),
     )
-
-
-def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that may still be taken: what the kernel thinks is available, less where a cgroup allows less."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
-    available = [int(found[1]) << 10] if found else []
-    return min([*available, *_cgroup_rooms(root)], default=0)
-
-
-def _cgroup_rooms(root: Path) -> Iterator[int]:
-    """What the memory limits of our cgroups (v1 or v2) leave. In a container the mount's root is our own group."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        mount = root / "sys/fs/cgroup" / controllers
-        group = mount / path.lstrip("/")
-        for folder in (mount, *(one for one in (group, *group.parents) if mount in one.parents)):
-            limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
-            used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
-            if limit is not None and limit < _NO_LIMIT:
-                yield max(0, limit - (used or 0))
-
-
-def _number(*files: Path) -> int | None:
-    return next((int(text) for file in files if (text := _read(file).strip()).isdecimal()), None)
 
 
 def free_disk(folder: Path) -> int:

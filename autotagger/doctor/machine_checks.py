@@ -4,12 +4,11 @@ import getpass
 
 from autotagger.doctor.facts import Facts, RenderNode
 from autotagger.doctor.verdicts import NO_START, Verdict, fail, good, skip, warn
+from autotagger.pipeline.topology import WORKER_BYTES
 
 INTEL = "0x8086"
 #: Resident memory of supervisor, fetcher and writer in a run over 324 assets: 234 MB, and 64 MB of slots.
 BASE_BYTES = 300 << 20
-#: Of a worker with the palette model, whose own size is nothing: 233 MB.
-WORKER_BYTES = 240 << 20
 #: Beside a download: below it, look after the disk before the ledger fills it.
 LEAST_DISK_BYTES = 1 << 30
 
@@ -29,14 +28,14 @@ def processor(facts: Facts) -> Verdict:
 
 
 def cores(facts: Facts) -> Verdict:
-    machine, wanted = facts.machine, facts.workers * facts.streams
+    machine, wanted = facts.machine, facts.plan.workers * facts.plan.threads
     found = f"{machine.allowed_cores} of {machine.cores} cores may be used"
     if wanted > machine.allowed_cores:
         return warn(
-            f"{found}, and {_workers(facts)} x {facts.streams} streams want {wanted}",
-            "set workers in [pipeline] and streams in [model] to 0, which chooses",
+            f"{found}, and {_workers(facts)} x {facts.plan.threads} threads want {wanted}",
+            "set workers in [pipeline] and threads in [model] to 0, which chooses",
         )
-    return good(f"{found}: {_workers(facts)} x {facts.streams} streams")
+    return good(f"{found}: {_workers(facts)} x {facts.plan.threads} threads")
 
 
 def memory(facts: Facts) -> Verdict:
@@ -44,7 +43,7 @@ def memory(facts: Facts) -> Verdict:
     if each is None:
         return skip(f"{_gb(room)} free; how much a worker takes is not known, as the model was not opened")
     each += WORKER_BYTES
-    needed = facts.workers * each + BASE_BYTES
+    needed = facts.plan.workers * each + BASE_BYTES
     found = f"{_gb(room)} free, {_gb(needed)} wanted by {_workers(facts)} with {facts.model.name}"
     if facts.ledger.holder is not None:
         return good(f"{found} (a run is at work and has its share already)")
@@ -53,7 +52,7 @@ def memory(facts: Facts) -> Verdict:
         return warn(
             found,
             f"set workers = {fewer} in [pipeline]"
-            if fewer < facts.workers
+            if fewer < facts.plan.workers
             else "give it more memory, or choose a smaller model (autotagger models list)",
         )
     return good(found)
@@ -152,7 +151,7 @@ def runtime(facts: Facts) -> Verdict:
 
 
 def _workers(facts: Facts) -> str:
-    return f"{facts.workers} worker{'s' if facts.workers > 1 else ''}"
+    return f"{facts.plan.workers} worker{'s' if facts.plan.workers > 1 else ''}"
 
 
 def _gb(count: int) -> str:

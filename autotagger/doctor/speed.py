@@ -9,12 +9,14 @@ import numpy as np
 from autotagger.doctor.facts import SpeedFacts
 from autotagger.errors import AssetFailed, Retryable
 from autotagger.tagger.catalog import Model
-from autotagger.tagger.preprocess import prepare
+from autotagger.tagger.preprocess import Decoding, prepare
 from autotagger.tagger.session import Session
 
 
-def measure(model: Model, session: Session, bodies: Sequence[bytes], threads: int) -> SpeedFacts | None:
-    """Decode and score every picture once, on `threads` threads; None where none of them is a picture.
+def measure(
+    model: Model, session: Session, bodies: Sequence[bytes], streams: int, decoding: Decoding
+) -> SpeedFacts | None:
+    """Decode and score every picture once, on `streams` threads; None where none of them is a picture.
 
     A run does the same work in the same number of threads; only that it does so in other processes, where what
     is between them costs another percent or two.
@@ -22,12 +24,12 @@ def measure(model: Model, session: Session, bodies: Sequence[bytes], threads: in
 
     def score(body: bytes) -> bool:
         try:
-            session.scores(prepare(body, model.manifest.input)[np.newaxis])
+            session.scores(prepare(body, model.manifest.input, decoding=decoding)[np.newaxis])
         except (AssetFailed, Retryable):
             return False
         return True
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(streams) as pool:
         begun = time.perf_counter()
         done = sum(pool.map(score, bodies))
         seconds = time.perf_counter() - begun

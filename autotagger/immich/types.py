@@ -52,6 +52,7 @@ class Asset:
     `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
     the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
     the background jobs that follow it, see `settled`. `created_ms`: when Immich took it in.
+    `duration_ms` of videos and animations, None without.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Asset:
     updated_ms: int
     trashed: bool
     created_ms: int
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,15 @@ class Picture:
 
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file from `start` on; `total`: of the whole file. All of it where Immich knows no ranges."""
+
+    body: bytes
+    start: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

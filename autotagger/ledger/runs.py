@@ -39,6 +39,19 @@ class Runs(Base):
         found = TagModel.select(TagModel.id).where(TagModel.identity == identity).scalar()
         return int(found) if found is not None else None
 
+    def newest_rules(self) -> tuple[str, str] | None:
+        """The identities of the model and the policy that the newest run decides by."""
+        query = (
+            Origin.select(TagModel.identity, Policy.identity)
+            .join(TagModel, on=Origin.model == TagModel.id)
+            .switch(Origin)
+            .join(Policy, on=Origin.policy == Policy.id)
+            .where(Origin.run == Run.select(fn.MAX(Run.id)))
+            .order_by(Origin.id.desc())
+        )
+        row = query.tuples().first()
+        return (row[0], row[1]) if row else None
+
     def labels(self, model: int) -> list[tuple[str, str]]:
         """(name, category) of every label of a model, in the order of its scores."""
         row = TagModel.get_by_id(model)

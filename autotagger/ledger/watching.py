@@ -9,7 +9,7 @@ from autotagger.ledger.applying import UNDONE
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, NOT_READY, ROWS, change_assets, problem
 from autotagger.ledger.revising import IN_FLIGHT, Revising
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.schema import MEANT, Asset, LinkState, Score, State
+from autotagger.ledger.schema import MEANT, Asset, LinkState, Score, State, What
 
 #: Assets that are being changed: what a listing says of them counts when they are at rest again.
 CHANGING = (State.STALE, *IN_FLIGHT)
@@ -60,6 +60,7 @@ class Watching(Revising):
         """Assets that Immich no longer has, or has in its trash."""
         with self.batch():
             self._leave_rest(keys)
+            self._note(keys, What.GONE)
             change_assets(
                 Asset.key.in_(list(keys)) & Asset.state.not_in(CHANGING), problem(State.GONE, "gone", DELETED)
             )
@@ -78,6 +79,7 @@ class Watching(Revising):
             change = self._restored(row.key, another=_is_another(row, listed))
         elif _is_another(row, listed) and row.state in _SCORED_ANEW:
             self._leave_rest([row.key])
+            self._note([row.key], What.CHANGED)
             change = AFRESH
         elif row.state == State.WAITING and (
             (learned and row.error_kind == PREVIEW_MISSING)

@@ -36,7 +36,9 @@ class Child:
         self._handle = handle
         self._died = died
         self._process = _SPAWN.Process(target=target, args=(theirs, *arguments), name=f"autotagger {role}")
+        self._exit_code: int | None = None
         self._process.start()
+        self._pid = self._process.pid or 0
         theirs.close()
         # The end of the process is what counts; its channel closes a moment before.
         self._channel = AsyncChannel(ours, self._heard, closed=lambda: None)
@@ -44,7 +46,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        return self._process.pid or 0
+        return self._pid
 
     @property
     def has_room(self) -> bool:
@@ -54,7 +56,7 @@ class Child:
     @property
     def exit_description(self) -> str:
         """`signal 9 (SIGKILL)` or `exit code 70`."""
-        code = self._process.exitcode
+        code = self._exit_code
         if code is None:
             return "still running"
         return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
@@ -68,14 +70,23 @@ class Child:
 
     def kill(self) -> None:
         """End it now; `died` is called as for any other end."""
-        self._process.kill()
+        if self._exit_code is None:
+            self._process.kill()
 
     def forget(self) -> None:
         """Kill it and wait; `died` is not called."""
+        if self._exit_code is not None:
+            return
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self._channel.close()
         self._process.kill()
+        self._bury()
+
+    def _bury(self) -> None:
+        """Wait for its end, and give back the descriptors that it was watched by: a long run buries many."""
         self._process.join()
+        self._exit_code = self._process.exitcode
+        self._process.close()
 
     def _heard(self, message: Any) -> None:
         self.heard_s = self._clock()
@@ -83,7 +94,7 @@ class Child:
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._process.join()
+        self._bury()
         # Its last words, an `Ended` above all, may still be in the channel.
         self._channel.drain()
         self._channel.close()

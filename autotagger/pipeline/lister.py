@@ -111,7 +111,7 @@ def listed_asset(asset: Asset, *, ready: bool = True) -> ListedAsset:
         asset_id=asset.id,
         owner_id=asset.owner_id[:MOST_WORD],
         library_id=(asset.library_id or "")[:MOST_WORD],
-        kind=asset.kind,
+        kind="ANIMATION" if asset.kind == "IMAGE" and asset.duration_ms else asset.kind,
         mime=asset.mime and asset.mime[:MOST_WORD],
         file_name=asset.file_name[:MOST_NAME],
         checksum=asset.checksum[:MOST_WORD],

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from autotagger.ledger.rows import ListedAsset, Selection, Work
+from autotagger.pipeline.requests import Request
 
 
 class Next(StrEnum):
@@ -185,6 +186,20 @@ class Drained:
     """The writer is done; `unsettled` assets are applied and not verified yet."""
 
     unsettled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command's request, to be carried out between other work."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The request is carried out and the ledger says so."""
+
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
 from autotagger.pipeline.inferencer import inferencer_main, with_workers
+from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
@@ -110,6 +111,7 @@ class Supervisor:
         self._held = False
         self._counts: Counter[str] = Counter()
         self._device = ""
+        self._mailbox = Mailbox(settings.state_dir)
         self._ended = asyncio.Event()
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ class Supervisor:
             )
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
-            self._handle_signals()
+            self._handle_signals(cleanup)
             await self._turn()
             if self._plans.error:
                 raise self._plans.error
@@ -177,7 +179,14 @@ class Supervisor:
         self._list()
         if plans.stopping and now >= plans.stop_by_s:
             self._stop_late(now)
+        self._hand_out_requests()
         self._dispatch()
+
+    def _hand_out_requests(self) -> None:
+        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        if self._crew.writer.ready and not self._plans.drain:
+            for request in self._mailbox.fresh():
+                self._crew.writer.send(m.Asked(request))
 
     def _stop_late(self, now: float) -> None:
         """The time to finish is up: the writer ends its batch; when Immich keeps it, it is not waited for."""
@@ -189,7 +198,13 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
-        return min([child.heard_s, *self._owed_since(child)])
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        patience_s = self._films(child) * self._settings.pipeline.hang_timeout_s
+        return min([child.heard_s, *(since_s + patience_s for since_s in self._owed_since(child))])
+
+    def _films(self, child: Child) -> int:
+        flights = [flight for flight in map(self._book.get, child.flights) if flight]
+        return sum(flight.work.kind != "IMAGE" for flight in flights)
 
     def _owed_since(self, child: Child) -> list[float]:
         """When each picture that a worker has not given back was given to it."""
@@ -210,12 +225,14 @@ class Supervisor:
         self._observe(self._view())
         self._dispatch()
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, cleanup: ExitStack) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+            cleanup.callback(loop.remove_signal_handler, number)
         for number, act in ((signal.SIGUSR1, pausing.pause), (signal.SIGUSR2, pausing.resume)):
             loop.add_signal_handler(number, act, self._settings.state_dir)
+            cleanup.callback(loop.remove_signal_handler, number)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -281,6 +298,8 @@ class Supervisor:
                     self._list()
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
+            case m.Settled(request_id):
+                self._mailbox.settle(request_id)
             case m.ErrandDone(result):
                 self._plans.errand = result
             case m.Drained():
@@ -305,6 +324,7 @@ class Supervisor:
         for flight in self._book:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
+        self._mailbox.hand_out_again()
         self._held = False
         self._clockwork.interrupted()
         self._list()
@@ -371,6 +391,7 @@ class Supervisor:
             self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
         if not len(self._book) and (self._plans.stopping or self._once_done()):
+            assert self._slots.free == self._slots.count, "a slot was lost"
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
             complete = m.Drain(complete=True, settle_s=self._settings.verify.settle_timeout_s)
             self._drain(_HASTY if self._plans.stopping else complete)

@@ -5,6 +5,8 @@ Three loops on one event loop: record what the flights brought, apply it, verify
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from loguru import logger
 
@@ -20,6 +22,7 @@ from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wa
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import (
+    Asked,
     Drain,
     Drained,
     Errand,
@@ -32,14 +35,17 @@ from autotagger.pipeline.messages import (
     Ready,
     Record,
     Recorded,
+    Settled,
     Swept,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.requests import Request
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.verifier import Verifier
+from autotagger.pipeline.visibility import RatingActions
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
 RECORD_AT_ONCE = 100
@@ -75,6 +81,7 @@ class Writer:
 
         settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
+        ledger.run = self._run
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
         rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
         self._model = rules.model if rules else None
@@ -89,8 +96,11 @@ class Writer:
             pace=Pace(settings.immich.pace, clock=time.monotonic),
             begun=spec.errand is not None,
         )
-        self._verifier = Verifier(desk, sample=settings.verify.sample)
+        actions = RatingActions(client, rules.actions if rules else {})
+        self._verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
         self._absence = Absence(desk)
+        self._desk, self._rules = desk, rules
+        self._asked: str | None = None  # the request that the errand carries out
         self._errand = _errand(spec, desk, rules)
 
     async def run(self) -> None:
@@ -113,12 +123,38 @@ class Writer:
             case Swept(number=number):
                 self._absence.expect(number)
                 self._something.set()
+            case Asked(request):
+                self._carry_out(request)
+                self._something.set()
             case Drain():
                 self._drain = message
                 self._something.set()
             case Finish(summary):
                 self._ledger.end_run(self._run, summary, wall_ms())
                 self._finished.set()
+
+    def _carry_out(self, request: Request) -> None:
+        """Do what a command left in the mailbox; done twice it changes nothing more."""
+        match request:
+            case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
+                count = self._ledger.retry(kind, asset_id)
+                logger.info("retry: {} assets are tried again, as asked", count)
+            case Request(kind="retag", wish=wish):
+                if self._begin_retag(wish):
+                    self._asked = request.id
+                    return
+            case _:
+                logger.warning("somebody asked for {}, which this version does not know", request.kind)
+        self._child.send(Settled(request.id))
+
+    def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
+        """Begin an errand beside the other work, unless it is meant for other rules than those of this run."""
+        rules, model = self._rules, self._spec.model
+        if not rules or not model or wish != {"model": model.identity, "policy": rules.policy.identity}:
+            logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
+            return False
+        self._errand = Retag(self._desk, model=rules.model, policy=rules.policy.identity)
+        return True
 
     # -- record -------------------------------------------------------------------------------------------
 
@@ -204,9 +240,16 @@ class Writer:
         before = self._ledger.changes
         more = await self._errand.step()
         if not more:
-            self._child.send(ErrandDone(self._errand.result))
-            self._errand = None
+            self._end_errand(self._errand.result)
         return not more or self._ledger.changes != before
+
+    def _end_errand(self, result: dict[str, Any]) -> None:
+        self._errand = None
+        self._child.send(ErrandDone(result))
+        if self._asked is not None:
+            logger.info("retag, as asked: {} assets were decided again", result["reopened"])
+            self._child.send(Settled(self._asked))
+            self._asked = None
 
     async def _verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary had an end."""

@@ -3,9 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from autotagger.demo import Fate, StandIn, draw_library, tiny_library
+from autotagger.demo.faults import Call
 from autotagger.demo.jobs import METADATA, SIDECAR
 from autotagger.demo.library import READ_ONLY_LIBRARY, WRITABLE_LIBRARY
 from autotagger.demo.sidecar import after_round_trip
@@ -269,6 +272,26 @@ async def test_law_9_cookies_and_bearer_tokens_win_over_the_key() -> None:
             answer = await api.call("GET", "/api/tags", headers=header)
             assert (answer.status, answer.body["message"]) == (401, "Invalid user token")
         assert (await api.call("GET", "/api/tags")).status == 200
+
+
+async def test_law_10_a_redirect_takes_the_key_to_another_origin() -> None:
+    """As most clients follow it; that ours does not is tests/immich/test_transport.py's."""
+    arrived: list[str | None] = []
+
+    async def note(call: Call) -> web.StreamResponse | None:
+        arrived.append(call.request.headers.get("x-api-key"))
+        return None
+
+    async with running(tiny_library(1), faults=note) as (elsewhere, _), running(tiny_library(1)) as (server, _):
+
+        async def redirect(_: Call) -> web.StreamResponse | None:
+            raise web.HTTPTemporaryRedirect(f"{elsewhere.url}/api/tags")
+
+        server.faults = redirect
+        key = {"x-api-key": server.api_key}
+        async with aiohttp.ClientSession() as session, session.get(f"{server.url}/api/tags", headers=key):
+            pass
+        assert arrived == [server.api_key]
 
 
 async def test_law_11_tags_do_not_stick_on_a_read_only_library() -> None:

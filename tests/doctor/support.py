@@ -5,6 +5,7 @@ from typing import Any
 
 from autotagger.config import Settings, load_settings
 from autotagger.doctor.facts import Facts, LedgerFacts, MachineFacts, ModelFacts, ServerFacts
+from autotagger.pipeline.topology import Topology
 
 GB = 1_000_000_000
 
@@ -35,8 +36,7 @@ def machine_with(**changes: Any) -> MachineFacts:
 def facts_with(**changes: Any) -> Facts:
     facts: dict[str, Any] = {
         "settings": settings_of(),
-        "workers": 1,
-        "streams": 4,
+        "plan": Topology(workers=1, streams=4, threads=4, decoders=4),
         "open_files": (),
         "server": ServerFacts(),
         "machine": machine_with(),

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from autotagger.doctor.facts import LedgerFacts, ModelFacts, RenderNode
-from autotagger.doctor.machine import free_memory, look_at_machine
+from autotagger.doctor.machine import look_at_machine
 from autotagger.doctor.machine_checks import CHECKS
 from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.errors import StartupFailed
+from autotagger.pipeline.topology import Topology
 from tests.doctor.support import GB, facts_with, machine_with, settings_of
 
 NODE = Path("/dev/dri/renderD128")
@@ -56,32 +57,6 @@ def test_the_look_at_this_very_machine_and_at_a_played_one(tmp_path: Path) -> No
     assert found.formats_missing == ()
     assert found.runtimes == ("onnxruntime-openvino",)
     assert found.imaging.startswith("Pillow")
-
-
-@pytest.mark.parametrize(
-    ("membership", "limits", "free"),
-    [
-        ("0::/\n", {"memory.max": "max", "memory.current": "5"}, 4 << 30),
-        ("0::/\n", {"memory.max": "2147483648", "memory.current": "147483648"}, 2_000_000_000),
-        (
-            "0::/a/b\n",
-            {"a/memory.max": "3000000", "a/memory.current": "1000000", "a/b/memory.max": "max"},
-            2_000_000,
-        ),
-        (
-            "4:memory:/box\n1:cpu:/box\n",
-            {"memory/box/memory.limit_in_bytes": "3000000", "memory/box/memory.usage_in_bytes": "4000000"},
-            0,
-        ),
-        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 4 << 30),
-    ],
-)
-def test_free_memory_is_what_kernel_and_cgroups_leave(
-    membership: str, limits: dict[str, str], free: int, tmp_path: Path
-) -> None:
-    files = {f"sys/fs/cgroup/{name}": text for name, text in limits.items()}
-    files |= {"proc/meminfo": "MemAvailable:    4194304 kB\n", "proc/self/cgroup": membership}
-    assert free_memory(played(tmp_path, files)) == free
 
 
 @pytest.mark.parametrize(
@@ -137,7 +112,7 @@ def test_a_device_that_is_set_and_not_there_keeps_a_run_from_starting() -> None:
 
 
 def test_workers_that_do_not_fit_into_memory_get_a_number_that_does() -> None:
-    four = {"workers": 4, "streams": 1}
+    four = {"plan": Topology(workers=4, streams=1, threads=1, decoders=1)}
     verdict = judged("machine.memory", facts=four, memory_bytes=4 * GB)
     assert verdict.level is Level.WARN
     assert verdict.fix == "set workers = 2 in [pipeline]"

@@ -11,7 +11,7 @@ from PIL import Image
 from autotagger.demo import tiny_library
 from autotagger.doctor.facts import LedgerFacts, ServerFacts, SpeedFacts
 from autotagger.doctor.ledger import look_at_ledger
-from autotagger.doctor.model import look_at_model
+from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.speed import measure
 from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.doctor.work_checks import CHECKS
@@ -131,20 +131,22 @@ def drawn(colour: str) -> bytes:
 
 def test_a_model_that_is_here_opens_and_scores(tmp_path: Path) -> None:
     settings = settings_of(state_dir=tmp_path, model={"name": "palette", "device": "CPU"})
-    facts, model, session = look_at_model(settings, threads=1, open_it=True)
+    facts, model = look_at_model(settings)
+    assert (facts.labels, facts.device) == (28, None)
+    assert model
+    facts, session = open_model(facts, model, settings, streams=1, threads=1)
     assert (facts.device, facts.labels) == ("CPU", 28)
     assert judged("model.files", model=facts).level is Level.PASS
-    assert model
     assert session
     bodies = [drawn(colour) for colour in ("red", "white", "black")]
-    speed = measure(model, session, [*bodies, b"no picture"], threads=2)
+    speed = measure(model, session, [*bodies, b"no picture"], 2, "exact")
     assert speed
     assert speed.pictures == 3
-    assert measure(model, session, [b"no picture"], threads=1) is None
+    assert measure(model, session, [b"no picture"], 1, "exact") is None
 
 
 def test_a_model_of_the_catalogue_is_fetched_by_the_run(tmp_path: Path) -> None:
-    facts, model, _ = look_at_model(settings_of(state_dir=tmp_path), threads=1, open_it=True)
+    facts, model = look_at_model(settings_of(state_dir=tmp_path))
     assert model is None
     verdict = judged("model.files", model=facts)
     assert (verdict.level, verdict.fix) == (Level.WARN, "autotagger models pull wd-vit-tagger-v3")
@@ -154,7 +156,7 @@ def test_a_model_of_the_catalogue_is_fetched_by_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "code"), [("pallete", 2), ("{}", 3)])
 def test_a_model_that_is_missing_or_broken_keeps_a_run_from_starting(name: str, code: int, tmp_path: Path) -> None:
     name = name.format(tmp_path)
-    facts, _, _ = look_at_model(settings_of(state_dir=tmp_path, model={"name": name}), threads=1, open_it=True)
+    facts, _ = look_at_model(settings_of(state_dir=tmp_path, model={"name": name}))
     verdict = judged("model.files", model=facts)
     assert (verdict.level, verdict.exit_code) == (Level.FAIL, code)
 
@@ -189,9 +191,3 @@ def test_a_run_at_work_spoils_the_measurement_and_that_is_said() -> None:
     server = ServerFacts(total=10, marked=0)
     found = judged("library.hours", ledger=busy, server=server, speed=SpeedFacts(20, 10.0)).found
     assert "a run is at work now" in found
-
-
-def test_no_model_is_opened_when_it_is_to_be_quick(tmp_path: Path) -> None:
-    settings = settings_of(state_dir=tmp_path, model={"name": "palette"})
-    facts, _, session = look_at_model(settings, threads=1, open_it=False)
-    assert (facts.labels, facts.device, session) == (28, None, None)

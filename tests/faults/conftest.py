@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.stage")
+pytest.register_assert_rewrite("tests.faults.stage", "tests.faults.belongings")

@@ -1,9 +1,7 @@
 """One seed from its first run to the invariant: what no fault may change."""
 
 import asyncio
-import os
 import random
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,58 +12,39 @@ from autotagger.demo import StandIn
 from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
-from tests.faults.plot import Clock, Plot, Story, become, skies, states
+from tests.faults.belongings import LEFT, Belongings, entries, processes_of
+from tests.faults.plot import Plot, become, skies
+from tests.faults.story import Clock, Story, set_clock, start, states
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
 
 Links = Mapping[str, frozenset[str]]
 
-SHARED_MEMORY = Path("/dev/shm")
 #: Undisturbed runs after the disturbed one: what was lost is found by the first and proven by the second.
 MOST_RERUNS = 4
-#: Patience that suits a test: a hung process is noticed, an outage outlasts the retries, within seconds.
-SHORT = {
-    "AUTOTAGGER_IMMICH_RETRY_BUDGET_S": "4",
-    "AUTOTAGGER_IMMICH_READ_TIMEOUT_S": "3",
-    "AUTOTAGGER_IMMICH_CONNECT_TIMEOUT_S": "2",
-    "AUTOTAGGER_PIPELINE_HANG_TIMEOUT_S": "5",
-    "AUTOTAGGER_PIPELINE_DRAIN_TIMEOUT_S": "3",
-    "AUTOTAGGER_PIPELINE_MAX_ATTEMPTS": "50",
-    "AUTOTAGGER_PIPELINE_SLOT_BYTES": "65536",
-    "AUTOTAGGER_VERIFY_SETTLE_TIMEOUT_S": "1",
-}
 #: No run may take longer, whatever happens to it.
 LONGEST_S = 120.0
 
 
-async def start(server: StandIn, state_dir: Path, log: Path, **environ: str) -> asyncio.subprocess.Process:
-    """`autotagger run --once` with everything it writes in `log`."""
-    settings = {
-        "AUTOTAGGER_CONFIG": "/dev/null",
-        "AUTOTAGGER_STATE_DIR": str(state_dir),
-        "AUTOTAGGER_MODEL": "palette",
-        "AUTOTAGGER_MODEL_DEVICE": "CPU",
-        "IMMICH_BASE_URL": server.url,
-        "IMMICH_API_KEY": server.api_key,
-    }
-    with log.open("ab") as file:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "autotagger", "run", "--once"),
-            env={**os.environ, **settings, **SHORT, **environ},
-            stdout=file,
-            stderr=file,
-        )
-
-
 async def perform(plot: Plot, library: Library, folder: Path, meant: Links) -> None:
     """Disturb a run as `plot` says, let further ones finish it, and check that nobody can tell."""
-    shared_before = entries(SHARED_MEMORY)
-    clock = Clock()
+    before = Belongings.now()
+    state_dir, temporary = folder / "state", folder / "temporary"
+    temporary.mkdir()
+    await _tell(plot, library, state_dir, meant, {"TMPDIR": str(temporary), **set_clock(folder, 0.0)})
+    assert entries(temporary) == set()
+    assert {path.name for path in entries(state_dir)} <= LEFT
+    assert entries(state_dir / "spill") == set()
+    assert processes_of(state_dir) == []
+    before.assert_given_back()
+
+
+async def _tell(plot: Plot, library: Library, state_dir: Path, meant: Links, environ: dict[str, str]) -> None:
+    clock, log = Clock(), state_dir.parent / "log"
     async with StandIn(library, plot.before, clock=clock) as server:
-        state_dir, log = folder / "state", folder / "log"
-        key = server.api_key
         server.faults = skies(plot, server)
-        run = await start(server, state_dir, log)
-        story = Story(server, clock, state_dir, random.Random(f"acts of {plot.seed}"), run)
+        keys = [server.api_key]
+        run = await start(server, state_dir, log, **environ)
+        story = Story(server, clock, state_dir, random.Random(f"acts of {plot.seed}"), run, environ=environ)
         if plot.spoils:
             story.endings |= {1, 4}  # an asset that failed several times in a row, and a call that always did
         try:
@@ -75,21 +54,28 @@ async def perform(plot: Plot, library: Library, folder: Path, meant: Links) -> N
             await gone(story)
         finally:
             await _sweep_up(story)
-        text = log.read_text()
-        assert ending in story.endings, f"{ending}: {text}"
-        assert "Traceback" not in text, text
-        assert key not in text
+        keys.append(server.api_key)
+        _assert_said_nothing_wrong(story, ending, log, keys)
         server.faults = None
         become(server, plot.after)
         await _finish(story)
         await server.settle()
         assert_as_if_nothing_had_happened(story, meant)
-    assert entries(state_dir / "spill") == set()
-    assert entries(SHARED_MEMORY) <= shared_before
 
 
-def entries(folder: Path) -> set[Path]:
-    return set(folder.iterdir())
+def _assert_said_nothing_wrong(story: Story, ending: int, log: Path, keys: list[str]) -> None:
+    """The first run's ending and words, and those of any that was started beside it."""
+    told = [(ending, log.read_text(), story.endings)]
+    for second, second_log in story.seconds:
+        assert second.returncode is not None
+        told.append((second.returncode, second_log.read_text(), story.endings | {3}))
+    for code, text, endings in told:
+        assert code in endings, f"{code}: {text}"
+        assert "Traceback" not in text or story.tracebacks, text
+        assert not any(key in text for key in keys)
+        assert code != 3 or "another autotagger" in text, text
+    if ending >= 0:
+        assert entries(story.state_dir / "spill") == set(), "a run that ends by itself tidies up"
 
 
 async def _disturb(plot: Plot, story: Story) -> None:
@@ -111,9 +97,10 @@ async def gone(story: Story) -> None:
 async def _sweep_up(story: Story) -> None:
     """A failing test leaves nothing behind either."""
     left = story.below()
-    if story.run.returncode is None:
-        story.run.kill()
-        await story.run.wait()
+    for run in (story.run, *(second for second, _ in story.seconds)):
+        if run.returncode is None:
+            run.kill()
+            await run.wait()
     for child in [*left, *story.seen.values()]:
         if child.is_running():
             child.kill()

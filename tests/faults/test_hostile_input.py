@@ -12,7 +12,7 @@ from autotagger.demo.gate import Visit
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from tests.faults import hostile
-from tests.faults.stage import start
+from tests.faults.story import start
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 #: Odd, and pictures all the same: every one of them has pixels to look at.

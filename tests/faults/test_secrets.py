@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from autotagger.demo import StandIn, tiny_library
 from tests.faults import weather
-from tests.faults.plot import Clock, Story, kill_everything, kill_one, revoke_the_key, take_assets_away
-from tests.faults.stage import start
+from tests.faults.acts import kill_everything, kill_one, revoke_the_key, take_assets_away
+from tests.faults.story import Clock, Story, start
 
 
 @pytest.fixture
@@ -101,6 +102,26 @@ async def test_a_key_in_an_exception_s_way_is_hidden_with_tracebacks_on(server: 
     assert "Traceback" in text
     assert wrong not in text
     assert server.api_key not in text
+
+
+async def test_no_process_leaves_a_core_file_or_listens(server: StandIn, tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        run = await start(server, tmp_path / "state", tmp_path / "log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    story = Story(server, Clock(), tmp_path / "state", random.Random(0), run)
+    await story.reached(30)
+    processes = [psutil.Process(run.pid), *story.below()]
+    assert len(processes) == 4
+    assert {process.rlimit(psutil.RLIMIT_CORE)[0] for process in processes} == {0}
+    connections = [each for process in processes for each in process.net_connections(kind="inet")]
+    assert connections, "they were looked at while they worked"
+    assert not [each for each in connections if each.status == psutil.CONN_LISTEN]
+    assert {each.raddr.ip for each in connections} == {"127.0.0.1"}, "nobody but Immich is spoken to"
+    await run.wait()
 
 
 async def test_a_key_file_that_everybody_can_read_is_warned_about(server: StandIn, tmp_path: Path) -> None:

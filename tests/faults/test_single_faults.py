@@ -14,8 +14,8 @@ from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
 from tests.faults import weather
-from tests.faults.plot import Clock, Story, states
-from tests.faults.stage import gone, make_due, start
+from tests.faults.stage import gone, make_due
+from tests.faults.story import Clock, Story, start, states
 from tests.pipeline.support import MARKER, TagCalls, held_links, ledger_links, run_once, settings_for
 
 #: A run that has not ended by then never would.

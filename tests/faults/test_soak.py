@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
-from tests.faults.stage import SHARED_MEMORY, entries
+from tests.faults.belongings import SHARED_MEMORY, entries
 from tests.pipeline.support import held_links, ledger_links, settings_for
 
 ASSETS = 50_000

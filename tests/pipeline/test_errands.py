@@ -94,6 +94,10 @@ async def there_and_back(count: int, dialect: str, tmp_path: Path) -> None:
         assert ledger_links(high) == {}
         assert set(server.store.tags_by_value) == {"holiday", "rating:general"}, "empty tags of ours are deleted"
 
+        server.refresh_metadata()
+        await server.settle()
+        assert held_links(server) == given, "the .xmp files know nothing of us either"
+
         again = await run_once(high)
         assert again.counts.get("tag_calls", 0) == 0, "what was taken back stays away"
 

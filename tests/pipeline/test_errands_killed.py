@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
-from tests.faults.stage import SHORT
+from tests.faults.story import SHORT
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
 from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant, people
 

@@ -1,10 +1,11 @@
 """`run` without --once: it stays, finds what is new, outlives an outage, and goes when asked."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,12 +13,11 @@ import pytest
 
 from autotagger.demo import StandIn, tiny_library
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
+from tests.pipeline.test_errands import HIGH, LOW
 
 
-@asynccontextmanager
-async def service(server: StandIn, state_dir: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`autotagger run`, listing the library again every second."""
-    environ = {
+def environment(server: StandIn, state_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    return {
         **os.environ,
         "AUTOTAGGER_CONFIG": "/dev/null",
         "AUTOTAGGER_STATE_DIR": str(state_dir),
@@ -28,9 +28,17 @@ async def service(server: StandIn, state_dir: Path, *arguments: str) -> AsyncIte
         "AUTOTAGGER_SERVICE_LISTEN_PORT": "0",
         "IMMICH_BASE_URL": server.url,
         "IMMICH_API_KEY": server.api_key,
+        **extra,
     }
+
+
+@asynccontextmanager
+async def service(
+    server: StandIn, state_dir: Path, *arguments: str, **environ: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`autotagger run`, listing the library again every second."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autotagger", "run", *arguments), env=environ
+        *(sys.executable, "-m", "autotagger", "run", *arguments), env=environment(server, state_dir, environ)
     )
     try:
         yield process
@@ -104,3 +112,39 @@ async def test_the_setting_picture_decides_what_is_downloaded(picture: str, call
         assert server.calls["preview"] == 0
         await server.settle()
         assert marked(server) == {asset.id for asset in server.library.assets}
+
+
+async def test_retag_is_done_by_the_service_that_is_at_work(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(16)) as server:
+        low, high = (settings_for(server, tmp_path, policy=policy) for policy in (LOW, HIGH))
+        await run_once(low)
+        before = ledger_links(low)
+        rules = {
+            "AUTOTAGGER_POLICY_THRESHOLD": json.dumps(HIGH["threshold"]),
+            "AUTOTAGGER_POLICY_RENAME": json.dumps(HIGH["rename"]),
+        }
+        async with service(server, tmp_path, **rules) as process:
+            new = server.upload()
+            await until(lambda: new in marked(server), process)
+            refused = await command(server, tmp_path, "retag")
+            assert refused == 3, "the service has other rules than this command"
+            assert await command(server, tmp_path, "retag", **rules) == 0
+            mailbox = tmp_path / "requests"
+            await until(lambda: not list(mailbox.iterdir()), process)
+            server.upload()
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+        await run_once(high)
+        await server.settle()
+        after = ledger_links(high)
+        assert held_links(server) == after
+        assert all("simple background" not in tags for tags in after.values())
+        assert any(after[asset_id] != before[asset_id] for asset_id in before)
+
+
+async def command(server: StandIn, state_dir: Path, *arguments: str, **environ: str) -> int:
+    """Run a command beside the service; its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autotagger", *arguments), env=environment(server, state_dir, environ)
+    )
+    return await process.wait()

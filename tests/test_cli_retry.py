@@ -1,0 +1,66 @@
+"""`autotagger retry` as a user meets it: with nobody at work, and beside a service."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from autotagger.demo import StandIn, tiny_library
+from autotagger.ledger.schema import State
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.requests import FOLDER
+from tests.pipeline.support import run_once, settings_for
+from tests.pipeline.test_service import marked, service, until
+
+
+async def retry(state_dir: Path, *arguments: str) -> tuple[int, str, str]:
+    environ = {"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_STATE_DIR": str(state_dir)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autotagger", "retry", *arguments),
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def set_aside(server: StandIn, state_dir: Path) -> list[str]:
+    """Three of the library's assets fail for good, as after a fault that is mended by now."""
+    settings = settings_for(server, state_dir)
+    chosen = sorted({asset.id for asset in server.library.assets} - marked(server))[:3]
+    with Ledger(settings.ledger_path, writable=True) as ledger:
+        for asset_id in chosen:
+            ledger.record_problem(asset_id, State.FAILED, kind="timeout", message="", due_ms=None)
+    return chosen
+
+
+async def test_without_a_run_the_next_one_tries_them(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(5)) as server:
+        settings = settings_for(server, tmp_path)
+        assert (await retry(tmp_path))[0] == 3, "there is no ledger yet"
+        await run_once(settings, limit=1)
+        set_aside(server, tmp_path)
+        code, out, _ = await retry(tmp_path, "--error", "timeout", "--json")
+        assert (code, json.loads(out)) == (0, {"assets": 3, "by": "next run"})
+        await run_once(settings)
+        assert len(marked(server)) == 5
+        code, _, err = await retry(tmp_path)
+        assert code == 1
+        assert "nothing to try again fits" in err
+        assert (await retry(tmp_path, "--asset", "no-id"))[0] == 2
+
+
+async def test_beside_a_service_the_service_tries_them(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(5)) as server:
+        settings = settings_for(server, tmp_path)
+        await run_once(settings, limit=1)
+        chosen = set_aside(server, tmp_path)
+        async with service(server, tmp_path) as process:
+            await until(lambda: len(marked(server)) == 2, process)
+            assert not marked(server) & set(chosen)
+            code, out, err = await retry(tmp_path, "--json")
+            assert (code, json.loads(out)) == (0, {"assets": 3, "by": "running service"}), err
+            await until(lambda: len(marked(server)) == 5, process)
+        assert list((tmp_path / FOLDER).iterdir()) == []
