@@ -2,21 +2,21 @@
 
 import asyncio
 import io
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from loguru import logger
 from PIL import Image
 
 from autotagger.errors import AssetFailed, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.sweep import sweep
-from autotagger.immich.types import Asset, PictureSize
-from autotagger.ledger.rows import ListedAsset, Work
-from autotagger.pipeline.accounts import Account, clients_of, is_account_s_own
+from autotagger.immich.types import PictureSize
+from autotagger.ledger.rows import Work
+from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of, wall_ms
 from autotagger.pipeline.films import FilmFetcher, pack_film
+from autotagger.pipeline.lister import Lister
 from autotagger.pipeline.messages import (
     Failed,
     Fetch,
@@ -25,6 +25,8 @@ from autotagger.pipeline.messages import (
     Next,
     Noted,
     Outage,
+    Poll,
+    Polled,
     Ready,
     Refused,
     Sweep,
@@ -33,18 +35,12 @@ from autotagger.pipeline.messages import (
 )
 from autotagger.pipeline.slots import SlotMemory
 
-#: Assets in one message of the listing: some 30 KB, and under a channel's message limit whatever Immich says.
-LISTED_AT_ONCE = 100
-#: Characters kept of a file name (which is for messages only) and of what should be ids and other short words.
-MOST_NAME, MOST_WORD = 255, 64
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
 #: Sources that can be transparent, which Immich's JPEG preview flattens to black while taggers want white.
 MAY_BE_TRANSPARENT = frozenset({"image/png", "image/webp", "image/gif", "image/apng", "image/avif"})
 #: Originals that every Pillow decodes; of others (HEIC, RAW, video) the preview is taken.
 DECODABLE = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"})
-
-T = TypeVar("T")
 
 
 def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
@@ -58,7 +54,7 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
 
 
 class Fetcher:
-    """Does what the supervisor says: `Sweep` or `Fetch`."""
+    """Does what the supervisor says: `Sweep`, `Poll` or `Fetch`."""
 
     def __init__(
         self,
@@ -71,14 +67,25 @@ class Fetcher:
         self._spec = spec
         self._memory = memory
         self._clients = clients
-        self._accounts = {account.id: account for account in spec.accounts}
         self._servers = {account.id: account.server for account in spec.accounts}
         self._tasks = tasks
         self._child = AsyncChild(channel, self._handle)
         for client in clients.values():
             client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
-        self._sweep: asyncio.Task[None] | None = None
+        self._listers = {
+            account.id: Lister(
+                clients[account.id],
+                account.server,
+                spec.settings,
+                note=self._note,
+                now_ms=wall_ms,
+                account=account.id,
+            )
+            for account in spec.accounts
+        }
+        self._poll_from: dict[int, int] = {}
+        self._listing: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)
         self._told_of_flattening = False
         self._films = {
@@ -96,12 +103,12 @@ class Fetcher:
         match message:
             case Fetch():
                 self._begin(self._fetch(message))
-            case Sweep():
-                if self._sweep:
-                    self._sweep.cancel()
-                self._sweep = self._begin(self._list_libraries())
+            case Sweep(number):
+                self._list(lambda lister: lister.sweep(number))
+            case Poll(after_ms):
+                self._list(lambda lister: lister.poll(self._poll_from.get(lister.account, after_ms)))
             case Refused(account):
-                self._accounts.pop(account, None)
+                self._listers.pop(account, None)
             case Noted():
                 self._noted.set()
 
@@ -115,40 +122,36 @@ class Fetcher:
 
     # -- discover -----------------------------------------------------------------------------------------
 
-    async def _list_libraries(self) -> None:
-        """One account after the other."""
-        listed = 0
-        for account in list(self._accounts.values()):
+    def _list(self, listing: Callable[[Lister], Awaitable[Swept | Polled]]) -> None:
+        if self._listing:
+            self._listing.cancel()
+        self._listing = self._begin(self._list_all(listing))
+
+    async def _list_all(self, listing: Callable[[Lister], Awaitable[Swept | Polled]]) -> None:
+        """List one account's library after the other's. Each account is polled from where it was listed to."""
+        ends: list[Swept | Polled] = []
+        for lister in list(self._listers.values()):
             try:
-                listed += await self._list_library(account)
+                ends.append(end := await listing(lister))
+                if len(self._spec.accounts) > 1:
+                    self._poll_from[lister.account] = end.poll_from_ms
             except Retryable as error:
                 self._child.send(Outage(f"listing the library: {error.message}"))
                 return
             except ServerRefused as error:
-                self._leave(account.id, error)
-        self._child.send(Swept(listed))
-
-    async def _list_library(self, account: Account) -> int:
-        settings, listed = self._spec.settings, 0
-        async for part in sweep(
-            self._clients[account.id],
-            account.server,
-            marker=settings.marker,
-            types=settings.immich.types,
-            visibilities=settings.immich.visibilities,
-        ):
-            for assets in _chunks(part.assets):
-                await self._note(Listed(tuple(_listed(asset) for asset in assets), (), account.id))
-                listed += len(assets)
-            for marked in _chunks(part.marked):
-                await self._note(Listed((), tuple(marked), account.id))
-        return listed
+                self._leave(lister.account, error)
+        poll_from_ms = min(end.poll_from_ms for end in ends)
+        swept = [end for end in ends if isinstance(end, Swept)]
+        if swept:
+            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms))
+        else:
+            self._child.send(Polled(poll_from_ms))
 
     def _leave(self, account: int, error: ServerRefused) -> None:
         """An account whose key is refused is left alone as long as there is another; else raise `error`."""
-        if not is_account_s_own(error) or self._accounts.keys() <= {account}:
+        if not is_account_s_own(error) or self._listers.keys() <= {account}:
             raise error
-        if self._accounts.pop(account, None):
+        if self._listers.pop(account, None):
             self._child.send(Refused(account, error.message, error.kind, error.exit_code))
 
     async def _note(self, part: Listed) -> None:
@@ -238,21 +241,3 @@ def has_transparency(thumbnail: bytes) -> bool:
             return alpha.histogram()[255] < alpha.width * alpha.height
     except Exception:  # Pillow raises nearly anything on broken bytes
         return False
-
-
-def _chunks(items: tuple[T, ...]) -> Iterable[tuple[T, ...]]:
-    return (items[start : start + LISTED_AT_ONCE] for start in range(0, len(items), LISTED_AT_ONCE))
-
-
-def _listed(asset: Asset) -> ListedAsset:
-    return ListedAsset(
-        asset_id=asset.id,
-        owner_id=asset.owner_id[:MOST_WORD],
-        library_id=(asset.library_id or "")[:MOST_WORD],
-        kind="ANIMATION" if asset.kind == "IMAGE" and asset.duration_ms else asset.kind,
-        mime=asset.mime and asset.mime[:MOST_WORD],
-        file_name=asset.file_name[:MOST_NAME],
-        checksum=asset.checksum[:MOST_WORD],
-        updated_ms=asset.updated_ms,
-        thumbhash=asset.thumbhash and asset.thumbhash[:MOST_WORD],
-    )

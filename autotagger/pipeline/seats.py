@@ -7,6 +7,7 @@ from typing import Any
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.absence import Absence
 from autotagger.pipeline.accounts import Account
 from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.child import ChildSpec
@@ -28,6 +29,7 @@ class Seat:
     desk: Desk
     applier: Applier
     verifier: Verifier
+    absence: Absence
     errand: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
 
@@ -85,7 +87,8 @@ class Office:
         )
         errand = self._errand(account, desk)
         actions = RatingActions(client, rules.actions if rules else {})
-        return Seat(desk, applier, Verifier(desk, sample=settings.verify.sample, actions=actions), errand)
+        verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
+        return Seat(desk, applier, verifier, Absence(desk), errand)
 
     def _errand(self, account: Account, desk: Desk) -> Retag | Undo | Verify | None:
         """The errand that the run is for, if it is for one."""

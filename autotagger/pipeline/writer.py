@@ -17,7 +17,7 @@ from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
 from autotagger.pipeline.errands import Retag
 from autotagger.pipeline.messages import (
     Asked,
@@ -35,6 +35,7 @@ from autotagger.pipeline.messages import (
     Recorded,
     Refused,
     Settled,
+    Swept,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
@@ -61,11 +62,6 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
                 await Writer(channel, spec, ledger, clients).run()
 
     run_async_child(channel, spec, "writer", main)
-
-
-def wall_ms() -> int:
-    """Our clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class Writer:
@@ -118,6 +114,10 @@ class Writer:
                 self._seats.pop(account, None)
             case Hold(on):
                 self._held = on
+                self._something.set()
+            case Swept(number=number):
+                for seat in self._seats.values():
+                    seat.absence.expect(number)
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -174,7 +174,8 @@ class Writer:
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
                 self._ledger.of_account(part.account).add_listed(part.assets)
-                self._ledger.add_marked(part.marked)
+                self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
+                self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             if self._model is not None:
                 self._ledger.record_scores(self._model, scored)
@@ -220,10 +221,11 @@ class Writer:
                 stepped = await self._step()
                 applied = not (self._held or self._spec.dry) and await self._apply()
                 looked, judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                looked_for = any(await self._each(lambda seat: seat.absence.look()))
             except Retryable as error:
                 await self._wait_out(error)
                 continue
-            if applied or judged or stepped:
+            if applied or judged or stepped or looked_for:
                 drain_from = drain_from and time.monotonic()
                 continue
             if time.monotonic() >= next_look:
