@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.context import REFUSED, SOME_FAILED, begin
 from autotagger.cli.output import print_json
 
 
@@ -45,5 +45,7 @@ def run(
         print_json(summary.as_dict())
     elif not is_journal(sys.stdout):  # there the line that sums it up is enough
         Console().print(summary_table(summary))
+    if once and summary.refused:
+        raise typer.Exit(REFUSED)
     if once and summary.states[State.FAILED]:
         raise typer.Exit(SOME_FAILED)
