@@ -159,6 +159,8 @@ class Writer:
             messages = [await self._inbox.get()]
             deadline = time.monotonic() + RECORD_WITHIN_S
             while len(messages) < RECORD_AT_ONCE and (left := deadline - time.monotonic()) > 0:
+                if isinstance(messages[-1], Listed):
+                    break  # the fetcher waits for it before it sends more
                 try:
                     messages.append(await asyncio.wait_for(self._inbox.get(), left))
                 except TimeoutError:
