@@ -9,6 +9,7 @@
 # at run time where the processor has none (autotagger/cpu.py).
 ARG BASE=docker.io/library/debian:12-slim
 
+# The tag is in BASE.
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
 ARG PILLOW=auto
@@ -38,6 +39,7 @@ RUN PILLOW=${PILLOW} scripts/setup \
     && .venv/bin/python -m compileall -q autotagger \
     && rm -rf /root/.cache
 
+# The same one.
 # hadolint ignore=DL3006
 FROM ${BASE}
 ARG INTEL_GPU=no

@@ -137,6 +137,11 @@ class PolicySettings(Section):
     rating_by: Literal["likeliest", "threshold"] = Field(
         "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
     )
+    rating_action: dict[str, Literal["archive", "locked"]] = Field(
+        default_factory=dict,
+        description="Ratings whose pictures leave Immich's timeline, once tagged and proven; needs asset.update",
+        examples=[{"explicit": "archive"}],
+    )
     implies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="Tags that come with a tag, whatever their own score",
@@ -221,6 +226,27 @@ def _template_problem(template: str) -> str | None:
     return None
 
 
+def _mean_ratings() -> dict[str, Literal["max", "mean"]]:
+    return {"rating": "mean"}
+
+
+class VideoSettings(Section):
+    """How videos and animations are looked at."""
+
+    frames: int = Field(
+        8, ge=1, le=64, description="Frames judged of a video or animation; 1 takes Immich's still frame"
+    )
+    max_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Most bytes downloaded of one; of a larger video, key frames only"
+    )
+    timeout_s: float = Field(60.0, gt=0.0, description="Seconds to download one, and again to decode it")
+    combine: dict[str, Literal["max", "mean"]] = Field(
+        default_factory=_mean_ratings,
+        description="How the frames' scores become one, per category; max where not given",
+        examples=[{"rating": "mean"}],
+    )
+
+
 class PipelineSettings(Section):
     """Processes and memory."""
 
@@ -263,6 +289,7 @@ class Settings(Section):
     immich: ImmichSettings = ImmichSettings()
     model: ModelSettings = ModelSettings()
     policy: PolicySettings = PolicySettings()
+    video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
     verify: VerifySettings = VerifySettings()
     service: ServiceSettings = ServiceSettings()
@@ -401,6 +428,11 @@ def _default_state_dir() -> Path:
 def default_config_path(environ: Mapping[str, str]) -> Path:
     """The user's own configuration file, whether it is there or not."""
     return Path(environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "autotagger" / "config.toml"
+
+
+def config_to_write(config: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where a command sets keys: `config` where given, else the file that is read, else the user's own."""
+    return config or find_config(environ) or default_config_path(environ)
 
 
 def _home() -> Path:

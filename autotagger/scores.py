@@ -14,21 +14,34 @@ from numpy.typing import NDArray
 SCORE_FLOOR = 0.05
 _SCALE = 65535.0
 _VARINT_BYTES = 5  # of a 32-bit number
+_FEWEST_FRAMES = 2  # one is a picture
 _MOST_LABELS = 0xFFFFFFFF
 
 
 class SparseScores(NamedTuple):
-    """`labels`: rows of the label file, ascending, uint32, shape (n,). `values`: float32 in 0..1, shape (n,)."""
+    """`labels`: rows of the label file, ascending, uint32, shape (n,). `values`: float32 in 0..1, shape (n,).
+
+    Of a video: `frames` that were looked at, and in how many of them each label scored (`seen`, uint8, (n,)).
+    """
 
     labels: NDArray[np.uint32]
     values: NDArray[np.float32]
+    frames: int = 1
+    seen: NDArray[np.uint8] | None = None
 
 
-def pack(scores: NDArray[np.float32], always: NDArray[np.intp] | None = None) -> bytes:
+def pack(
+    scores: NDArray[np.float32],
+    always: NDArray[np.intp] | None = None,
+    *,
+    frames: int = 1,
+    seen: NDArray[np.uint8] | None = None,
+) -> bytes:
     """Pack one picture's `scores` (shape (labels,), 0..1): those >= `SCORE_FLOOR` and the rows in `always`.
 
     `always` names the rows that decide by comparison (ratings: argmax), which need every candidate.
-    Layout: count as varint, gaps between label rows as varints, then the values as little-endian uint16.
+    Layout: count as varint, gaps between label rows as varints, then the values as little-endian uint16; where
+    there is `seen` (shape (labels,)), a byte with the number of frames and a byte for each kept label.
     Raises ValueError when a score is not a finite number: it would be lost as if the label had scored nothing.
     """
     if not np.isfinite(scores).all():
@@ -39,7 +52,8 @@ def pack(scores: NDArray[np.float32], always: NDArray[np.intp] | None = None) ->
     rows = np.flatnonzero(keep)
     gaps = np.diff(rows, prepend=0)
     values = np.rint(np.clip(scores[rows], 0.0, 1.0) * _SCALE).astype("<u2")
-    return b"".join((_varints(np.concatenate(([len(rows)], gaps))), values.tobytes()))
+    shares = b"" if seen is None else bytes((frames,)) + seen[rows].astype(np.uint8).tobytes()
+    return b"".join((_varints(np.concatenate(([len(rows)], gaps))), values.tobytes(), shares))
 
 
 def unpack(packed: bytes) -> SparseScores:
@@ -52,14 +66,20 @@ def unpack(packed: bytes) -> SparseScores:
     if len(ends) <= count:
         raise ValueError("packed scores are cut short")
     start, stop = int(ends[0]) + 1, int(ends[count]) + 1
-    if len(raw) - stop != 2 * count:
+    values_end = stop + 2 * count
+    if len(raw) not in (values_end, values_end + 1 + count):
         raise ValueError(f"packed scores hold {len(raw) - stop} bytes of values where {2 * count} were written")
     gaps = _from_varints(raw[start:stop])
     if (gaps[1:] == 0).any() or gaps.sum() > _MOST_LABELS:
         raise ValueError("packed scores name a label twice, or one that no model has")
     labels = np.cumsum(gaps).astype(np.uint32)
-    values = np.frombuffer(packed, dtype="<u2", offset=stop).astype(np.float32) / np.float32(_SCALE)
-    return SparseScores(labels, values)
+    values = np.frombuffer(packed, "<u2", count, stop).astype(np.float32) / np.float32(_SCALE)
+    if len(raw) == values_end:
+        return SparseScores(labels, values)
+    frames, seen = int(raw[values_end]), raw[values_end + 1 :]
+    if frames < _FEWEST_FRAMES or (seen > frames).any():
+        raise ValueError("packed scores name frames that are none")
+    return SparseScores(labels, values, frames, seen)
 
 
 def _varints(numbers: NDArray[np.int64]) -> bytes:

@@ -31,6 +31,17 @@ def _below(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", command
 
 
+def options(command: Any) -> list[str]:
+    """Every way to write an option of a command: `-r`, `--recursive`; `--help` is not among them."""
+    return [
+        name
+        for one in command.params
+        if one.param_type_name == "option"
+        for name in one.opts
+        if one.name != "help"
+    ]
+
+
 def page() -> str:
     """The whole page."""
     return "\n".join([HEAD, *(_section(words, command) for words, command in commands())])

@@ -425,7 +425,7 @@ def read_terminal(terminal: int) -> str:
         (["undo"], "say what to undo"),
         (["undo", "--all", "--tag", "sky"], "say what to undo"),
         (["undo", "--tag", "auto:processed"], "leaves with the other tags"),
-        (["undo", "--asset", "picture.png"], "is no asset id"),
+        (["undo", "--asset", "picture.png"], "is no id of an asset"),
         (["verify", "--sample", "2"], "--sample"),
     ],
 )

@@ -1,5 +1,6 @@
 """Settings: where they come from, what a mistake is told, and that secrets stay secret."""
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -72,6 +73,8 @@ def test_every_key_can_be_set_from_the_environment(path: tuple[str, ...], tmp_pa
         name, value, expected = "AUTOTAGGER_POLICY_THRESHOLD_GENERAL", "0.5", {"general": 0.5}
     elif isinstance(default, tuple):
         value = ",".join(default)
+    elif isinstance(default, dict):
+        value = json.dumps(default)
     elif default is None:
         value, expected = "/x", SecretStr("/x") if path[-1] == "api_key" else Path("/x")
     settings = load(tmp_path, environ={name: value})

@@ -5,12 +5,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autotagger import __version__
+from autotagger.config import variables
 from tests import manual
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTION = re.compile(r"`(-[-\w]+)")
 SOURCES = "".join(
     # a message may go over two lines of source
     re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
@@ -18,21 +21,35 @@ SOURCES = "".join(
 )
 
 
-def test_every_command_and_option_is_documented_as_it_is() -> None:
-    """Where this fails, a command has changed: `scripts/commands` writes the page anew."""
-    assert (ROOT / "docs/commands.md").read_text(encoding="utf-8").rstrip() == manual.page().rstrip()
+def test_every_command_and_every_option_is_documented() -> None:
+    """Where this fails, a command is new or has changed: `scripts/commands` writes their page anew."""
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    known = list(manual.commands())
+    assert {"demo", "run", "doctor", "models pull", "policy stats"} <= {words for words, _ in known}
+    for words, command in known:
+        assert f"autotagger {words}" in text, words
+        assert command.help, words
+        for option in manual.options(command):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), (words, option)
 
 
-def test_the_page_of_commands_knows_every_word_of_the_help() -> None:
-    words = [words for words, _ in manual.commands()]
-    assert {"demo", "run", "doctor", "models pull", "policy stats"} <= set(words)
-    page = manual.page()
-    for name, command in manual.commands():
-        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        for param in command.params:
-            if param.param_type_name == "option" and param.name != "help":
-                assert all(f"`{option}" in section for option in param.opts), (name, param.name)
-                assert param.help, (name, param.name)
+def test_the_page_of_commands_lists_none_that_is_gone() -> None:
+    """As above."""
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    known = dict(manual.commands())
+    for section in page.split("\n## ")[1:]:
+        words = section.partition("\n")[0]
+        assert words in known
+        listed = {
+            option for row in re.findall(r"^\| (.+?) \| ", section, re.MULTILINE) for option in OPTION.findall(row)
+        }
+        assert listed <= set(manual.options(known[words])), words
+
+
+def test_the_page_of_commands_has_a_row_for_every_option() -> None:
+    for words, command in manual.commands():
+        section = manual.page().split(f"\n## {words}\n")[1].split("\n## ")[0]
+        assert set(manual.options(command)) <= set(OPTION.findall(section)), words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -70,6 +87,25 @@ def test_the_messages_of_the_troubleshooting_are_those_of_the_program() -> None:
         if quote not in SOURCES and quote.removeprefix("failed: ") not in SOURCES and quote != "waiting"
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("with_gpu", [False, True])
+def test_the_compose_file_asks_for_no_more_than_it_needs(with_gpu: bool) -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    if with_gpu:  # as a person makes it: the marks before these lines away
+        text = re.sub(
+            r"^( *)# ((?:args|INTEL_GPU|devices|group_add|  INTEL|  - ).*)$", r"\1\2", text, flags=re.MULTILINE
+        )
+    service = yaml.safe_load(text)["services"]["autotagger"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["depends_on"] == ["immich-server"]
+    assert set(variables(service["environment"])) == set(service["environment"])
+    assert ("devices" in service, "group_add" in service) == (with_gpu, with_gpu)
+    if with_gpu:
+        assert service["build"]["args"] == {"INTEL_GPU": "yes"}
+        assert service["devices"] == ["/dev/dri:/dev/dri"]
 
 
 def test_the_image_says_the_version_that_the_package_has() -> None:

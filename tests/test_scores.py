@@ -17,7 +17,7 @@ scores_of_a_picture = st.integers(1, 400).flatmap(
 
 @given(scores_of_a_picture)
 def test_keeps_every_score_from_the_floor_up(scores: Scores) -> None:
-    labels, values = unpack(pack(scores))
+    labels, values = unpack(pack(scores))[:2]
     assert labels.tolist() == np.flatnonzero(scores >= SCORE_FLOOR).tolist()
     assert np.abs(values - scores[labels]).max(initial=0.0) <= 0.5 / 65535 + 1e-7
     assert labels.dtype == np.uint32
@@ -27,7 +27,7 @@ def test_keeps_every_score_from_the_floor_up(scores: Scores) -> None:
 @given(scores_of_a_picture)
 def test_packing_again_what_was_unpacked_changes_nothing(scores: Scores) -> None:
     packed = pack(scores)
-    labels, values = unpack(packed)
+    labels, values = unpack(packed)[:2]
     again = np.zeros_like(scores)
     again[labels] = values
     assert pack(again, always=labels.astype(np.intp)) == packed
@@ -36,7 +36,7 @@ def test_packing_again_what_was_unpacked_changes_nothing(scores: Scores) -> None
 @given(scores_of_a_picture, st.data())
 def test_always_keeps_its_rows_whatever_they_score(scores: Scores, data: st.DataObject) -> None:
     always = np.array(sorted(data.draw(st.sets(st.integers(0, len(scores) - 1)))), dtype=np.intp)
-    labels, _ = unpack(pack(scores, always))
+    labels = unpack(pack(scores, always)).labels
     assert set(labels.tolist()) == set(always.tolist()) | set(np.flatnonzero(scores >= SCORE_FLOOR).tolist())
 
 
@@ -47,7 +47,7 @@ def test_the_floor_itself_is_kept_and_the_number_below_it_is_not() -> None:
 
 
 def test_a_picture_that_scores_nothing() -> None:
-    labels, values = unpack(pack(np.zeros(10, np.float32)))
+    labels, values = unpack(pack(np.zeros(10, np.float32)))[:2]
     assert len(labels) == len(values) == 0
 
 
@@ -62,6 +62,17 @@ def test_a_wd_picture_takes_about_three_bytes_a_label() -> None:
     scores = np.zeros(10_861, np.float32)
     scores[np.random.default_rng(1).choice(len(scores), 100, replace=False)] = 0.5
     assert len(pack(scores)) <= 380
+
+
+def test_the_frames_that_a_label_was_seen_in_come_along() -> None:
+    scores, seen = np.array([0.5, 0.0, 0.9], np.float32), np.array([2, 0, 7], np.uint8)
+    stored = unpack(pack(scores, frames=8, seen=seen))
+    assert stored.labels.tolist() == [0, 2]
+    assert stored.frames == 8
+    assert stored.seen is not None
+    assert stored.seen.tolist() == [2, 7]
+    plain = unpack(pack(scores))
+    assert (plain.frames, plain.seen) == (1, None)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -80,7 +91,7 @@ def test_cut_short_is_an_error(scores: Scores, data: st.DataObject) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_scores_in_order_or_an_error(damaged: bytes) -> None:
     try:
-        labels, values = unpack(damaged)
+        labels, values = unpack(damaged)[:2]
     except ValueError:
         return
     assert len(labels) == len(values)

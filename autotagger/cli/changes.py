@@ -24,6 +24,7 @@ def plan(
     score: Annotated[
         int, typer.Option("--score", min=0, metavar="N", help="Score up to N pictures that have no scores yet.")
     ] = 20,
+    asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Only this asset.")] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Dry run: what run and retag would change in Immich. Nothing is written there."""
@@ -32,7 +33,8 @@ def plan(
     from autotagger.pipeline.dry import plan_library
 
     settings = begin(context)
-    outlook = asyncio.run(plan_library(settings, score=score))
+    one = asset_id_of(asset) if asset is not None else None
+    outlook = asyncio.run(plan_library(settings, score=0 if one else score, asset_id=one))
     tags = sorted(outlook.added.keys() | outlook.removed.keys())
     rows: list[dict[str, object]] = [
         {

@@ -85,6 +85,7 @@ def _uses() -> dict[str, Request]:
         "asset.download": call("GET", f"{nobody}/original"),
         "asset.statistics": call("POST", "search/statistics", {"visibility": "timeline"}),
         "user.read": call("GET", "users/me"),
+        "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
     }
 

@@ -1,6 +1,7 @@
 """The calls we need, typed, each tried again as long as that makes sense."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,9 @@ from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
+    Asset,
     Page,
+    Part,
     Picture,
     PictureSize,
     ServerVersion,
@@ -41,6 +44,7 @@ _ASSET_TRIES = 4
 _BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
 #: The calls before a run are tried for this long only: a person is waiting for the answer.
 _START_BUDGET_S = 8.0
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)", re.ASCII)
 #: One warning in this many seconds says that calls are tried again; the others are for debugging.
 _WARN_EVERY_S = 30.0
 
@@ -123,6 +127,10 @@ class ImmichClient:
         """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
 
+    async def random(self, body: Mapping[str, Any]) -> tuple[Asset, ...]:
+        """Assets by chance, of `POST /search/random`; bodies come from `dialect`. Needs `asset.read`."""
+        return await self._json(_post("random", "search/random", body), parsing.assets)
+
     async def total(self, body: Mapping[str, Any]) -> int:
         """How many assets a search holds in all. Needs `asset.statistics`."""
         return await self._json(_post("total", "search/statistics", body), parsing.total)
@@ -151,6 +159,23 @@ class ImmichClient:
             most_bytes=self._settings.max_picture_bytes,
         )
         return await self._call(request, _picture)
+
+    async def playback(self, asset_id: str, start: int, length: int, *, most_bytes: int) -> Part:
+        """`length` bytes of a video from `start` on, or all of it where Immich knows no ranges.
+
+        Needs `asset.view`. Raises as `picture`; AssetFailed (`too-large`) above `most_bytes`.
+        """
+        asset_id = _path_id(asset_id)
+        request = Request(
+            "playback",
+            "GET",
+            f"assets/{asset_id}/video/playback",
+            about=f"asset {asset_id}",
+            picture=True,
+            most_bytes=most_bytes,
+            part=(start, start + length - 1),
+        )
+        return await self._call(request, lambda reply: _part(reply, start))
 
     async def tags(self) -> list[Tag]:
         """Every tag of the key's owner. Needs `tag.read`."""
@@ -203,6 +228,15 @@ class ImmichClient:
         """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""
         request = Request("delete_tag", "DELETE", f"tags/{_path_id(tag_id)}", about=f"tag {tag_id}")
         await self._call(request, lambda _: None)
+
+    async def set_visibility(self, asset_ids: Sequence[str], visibility: str) -> None:
+        """Show the assets somewhere else (`archive`, `locked`). Needs `asset.update`.
+
+        Immich refuses the whole call for one asset that it does not let us change: AssetGone, AssetFailed.
+        """
+        body = {"ids": [_path_id(one) for one in asset_ids], "visibility": visibility}
+        about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
+        await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
 
     async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
         return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)
@@ -290,6 +324,15 @@ def _picture(reply: Reply) -> Picture:
     if content_type.startswith("text/") or content_type == "application/json":
         raise BadAnswer(f"{content_type} instead of a picture")
     return Picture(reply.body, content_type)
+
+
+def _part(reply: Reply, start: int) -> Part:
+    if reply.status != 206:
+        return Part(reply.body, 0, len(reply.body))
+    found = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+    if found is None or int(found[1]) != start or not reply.body:
+        raise BadAnswer("another part of the video than the one asked for")
+    return Part(reply.body, start, int(found[2]))
 
 
 def _tagged_asset(reply: Reply) -> TaggedAsset:

@@ -13,6 +13,7 @@ from autotagger.immich.types import Asset, Kind, Page, ServerVersion, Tag, Tagge
 #: Immich's own pattern of an id: UUID version 4. One id of another form and a whole call is refused with a 400.
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _KINDS: dict[str, Kind] = {"IMAGE": "IMAGE", "VIDEO": "VIDEO"}
+_DURATION = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_CHARACTERS = 300
 
@@ -90,17 +91,27 @@ def successes(raw: Any) -> int:
 def page(raw: Any) -> Page:
     """Of `POST /search/metadata`. An item that makes no sense is left out and counted, a repeated one left out."""
     answer = _mapping(_mapping(raw).get("assets"))
-    items = _list(answer.get("items"))
-    assets: dict[str, Asset] = {}
+    found, unreadable = _readable(answer.get("items"))
+    return Page(found, _next_page(answer), _next_cursor(answer), unreadable)
+
+
+def assets(raw: Any) -> tuple[Asset, ...]:
+    """Of `POST /search/random`: a bare list. An item that makes no sense is left out."""
+    return _readable(raw)[0]
+
+
+def _readable(items: Any) -> tuple[tuple[Asset, ...], int]:
+    """The assets, each once, and how many items made no sense."""
+    found: dict[str, Asset] = {}
     unreadable = 0
-    for item in items:
+    for item in _list(items):
         try:
-            found = asset(item)
+            one = asset(item)
         except BadAnswer:
             unreadable += 1
         else:
-            assets.setdefault(found.id, found)
-    return Page(tuple(assets.values()), _next_page(answer), _next_cursor(answer), unreadable)
+            found.setdefault(one.id, one)
+    return tuple(found.values()), unreadable
 
 
 def asset(raw: Any) -> Asset:
@@ -121,6 +132,7 @@ def asset(raw: Any) -> Asset:
         file_name=_text_or_none(item, "originalFileName") or "",
         updated_ms=iso_ms(_text(item, "updatedAt")),
         trashed=item.get("isTrashed") is True,
+        duration_ms=duration_ms(item.get("duration")),
     )
 
 
@@ -138,6 +150,18 @@ def tags(raw: Any) -> list[Tag]:
         except BadAnswer:
             continue
     return found
+
+
+def duration_ms(raw: object) -> int | None:
+    """`duration` of an asset: milliseconds from 3.0 on, `0:01:02.50000` before. None for nothing, 0, or nonsense:
+    it only decides whether there are frames to look for."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw if raw > 0 else None
+    found = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
+    if found is None:
+        return None
+    hours, minutes, seconds = found.groups()
+    return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1000) or None
 
 
 def iso_ms(text: str) -> int:

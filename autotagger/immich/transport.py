@@ -41,6 +41,7 @@ class Request:
 
     `keyed`: whether the key is sent; not where it is not needed, so that a wrong address does not get it.
     `most_bytes`: a larger answer is not read to its end. `picture`: the answer is to be a picture, not JSON.
+    `part`: its first and last byte, where not all is wanted; the server may send all of it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Request:
     keyed: bool = True
     picture: bool = False
     most_bytes: int = _JSON_BYTES
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class Transport:
         headers = {"Accept": "image/*,*/*;q=0.5" if request.picture else "application/json"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
+        if request.part is not None:
+            headers["Range"] = f"bytes={request.part[0]}-{request.part[1]}"
         if request.keyed:
             headers["x-api-key"] = self._key.get_secret_value()
         return headers

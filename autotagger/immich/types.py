@@ -51,7 +51,7 @@ class Asset:
 
     `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
     the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
-    the background jobs that follow it, see `settled`.
+    the background jobs that follow it, see `settled`. `duration_ms` of videos and animations, None without.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Asset:
     file_name: str
     updated_ms: int
     trashed: bool
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,15 @@ class Picture:
 
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file from `start` on; `total`: of the whole file. All of it where Immich knows no ranges."""
+
+    body: bytes
+    start: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

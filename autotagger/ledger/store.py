@@ -4,6 +4,7 @@ All times are epoch milliseconds; `now_ms` is our clock and comes from the calle
 module of its own, in the order of a picture's way.
 """
 
+from autotagger.ledger.inspecting import Inspecting
 from autotagger.ledger.listing import Listing
 from autotagger.ledger.proof import Proof
 from autotagger.ledger.reports import Reports
@@ -13,5 +14,5 @@ from autotagger.ledger.runs import Runs
 from autotagger.ledger.scoring import Scoring
 
 
-class Ledger(Runs, Listing, Scoring, Retrying, Revising, Proof, Reports):
+class Ledger(Runs, Listing, Scoring, Retrying, Revising, Proof, Reports, Inspecting):
     """The open ledger: what all parts of the store can do, on one file."""

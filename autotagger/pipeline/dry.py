@@ -12,8 +12,10 @@ from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.pipeline.vocabulary import Namer
 
 
-async def plan_library(settings: Settings, *, score: int) -> Outlook:
-    """What run and retag would change. At most `score` pictures without scores are scored for it first; where
+async def plan_library(settings: Settings, *, score: int, asset_id: str | None = None) -> Outlook:
+    """What run and retag would change, in all or with one asset.
+
+    At most `score` pictures without scores are scored for it first; where
     another run is under way, it is planned from what that has scored so far. Raises Fatal."""
     if score:
         try:
@@ -38,4 +40,5 @@ async def plan_library(settings: Settings, *, score: int) -> Outlook:
             marker=settings.marker,
             in_immich=in_immich,
             batch_size=settings.immich.batch_size,
+            asset_id=asset_id,
         )

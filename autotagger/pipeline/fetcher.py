@@ -15,6 +15,7 @@ from autotagger.immich.types import Asset, PictureSize
 from autotagger.ledger.rows import ListedAsset, Work
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of
+from autotagger.pipeline.films import FilmFetcher, pack_film
 from autotagger.pipeline.messages import Failed, Fetch, Fetched, Listed, Noted, Outage, Ready, Sweep, Swept
 from autotagger.pipeline.slots import SlotMemory
 
@@ -63,6 +64,7 @@ class Fetcher:
         self._sweep: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)
         self._told_of_flattening = False
+        self._films = FilmFetcher(client, spec.settings, spec.server, self._originals, self._child.count)
 
     def start(self) -> None:
         self._tasks.create_task(self._child.beat())
@@ -112,7 +114,7 @@ class Fetcher:
     async def _fetch(self, order: Fetch) -> None:
         end: Fetched | Failed
         try:
-            body = await self._picture(order.work)
+            body = await self._body(order.work)
             if not body:
                 raise Retryable(f"Immich sent no bytes for {order.work.file_name}", kind="empty-picture")
             end = Fetched(order.flight, len(body), self._memory.write(order.slot, body))
@@ -121,18 +123,29 @@ class Fetcher:
         self._child.flush()
         self._child.send(end)
 
+    async def _body(self, work: Work) -> bytes:
+        """What the inferencer gets: a picture, or a film with the still frame to fall back to."""
+        if work.kind == "IMAGE" or self._spec.settings.video.frames == 1:
+            return await self._picture(work)
+        size: PictureSize = "thumbnail" if self._spec.settings.immich.picture == "thumbnail" else "preview"
+        still = await self._download(work, size)  # first: without it Immich has not got to the asset yet
+        film = await self._films.fetch(work)
+        if film is None:
+            return still if work.kind == "VIDEO" else await self._picture(work)
+        return pack_film(work.file_name, film, still)
+
     async def _picture(self, work: Work) -> bytes:
         """The best picture for a tag model that Immich has of this asset."""
         size = self._spec.settings.immich.picture
         if size == "preview" and await self._is_transparent(work):
             return await self._original(work)
-        if size == "original" and work.kind == "IMAGE" and work.mime in DECODABLE:
+        if size == "original" and work.kind != "VIDEO" and work.mime in DECODABLE:
             return await self._original(work)
         return await self._download(work, "thumbnail" if size == "thumbnail" else "preview")
 
     async def _is_transparent(self, work: Work) -> bool:
         """Whether the preview lost transparency that the original has and that we may download."""
-        if work.kind != "IMAGE" or work.mime not in MAY_BE_TRANSPARENT & DECODABLE:
+        if work.kind == "VIDEO" or work.mime not in MAY_BE_TRANSPARENT & DECODABLE:
             return False
         if not has_transparency(await self._download(work, "thumbnail")):
             return False
@@ -185,7 +198,7 @@ def _listed(asset: Asset) -> ListedAsset:
         asset_id=asset.id,
         owner_id=asset.owner_id[:MOST_WORD],
         library_id=(asset.library_id or "")[:MOST_WORD],
-        kind=asset.kind,
+        kind="ANIMATION" if asset.kind == "IMAGE" and asset.duration_ms else asset.kind,
         mime=asset.mime and asset.mime[:MOST_WORD],
         file_name=asset.file_name[:MOST_NAME],
         checksum=asset.checksum[:MOST_WORD],

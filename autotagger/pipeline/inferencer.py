@@ -3,6 +3,7 @@
 Decoding is ahead of the session by a bounded queue, so that no stream waits for a picture.
 """
 
+import io
 import os
 import queue
 import threading
@@ -12,20 +13,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from loguru import logger
 from numpy.typing import NDArray
 
-from autotagger.config import Settings
+from autotagger.config import Settings, VideoSettings
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.figures import Tally, timed
+from autotagger.pipeline.films import Parcel, unpack_body
 from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.topology import Topology, choose
 from autotagger.scores import pack
 from autotagger.tagger.catalog import Model
+from autotagger.tagger.combine import combined, mean_rows
 from autotagger.tagger.cores import allowed_cores, allowed_memory
-from autotagger.tagger.preprocess import Decoding, prepare
+from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
 
 if TYPE_CHECKING:
     from autotagger.tagger.session import Session
@@ -47,7 +51,10 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
         device = spec.settings.model.device
         plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
         session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads)
-        Inferencer(channel, memory, spec.model, session, plan, spec.settings.model.decoding, tally).work()
+        settings = spec.settings
+        Inferencer(
+            *(channel, memory, spec.model, session, plan), settings.model.decoding, settings.video, tally
+        ).work()
     except ChannelClosed:
         os._exit(0)
     except (Fatal, OSError) as error:
@@ -82,6 +89,7 @@ class Inferencer:
         session: "Session",
         plan: Topology,
         decoding: Decoding,
+        video: VideoSettings,
         tally: Tally,
     ) -> None:
         self._channel = channel
@@ -90,9 +98,11 @@ class Inferencer:
         self._session = session
         self._plan = plan
         self._decoding: Decoding = decoding
+        self._video = video
+        self._means = mean_rows([label.category for label in model.labels], video.combine)
         self._tally = tally
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
-        self._prepared: queue.Queue[tuple[int, NDArray[np.float32]]] = queue.Queue(maxsize=plan.streams)
+        self._prepared: queue.Queue[tuple[int, list[NDArray[np.float32]]]] = queue.Queue(maxsize=plan.streams)
         self._ratings = np.array(
             [row for row, label in enumerate(model.labels) if label.category == "rating"], dtype=np.intp
         )
@@ -117,24 +127,48 @@ class Inferencer:
             try:
                 begun = time.monotonic()
                 with self._memory.read(order.slot, order.length, spilled=order.spilled) as body:
-                    prepared = prepare(body, self._model.manifest.input, decoding=self._decoding)
+                    prepared = self._prepare(unpack_body(body))
                 self._tally.add(timed("decode", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(order.flight, trouble_of(error)))
             else:
                 self._prepared.put((order.flight, prepared))
 
+    def _prepare(self, parcel: Parcel) -> list[NDArray[np.float32]]:
+        """The tensor of a picture, or those of a film's frames."""
+        spec = self._model.manifest.input
+        if parcel.film is None:
+            return [prepare(parcel.still, spec, decoding=self._decoding)]
+        # Where no film comes, nobody pays for ffmpeg's memory.
+        from autotagger.tagger.film import frames_of
+
+        try:
+            frames = frames_of(
+                io.BytesIO(parcel.film.body),
+                self._video.frames,
+                every=parcel.film.excerpt,
+                timeout_s=self._video.timeout_s,
+            )
+            logger.debug("{}: {} different frames", parcel.name, len(frames))
+            return [prepare_image(frame, spec) for frame in frames]
+        except AssetFailed as error:
+            logger.warning("{}: {}; its still frame is tagged instead", parcel.name, error.message)
+            return [prepare(parcel.still, spec, decoding=self._decoding)]
+
     def _infer(self) -> None:
         while True:
-            flight, picture = self._prepared.get()
+            flight, pictures = self._prepared.get()
             try:
-                begun = time.monotonic()
-                scores = self._session.scores(picture[np.newaxis])[0]
-                self._tally.add(timed("inference", time.monotonic() - begun))
+                frames = []
+                for picture in pictures:
+                    begun = time.monotonic()
+                    frames.append(self._session.scores(picture[np.newaxis])[0])
+                    self._tally.add(timed("inference", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(flight, trouble_of(error)))
             else:
-                self._send(Scored(flight, pack(scores, self._ratings)))
+                scores, seen = combined(frames, self._means)
+                self._send(Scored(flight, pack(scores, self._ratings, frames=len(frames), seen=seen)))
 
     def _send(self, message: object) -> None:
         _send(self._channel, message)

@@ -40,23 +40,32 @@ class Outlook:
 
 
 def look_ahead(
-    ledger: Ledger, namer: Namer, model: int, *, marker: str, in_immich: Set[str], batch_size: int
+    ledger: Ledger,
+    namer: Namer,
+    model: int,
+    *,
+    marker: str,
+    in_immich: Set[str],
+    batch_size: int,
+    asset_id: str | None = None,
 ) -> Outlook:
     """Decide every asset that `model` scored, and compare with what the ledger means it to have.
 
-    `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
+    `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together;
+    `asset_id`: only this asset.
     """
     outlook = Outlook()
-    for window in _windows(ledger, model):
+    for window in _windows(ledger, model, asset_id):
         _decide(outlook, ledger, namer.tags(window), marker, batch_size)
-    outlook.unscored = ledger.unscored(model)
+    if asset_id is None:
+        outlook.unscored = ledger.unscored(model)
     outlook.new_tags = sorted(outlook.added.keys() - in_immich)
     return outlook
 
 
-def _windows(ledger: Ledger, model: int) -> Iterable[list[ScoredAsset]]:
+def _windows(ledger: Ledger, model: int, asset_id: str | None) -> Iterable[list[ScoredAsset]]:
     after = 0
-    while window := ledger.taggable(model, after, WINDOW):
+    while window := ledger.taggable(model, after, WINDOW, asset_id):
         yield window
         after = window[-1].key
 

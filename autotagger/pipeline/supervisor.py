@@ -33,7 +33,7 @@ from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
+from autotagger.pipeline.view import Observe, View, process_views, unobserved
 from autotagger.pipeline.writer import wall_ms, writer_main
 from autotagger.tagger.catalog import Model
 
@@ -199,12 +199,10 @@ class Supervisor:
 
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
-        return min([child.heard_s, *self._owed_since(child)])
-
-    def _owed_since(self, child: Child) -> list[float]:
-        """When each picture that a worker has not given back was given to it."""
-        flights = [flight for flight in map(self._book.get, child.flights) if flight]
-        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
+        # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
+        patience_s = self._book.films(child.flights) * self._settings.pipeline.hang_timeout_s
+        owed_s = self._book.inferring_since(child.flights)
+        return min([child.heard_s, *(since_s + patience_s for since_s in owed_s)])
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -473,26 +471,22 @@ class Supervisor:
         )
 
     def _view(self) -> View:
-        book, plans = self._book, self._plans
+        plans, model = self._plans, self._spec.model
         return View(
             summary=self._last_summary,
-            processes=tuple(self._process_view(name, child) for name, child in self._crew.named()),
-            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            processes=process_views(
+                self._crew, self._book, self._clock(), film_s=self._settings.pipeline.hang_timeout_s
+            ),
+            flights={stage.name.lower(): self._book.count(stage) for stage in Stage},
             slots=self._slots.count,
             free_slots=self._slots.free,
             listing=plans.sweeping or not plans.swept,
             paused=self._clock() < plans.paused_until_s,
             stopping=plans.stopping,
-            model=self._spec.model.name if self._spec.model else "",
-            model_identity=self._spec.model.identity if self._spec.model else "",
+            model=model.name if model else "",
+            model_identity=model.identity if model else "",
             server_version=str(self._spec.server.version),
         )
-
-    def _process_view(self, name: str, child: Child) -> ProcessView:
-        now_s = self._clock()
-        owed_s = self._owed_since(child)
-        stalled_s = now_s - max(child.served_s, min(owed_s)) if owed_s else 0.0
-        return ProcessView(name, child.pid, child.ready, now_s - child.heard_s, stalled_s)
 
 
 def _as_fatal(text: str, kind: str, exit_code: int) -> Fatal:

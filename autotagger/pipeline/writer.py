@@ -44,6 +44,7 @@ from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.verifier import Verifier
+from autotagger.pipeline.visibility import RatingActions
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
 RECORD_AT_ONCE = 100
@@ -88,6 +89,7 @@ class Writer:
 
         settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
+        ledger.run = self._run
         desk = Desk(ledger, client, TagIds(client), settings.marker, wall_ms, self._child.count)
         rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
         self._model = rules.model if rules else None
@@ -102,7 +104,8 @@ class Writer:
             pace=Pace(settings.immich.pace, clock=time.monotonic),
             begun=spec.errand is not None,
         )
-        self._verifier = Verifier(desk, sample=settings.verify.sample)
+        actions = RatingActions(client, rules.actions if rules else {})
+        self._verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
         self._desk, self._rules = desk, rules
         self._asked: str | None = None  # the request that the errand carries out
         self._errand = _errand(spec, desk, rules)

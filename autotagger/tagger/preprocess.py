@@ -15,7 +15,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +83,16 @@ def prepare(
     Raises AssetFailed: `not-a-picture` (no known format), `too-many-pixels` (before decoding anything),
     `broken-picture` (cut short or damaged).
     """
-    picture = _Upright(_decode(body, max_pixels, spec if decoding == "fast" else None))
-    tensor = _tensor(_square(picture, spec), spec)
+    image = open_picture(io.BytesIO(body), max_pixels=max_pixels)
+    if decoding == "fast" and image.format == "JPEG":
+        _shrink_on_load(image, spec)
+    load_picture(image)
+    return prepare_image(image, spec)
+
+
+def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """As `prepare`, of a picture (or a frame) that is decoded already. Raises AssetFailed (`too-many-pixels`)."""
+    tensor = _tensor(_square(_Upright(image), spec), spec)
     return tensor if _is_raw(spec) else _normalised(tensor, spec)
 
 
@@ -122,22 +130,34 @@ def _normalised(tensor: NDArray[np.float32], spec: InputSpec) -> NDArray[np.floa
     return (tensor * np.float32(spec.scale) - mean) / std
 
 
-def _decode(body: bytes | memoryview, max_pixels: int, fast_for: InputSpec | None) -> Image.Image:
+def open_picture(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Recognise a picture and check its size; nothing is decoded yet. Raises AssetFailed as `prepare`."""
     try:
-        image = Image.open(io.BytesIO(body), formats=_formats())
-        _check_size(image, max_pixels)
-        if fast_for and image.format == "JPEG":
-            _shrink_on_load(image, fast_for)
-        image.load()
-    except AssetFailed:
-        raise
+        image = Image.open(file, formats=_formats())
     except UnidentifiedImageError:
-        raise AssetFailed(f"not a picture: {len(body)} bytes of no known format", kind="not-a-picture") from None
+        size = file.seek(0, io.SEEK_END)
+        raise AssetFailed(f"not a picture: {size} bytes of no known format", kind="not-a-picture") from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise broken_picture(error) from None
+    check_size(image.size, max_pixels)
+    return image
+
+
+def load_picture(image: Image.Image) -> None:
+    """Decode. Raises AssetFailed (`broken-picture`)."""
+    try:
+        image.load()
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        raise AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture") from None
-    return image
+        raise broken_picture(error) from None
+
+
+def broken_picture(error: Exception) -> AssetFailed:
+    """What any decoder's error means."""
+    return AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture")
 
 
 def _shrink_on_load(image: Image.Image, spec: InputSpec) -> None:
@@ -157,8 +177,9 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
+def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
+    """Raises AssetFailed (`too-many-pixels`) for a picture or video of `size` (width, height)."""
+    width, height = size
     if width * height > max_pixels:
         raise AssetFailed(
             f"the picture has {width} x {height} pixels, more than {max_pixels:,}", kind="too-many-pixels"

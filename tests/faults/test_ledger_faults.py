@@ -35,7 +35,7 @@ async def test_a_ledger_damaged_under_a_run_ends_it_and_a_new_one_does_the_rest(
         assert await run.wait() == 3, log.read_text()
         *_, line = log.read_text().splitlines()
         assert str(ledger) in line
-        assert "move it away" in line
+        assert "the file is damaged" in line
         assert "Traceback" not in log.read_text()
         await server.settle()
         await run_once(settings_for(server, tmp_path / "another"))

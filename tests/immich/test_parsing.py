@@ -178,3 +178,21 @@ def test_one_hostile_item_never_costs_the_page(fields: dict[str, Any]) -> None:
     page = parsing.page(page_of([item(1), item(2) | fields]))
     assert page.assets[0].id == uuid(1)
     assert len({asset.id for asset in page.assets}) + page.unreadable in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("0:00:00.00000", None),
+        ("00:00:07.000", 7000),
+        ("1:02:03.50000", 3_723_500),
+        (7000, 7000),
+        (0, None),
+        (None, None),
+        (True, None),
+        (-5, None),
+        ("soon", None),
+    ],
+)
+def test_durations_of_every_version(said: object, means: int | None) -> None:
+    assert parsing.duration_ms(said) == means

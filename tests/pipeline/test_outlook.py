@@ -40,12 +40,17 @@ async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> 
         outlook = await plan_library(high, score=0)
         assert not (WRITES | {"preview"}) & set(server.calls - calls)
         assert (outlook.first, outlook.unscored) == (0, 0)
+        one = next(iter(before))
+        alone = await plan_library(high, score=0, asset_id=one)
         await run_errand(high, Errand("retag"))
         after = ledger_links(high)
         assert Counter(tag for key in after for tag in after[key] - before[key]) == outlook.added
         assert Counter(tag for key in after for tag in before[key] - after[key]) == outlook.removed
         assert sum(before[key] != after[key] for key in after) == outlook.changed
         assert outlook.changed + outlook.unchanged == 30
+
+        assert alone.changed + alone.unchanged == 1
+        assert set(alone.removed) == before[one] - after[one]
 
         done = await plan_library(high, score=0)
         assert (done.changed, done.unchanged, done.calls, done.changes) == (0, 30, 0, 0)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.config import PolicySettings
+from autotagger.config import PolicySettings, Settings
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/policy.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL))
 def test_the_examples_are_settings(example: str) -> None:
-    assert PolicySettings.model_validate(tomllib.loads(example)["policy"]) != PolicySettings()
+    assert Settings.model_validate(tomllib.loads(example)) != Settings()
 
 
 @pytest.mark.parametrize("key", PolicySettings.model_fields)
