@@ -2,8 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 from loguru import logger
 from PIL import Image
@@ -73,13 +73,20 @@ class Fetcher:
     def _handle(self, message: object) -> None:
         match message:
             case Fetch():
-                self._tasks.create_task(self._fetch(message))
+                self._begin(self._fetch(message))
             case Sweep():
                 if self._sweep:
                     self._sweep.cancel()
-                self._sweep = self._tasks.create_task(self._list_library())
+                self._sweep = self._begin(self._list_library())
             case Noted():
                 self._noted.set()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        try:
+            return self._tasks.create_task(work)
+        except RuntimeError:  # one of the tasks has ended the run, and its reason is on its way
+            work.close()
+            return None
 
     # -- discover -----------------------------------------------------------------------------------------
 
