@@ -137,6 +137,11 @@ class PolicySettings(Section):
     rating_by: Literal["likeliest", "threshold"] = Field(
         "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
     )
+    rating_action: dict[str, Literal["archive", "locked"]] = Field(
+        default_factory=dict,
+        description="Ratings whose pictures leave Immich's timeline, once tagged and proven; needs asset.update",
+        examples=[{"explicit": "archive"}],
+    )
     implies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="Tags that come with a tag, whatever their own score",
@@ -423,6 +428,11 @@ def _default_state_dir() -> Path:
 def default_config_path(environ: Mapping[str, str]) -> Path:
     """The user's own configuration file, whether it is there or not."""
     return Path(environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "autotagger" / "config.toml"
+
+
+def config_to_write(config: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where a command sets keys: `config` where given, else the file that is read, else the user's own."""
+    return config or find_config(environ) or default_config_path(environ)
 
 
 def _home() -> Path:

@@ -1,7 +1,6 @@
 """The few topologies that make sense on a machine, each tried, the fastest written into the configuration."""
 
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from autotagger.bench.apart import apart
 from autotagger.bench.measure import bench_model, bench_settings
 from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.session import bare_session
-from autotagger.config import Settings, default_config_path
-from autotagger.errors import BadConfig
+from autotagger.config import Settings, config_to_write
+from autotagger.configfile import set_key
 from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
@@ -63,7 +62,7 @@ def candidates(cores: int, memory_bytes: int, model_bytes: int) -> list[Topology
 def tune(settings: Settings, name: str, config: Path | None, *, tiny: bool, say: Callable[[str], None]) -> Tuned:
     """Try every candidate with the model `name`, and write the best into `config`, the user's own file where that
     is None. Raises BadConfig when that cannot be written, StartupFailed when the model does not run."""
-    config = config or default_config_path(os.environ)
+    config = config_to_write(config, os.environ)
     model = bench_model(name, settings, tiny=tiny)
     plans = candidates(allowed_cores(), allowed_memory(), model.path.stat().st_size)
     measured = _try(settings, model, plans, tiny=tiny, say=say)
@@ -115,33 +114,10 @@ def describe(plan: Topology) -> str:
 
 def write_topology(config: Path, plan: Topology) -> None:
     """Set the plan's keys in a TOML file, everything else left as it stands. Raises BadConfig."""
-    try:
-        text = config.read_text(encoding="utf-8") if config.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"cannot read the configuration {config}: {error}") from None
     for section, key, value in (
         ("model", "streams", plan.streams),
         ("model", "threads", plan.threads),
         ("pipeline", "workers", plan.workers),
         ("pipeline", "decoders", plan.decoders),
     ):
-        text = _set(text, section, key, value)
-    try:
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadConfig(f"cannot write the configuration {config}: {error.strerror}") from None
-
-
-def _set(text: str, section: str, key: str, value: int) -> str:
-    """`key = value` in `[section]` of a TOML text: in its line if there is one, else below the section's head."""
-    head = re.search(rf"^\[{section}\][^\n]*\n?", text, re.MULTILINE)
-    line = f"{key} = {value}\n"
-    if head is None:
-        gap = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
-        return f"{text}{gap}[{section}]\n{line}"
-    following = re.search(r"^\[", text[head.end() :], re.MULTILINE)
-    end = head.end() + following.start() if following else len(text)
-    body, count = re.subn(rf"^{key}[ \t]*=[^\n]*\n?", line, text[head.end() : end], count=1, flags=re.MULTILINE)
-    start = text[: head.end()] if text[: head.end()].endswith("\n") else text[: head.end()] + "\n"
-    return start + (body if count else line + body) + text[end:]
+        set_key(config, section, key, value)

@@ -21,6 +21,7 @@ from autotagger.cli import (
     init,
     models,
     policy,
+    quantize,
     retry,
     run,
     status,
@@ -59,6 +60,7 @@ for command in (
     config_command.config,
     tag.tag,
     bench.bench,
+    quantize.quantize,
 ):
     app.command()(command)
 app.add_typer(models.models, name="models")

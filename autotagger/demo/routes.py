@@ -7,7 +7,7 @@ from aiohttp import web
 from autotagger.demo.gate import Route, Visit
 from autotagger.demo.jobs import QUEUES
 from autotagger.demo.library import ME
-from autotagger.demo.queries import Asked
+from autotagger.demo.queries import VISIBILITIES, Asked
 from autotagger.demo.store import Row, Tag
 from autotagger.demo.validation import MISSING, Checker
 from autotagger.demo.wire import (
@@ -225,6 +225,22 @@ async def delete_tag(world: World, visit: Visit) -> web.Response:
     return web.Response(status=204)
 
 
+async def update_assets(world: World, visit: Visit) -> web.Response:
+    """Of what Immich can change here, the visibility; all of the assets or none."""
+    check = Checker(world.dialect)
+    ids = check.uuids(visit.body.get("ids", MISSING), ["ids"])
+    wanted = visit.body.get("visibility")
+    visibility = None if wanted is None else check.choice(wanted, ["visibility"], VISIBILITIES)
+    check.finish()
+    rows = world.store.writable(ids)
+    if len(rows) < len(set(ids)):
+        raise ApiError(400, "Not found or no asset.update access")
+    for row in rows if visibility is not None else ():
+        row.visibility = str(visibility)
+        world.store.reshape(row)
+    return web.Response(status=204)
+
+
 async def queues(world: World, visit: Visit) -> web.Response:
     body = [
         {"name": name, "isPaused": world.jobs.is_paused(name), "statistics": _statistics(world, name)}
@@ -254,6 +270,7 @@ ROUTES = (
     Route("POST", "/api/search/metadata", "search", "asset.read", search),
     Route("POST", "/api/search/random", "random", "asset.read", search_random),
     Route("POST", "/api/search/statistics", "statistics", "asset.statistics", search_statistics),
+    Route("PUT", "/api/assets", "update_assets", "asset.update", update_assets),
     Route("GET", "/api/assets/{id}", "asset", "asset.read", asset),
     Route("GET", "/api/tags", "tags", "tag.read", tags),
     Route("PUT", "/api/tags", "upsert_tags", "tag.create", upsert_tags),

@@ -20,6 +20,7 @@ from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
+    Asset,
     Page,
     Part,
     Picture,
@@ -126,6 +127,10 @@ class ImmichClient:
         """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
 
+    async def random(self, body: Mapping[str, Any]) -> tuple[Asset, ...]:
+        """Assets by chance, of `POST /search/random`; bodies come from `dialect`. Needs `asset.read`."""
+        return await self._json(_post("random", "search/random", body), parsing.assets)
+
     async def total(self, body: Mapping[str, Any]) -> int:
         """How many assets a search holds in all. Needs `asset.statistics`."""
         return await self._json(_post("total", "search/statistics", body), parsing.total)
@@ -223,6 +228,15 @@ class ImmichClient:
         """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""
         request = Request("delete_tag", "DELETE", f"tags/{_path_id(tag_id)}", about=f"tag {tag_id}")
         await self._call(request, lambda _: None)
+
+    async def set_visibility(self, asset_ids: Sequence[str], visibility: str) -> None:
+        """Show the assets somewhere else (`archive`, `locked`). Needs `asset.update`.
+
+        Immich refuses the whole call for one asset that it does not let us change: AssetGone, AssetFailed.
+        """
+        body = {"ids": [_path_id(one) for one in asset_ids], "visibility": visibility}
+        about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
+        await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
 
     async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
         return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)

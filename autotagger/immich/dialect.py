@@ -13,7 +13,17 @@ from autotagger.immich.parsing import BadAnswer, ms_iso
 from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
 from autotagger.immich.verdict import NOT_UNDERSTOOD
 
-__all__ = ["Dialect", "connect", "dialect_of", "flat_search", "following", "identify", "none_search", "totals"]
+__all__ = [
+    "Dialect",
+    "connect",
+    "dialect_of",
+    "flat_search",
+    "following",
+    "identify",
+    "none_search",
+    "random_search",
+    "totals",
+]
 
 _OLDEST = ServerVersion(2, 7, 0)
 #: The first version of each dialect, newest first.
@@ -57,6 +67,11 @@ def flat_search(
     if updated_after_ms is not None:
         body["updatedAfter"] = ms_iso(updated_after_ms)
     return body
+
+
+def random_search(size: int) -> dict[str, Any]:
+    """The body for pictures of the timeline by chance, at most `size` (1..1000)."""
+    return {"size": size, "visibility": "timeline", "type": "IMAGE"}
 
 
 def none_search(

@@ -91,17 +91,27 @@ def successes(raw: Any) -> int:
 def page(raw: Any) -> Page:
     """Of `POST /search/metadata`. An item that makes no sense is left out and counted, a repeated one left out."""
     answer = _mapping(_mapping(raw).get("assets"))
-    items = _list(answer.get("items"))
-    assets: dict[str, Asset] = {}
+    found, unreadable = _readable(answer.get("items"))
+    return Page(found, _next_page(answer), _next_cursor(answer), unreadable)
+
+
+def assets(raw: Any) -> tuple[Asset, ...]:
+    """Of `POST /search/random`: a bare list. An item that makes no sense is left out."""
+    return _readable(raw)[0]
+
+
+def _readable(items: Any) -> tuple[tuple[Asset, ...], int]:
+    """The assets, each once, and how many items made no sense."""
+    found: dict[str, Asset] = {}
     unreadable = 0
-    for item in items:
+    for item in _list(items):
         try:
-            found = asset(item)
+            one = asset(item)
         except BadAnswer:
             unreadable += 1
         else:
-            assets.setdefault(found.id, found)
-    return Page(tuple(assets.values()), _next_page(answer), _next_cursor(answer), unreadable)
+            found.setdefault(one.id, one)
+    return tuple(found.values()), unreadable
 
 
 def asset(raw: Any) -> Asset:

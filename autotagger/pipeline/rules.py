@@ -4,6 +4,7 @@ from loguru import logger
 
 from autotagger.config import Settings
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.visibility import actions_of
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.tagger.catalog import Model
@@ -16,12 +17,14 @@ def tag_policy(model: Model, settings: Settings) -> TagPolicy:
 
 
 class Rules:
-    """`model`: the ledger's id of the model; `origin`: what the links that these rules bring about carry."""
+    """`model`: the ledger's id of the model; `origin`: what the links that these rules bring about carry.
+    `actions`: what the tags of ratings do to an asset's visibility. Raises BadConfig."""
 
     def __init__(self, ledger: Ledger, model: Model, settings: Settings, run: int) -> None:
         self.policy = tag_policy(model, settings)
         for tag, names in self.policy.collisions.items():
             logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
+        self.actions = actions_of(self.policy, settings.policy.rating_action)
         labels = [(label.name, label.category) for label in model.labels]
         self.model = ledger.model(model.identity, model.name, labels)
         self.origin = ledger.origin(

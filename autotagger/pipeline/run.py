@@ -79,9 +79,18 @@ async def check_server(settings: Settings) -> Server:
     try:
         async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
             server = await connect(client, settings.immich)
+            _check_rating_action(settings, server)
             logger.info("Immich {} at {}", server.version, client.address)
             if is_exposed(URL(client.address)):
                 logger.warning("the API key goes to {} unencrypted: use https", client.address)
             return server
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None
+
+
+def _check_rating_action(settings: Settings, server: Server) -> None:
+    if settings.policy.rating_action and not server.may("asset.update"):
+        raise ServerRefused(
+            "the API key lacks the permission asset.update, which [policy.rating_action] needs: add it "
+            "(Immich: Account Settings > API Keys), or take rating_action out"
+        )

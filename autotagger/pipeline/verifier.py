@@ -6,6 +6,7 @@ settled the marker proves the tags.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from loguru import logger
 
@@ -14,9 +15,10 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
 from autotagger.ledger.applying import meant
 from autotagger.ledger.rows import AppliedAsset, Change
-from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.schema import LinkState, Probe, State
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.reconcile import Step, reconcile
+from autotagger.pipeline.visibility import RatingActions, Seen
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -40,12 +42,16 @@ DO_NOT_STICK = (
 
 
 class Verifier:
-    """One `look` is one round. `sample`: share of assets read back in full."""
+    """One `look` is one round. `sample`: share of assets read back in full.
 
-    def __init__(self, desk: Desk, *, sample: float) -> None:
+    `actions` are done with what is proven.
+    """
+
+    def __init__(self, desk: Desk, *, sample: float, actions: RatingActions) -> None:
         self._desk = desk
         self._ledger = desk.ledger
         self._sample = sample
+        self._actions = actions
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
@@ -53,13 +59,25 @@ class Verifier:
         marker_id = await self._desk.tag_ids.known(self._desk.marker)
         if oldest is None or marker_id is None:
             return
+        waiting: list[dict[str, tuple[int, str]]] = []
         async for page in tagged(self._desk.client, marker_id, updated_after_ms=oldest - 1):
-            now_updated = {asset.id: asset.updated_ms for asset in page}
-            rows = self._ledger.applied(list(now_updated))
-            ripe = [row for row in rows if settled(row.updated_ms, now_updated[row.asset_id], row.answered_ms)]
-            canaries = self._canaries()
-            await self._read_all([row for row in ripe if self._must_read(row, canaries)])
-            self._verified([row.key for row in ripe if not self._must_read(row, canaries)])
+            looks = {asset.id: (asset.updated_ms, asset.visibility) for asset in page}
+            if self._actions:  # they move assets from one part of the listing to another: after it (law 3)
+                waiting.append(looks)
+            else:
+                await self._judge(looks)
+        for looks in waiting:
+            await self._judge(looks)
+
+    async def _judge(self, looks: Mapping[str, tuple[int, str]]) -> None:
+        """Verify, of assets that hold the marker, those that have settled. `looks`: updatedAt and visibility."""
+        rows = self._ledger.applied(list(looks))
+        ripe = [row for row in rows if settled(row.updated_ms, looks[row.asset_id][0], row.answered_ms)]
+        canaries = self._canaries()
+        await self._read_all([row for row in ripe if self._must_read(row, canaries)])
+        proven = [row for row in ripe if not self._must_read(row, canaries)]
+        shown = {row.asset_id: looks[row.asset_id][1] for row in proven}
+        self._verified(await self._acted_upon(proven, shown))
 
     async def look_at_due(self) -> bool:
         """Look one by one at assets whose time has come; returns whether there were any."""
@@ -132,6 +150,8 @@ class Verifier:
             )
         elif step.missing or row.removal in step.surplus:
             self._repair(row, held.asset.updated_ms, step)
+        elif step.done and await self._actions.act([_seen(row, held.asset.visibility, step.links)]):
+            self._look_later(row, is_canary=is_canary)
         else:  # as meant, or the next wave: another tag is to leave
             self._ledger.record_change(
                 [Change(row.key, step.links, held.asset.updated_ms, not step.done, step.removal)]
@@ -152,6 +172,15 @@ class Verifier:
             or (was_set_back and changed)
             or age_ms > NEVER_SETTLES_MS
         )
+
+    async def _acted_upon(self, rows: list[AppliedAsset], shown: Mapping[str, str]) -> list[int]:
+        """Do what the ratings ask for. Answers the keys of the assets that are done."""
+        keys = [row.key for row in rows]
+        if not self._actions:
+            return keys
+        links = self._ledger.links_of(keys)
+        later = await self._actions.act(_seen(row, shown[row.asset_id], links[row.key]) for row in rows)
+        return [key for key in keys if key not in later]
 
     def _verified(self, keys: list[int]) -> None:
         if keys:
@@ -182,3 +211,7 @@ class Verifier:
             logger.warning("asset {} settled with {} again; it is taken off once more", row.asset_id, wrong[0])
         self._ledger.record_change([Change(row.key, step.links, updated_ms, True, step.removal, again=True)])
         self._desk.count("repaired", 1)
+
+
+def _seen(row: AppliedAsset, visibility: str, links: Mapping[str, LinkState]) -> Seen:
+    return Seen(row.key, row.asset_id, visibility, meant(links))

@@ -43,6 +43,7 @@ from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.verifier import Verifier
+from autotagger.pipeline.visibility import RatingActions
 
 #: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
 RECORD_AT_ONCE = 100
@@ -97,7 +98,8 @@ class Writer:
             pace=Pace(settings.immich.pace, clock=time.monotonic),
             begun=spec.errand is not None,
         )
-        self._verifier = Verifier(desk, sample=settings.verify.sample)
+        actions = RatingActions(client, rules.actions if rules else {})
+        self._verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
         self._desk, self._rules = desk, rules
         self._asked: str | None = None  # the request that the errand carries out
         self._errand = _errand(spec, desk, rules)

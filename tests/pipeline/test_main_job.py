@@ -45,6 +45,7 @@ async def test_every_good_picture_is_tagged_and_marked_exactly_once(dialect: str
         assert set(calls.per_asset.values()) == {1}, "one call for an asset, never two"
         assert len(set(calls.per_asset) & server.library.expected[Fate.READ_ONLY]) == 1, "the canary alone"
         assert not partner & set(held)
+        assert server.calls["update_assets"] == 0, "rating actions are off"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

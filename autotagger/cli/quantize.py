@@ -1,0 +1,55 @@
+"""`autotagger quantize`: an INT8 twin of the model, used only if it tags as the original does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotagger.cli.context import SOME_FAILED, begin, config_path
+from autotagger.cli.output import Format, print_json, print_rows
+
+
+def quantize(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="Instead of [model] name.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Pictures of a folder instead of the library's.")
+    ] = None,
+    calibrate: Annotated[int, typer.Option(min=8, metavar="N", help="Pictures that NNCF looks at.")] = 200,
+    judge: Annotated[int, typer.Option(min=8, metavar="N", help="Other pictures, to compare the tags of.")] = 200,
+    plain: Annotated[bool, typer.Option("--plain", help="No smoothing, no bias correction: for swinv2.")] = False,
+    least_f1: Annotated[float, typer.Option(min=0.0, max=1.0, help="Agreement of tags that it needs.")] = 0.97,
+    least_speed_up: Annotated[float, typer.Option(min=0.0, help="Speed-up that it needs.")] = 1.3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
+) -> None:
+    """Make an INT8 model by NNCF, compare its tags with the original's, use it if they agree and it is faster.
+
+    Needs scripts/setup-quantize once, and some GB of memory. Exit code 1 when it is not good enough.
+    """
+    from loguru import logger
+
+    from autotagger.quantize.run import Wish, quantize
+
+    settings = begin(context, {"model": {"name": model}})
+    wish = Wish(source, calibrate, judge, plain, least_f1, least_speed_up)
+    outcome = quantize(settings, wish, config_path(context), lambda text: logger.info("{}", text))
+    verdict = outcome.verdict.as_dict()
+    if as_json:
+        print_json({**verdict, "folder": str(outcome.folder) if outcome.folder else None})
+    else:
+        rows = [{"category": name, **figures} for name, figures in verdict["categories"].items()]
+        print_rows(("category", "precision", "recall", "f1"), rows, Format.TABLE)
+        typer.echo("\nthe worst pictures:" if verdict["worst"] else "\nno picture's tags differ")
+        for one in verdict["worst"]:
+            typer.echo(
+                f"  {one['file']}: F1 {one['f1']}, extra {list(one['extra'])}, missing {list(one['missing'])}"
+            )
+        typer.echo(
+            f"\nF1 {verdict['f1']} (least {least_f1}); speed-up {verdict['speed_up']} (least {least_speed_up})"
+        )
+        if outcome.folder:
+            typer.echo(f"It is used from now on: [model] name = {outcome.folder} in {outcome.config}")
+        else:
+            typer.echo(f"It is not used: {'; '.join(verdict['reasons'])}. {outcome.verdict.advice}")
+    if not outcome.folder:
+        raise typer.Exit(SOME_FAILED)

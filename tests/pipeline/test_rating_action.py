@@ -1,0 +1,99 @@
+"""Rating actions: off unless asked for, after the proof, never twice, never backwards."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from autotagger.config import PolicySettings
+from autotagger.demo import StandIn, tiny_library
+from autotagger.demo.faults import Call, status
+from autotagger.errors import BadConfig, ServerRefused
+from autotagger.pipeline.visibility import actions_of
+from autotagger.policy.rules import TagPolicy
+from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
+
+#: What every drawn picture is rated.
+RATED = "general"
+ARCHIVE: dict[str, Any] = {"rating_action": {RATED: "archive"}}
+LABELS = [("general", "rating"), ("explicit", "rating"), ("general", "general")]
+
+
+class Updates:
+    """Notes the calls that change assets, and what the assets were like then. `refuse` answers them instead."""
+
+    def __init__(self, *, refuse: int = 0) -> None:
+        self.server: StandIn | None = None
+        self.changed: list[str] = []
+        self.unsettled: list[str] = []
+        self._refuse = refuse
+
+    async def __call__(self, call: Call) -> web.StreamResponse | None:
+        if call.name != "update_assets":
+            return None
+        if self._refuse:
+            self._refuse -= 1
+            return status(503)
+        body = orjson.loads(await call.request.read())
+        assert body.keys() == {"ids", "visibility"}
+        assert self.server
+        for asset_id in body["ids"]:
+            row = self.server.world.store.rows[asset_id]
+            held = self.server.links()[asset_id]
+            if MARKER not in held or set(row.xmp or ()) != held:
+                self.unsettled.append(asset_id)
+        self.changed += body["ids"]
+        return None
+
+
+def visibilities(server: StandIn) -> dict[str, str]:
+    return {asset.id: server.world.store.rows[asset.id].visibility for asset in server.library.assets}
+
+
+async def test_what_is_proven_is_archived_once_and_stays_as_a_person_left_it(tmp_path: Path) -> None:
+    updates = Updates(refuse=1)
+    async with StandIn(tiny_library(12), faults=updates) as server:
+        updates.server = server
+        ids = [asset.id for asset in server.library.assets]
+        server.set_visibility(ids[0], "archive")
+        settings = settings_for(server, tmp_path, policy=ARCHIVE, immich={"batch_size": 5})
+        await run_once(settings)
+        await server.settle()
+        assert set(visibilities(server).values()) == {"archive"}
+        assert sorted(updates.changed) == sorted(ids[1:]), "each once, and none that was archived before"
+        assert updates.unsettled == [], "all tags had gone through Immich's own jobs"
+        assert held_links(server) == ledger_links(settings), "and none was lost over it"
+
+        server.set_visibility(ids[1], "timeline")
+        await run_once(settings)
+        assert visibilities(server)[ids[1]] == "timeline"
+        assert len(updates.changed) == len(ids) - 1
+
+
+async def test_a_key_that_may_not_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(1)) as server:
+        key = server.add_key(["asset.read", "asset.view", "tag.read", "tag.create", "tag.asset"])
+        settings = settings_for(server, tmp_path, policy=ARCHIVE, immich={"api_key": key})
+        with pytest.raises(ServerRefused, match=r"asset\.update, which \[policy\.rating_action\] needs"):
+            await run_once(settings)
+        assert server.calls["preview"] == 0
+
+
+def policy(**settings: Any) -> TagPolicy:
+    return TagPolicy(LABELS, PolicySettings.model_validate(settings), {"general": 0.5}, MARKER)
+
+
+def test_a_rating_is_known_by_its_tag() -> None:
+    named = policy(template={"rating": "age:{name}"})
+    assert actions_of(named, {"explicit": "locked"}) == {"age:explicit": "locked"}
+    assert actions_of(named, {}) == {}
+
+
+@pytest.mark.parametrize("settings", [{"rating": False}, {"blacklist": ["rating:explicit"]}])
+def test_a_rating_without_a_tag_is_no_ground_for_anything(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match="gives it no tag"):
+        actions_of(policy(**settings), {"explicit": "archive"})
+    with pytest.raises(BadConfig, match="known: general, explicit"):
+        actions_of(policy(), {"general_audience": "archive"})
