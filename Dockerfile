@@ -23,11 +23,10 @@ RUN apt-get update -qq \
 COPY requirements requirements
 COPY scripts/setup scripts/setup
 COPY pyproject.toml README.md LICENSE ./
-# An empty package is enough to install one in place: a change of the program alone leaves this layer as it is.
+COPY autotagger autotagger
 # What only installing needs goes again; so does sympy, which onnxruntime names for tools that nothing here calls.
 # Its wheel holds OpenVINO's libraries three times over, as wheels cannot hold links: here they become links again.
-RUN install -D /dev/null autotagger/__init__.py \
-    && PILLOW=${PILLOW} scripts/setup \
+RUN PILLOW=${PILLOW} scripts/setup \
     && if .venv/bin/python -m pip show -qq pillow-simd; then \
         .venv/bin/python -m pip install -qq --no-cache-dir --require-hashes --no-deps --target .venv/pillow-plain \
             -r requirements/pillow.txt; \
@@ -37,9 +36,8 @@ RUN install -D /dev/null autotagger/__init__.py \
         library="${copy%.so.*}.so"; \
         if cmp -s "${copy}" "${library}"; then ln -sf "$(basename "${library}")" "${copy}"; fi; \
     done \
+    && .venv/bin/python -m compileall -q autotagger \
     && rm -rf /root/.cache
-COPY autotagger autotagger
-RUN .venv/bin/python -m compileall -q autotagger
 
 # The same one.
 # hadolint ignore=DL3006

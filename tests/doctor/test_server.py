@@ -86,6 +86,15 @@ async def test_originals_need_the_permission_to_download(tmp_path: Path) -> None
         assert (await judged(settings))["key.asset.download"].level is Level.FAIL
 
 
+async def test_moving_pictures_by_rating_needs_the_permission_to_update(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        settings = with_key(server, tmp_path, NEEDED)
+        assert (await judged(settings))["key.asset.update"].level is Level.PASS
+        moving = settings.policy.model_copy(update={"rating_action": {"explicit": "archive"}})
+        verdict = (await judged(settings.model_copy(update={"policy": moving})))["key.asset.update"]
+    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 4)
+
+
 async def test_a_wrong_key(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
         verdicts = await judged(settings_for(server, tmp_path, immich={"api_key": "wrong"}))
