@@ -156,7 +156,10 @@ def _fix(error: Any) -> str:
     if "full" in text:
         return "the disk is full; free some space and start again, nothing recorded is lost"
     if "malformed" in text or "not a database" in text:
-        return f"the file is damaged ({text}); move it away and start again: what is marked in Immich stays done"
+        return (
+            f"the file is damaged ({text}). Stop the service; put your newest `autotagger ledger backup` in its "
+            "place, or have it made anew from Immich: `autotagger ledger rebuild` (the damaged file is kept)"
+        )
     if "readonly" in text or "unable to open" in text:
         return f"cannot be written ({text}); check the owner and permissions of the folder"
     return text

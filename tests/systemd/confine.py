@@ -86,7 +86,8 @@ def confine_files(state_dir: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     writable = {str(state_dir), "/tmp"}
     for point in dict.fromkeys(points):
-        if point not in writable and not point.startswith(("/dev", "/proc", "/sys")):
+        hidden = not Path(point).is_mount()  # something that was mounted below what is covered now
+        if point not in writable and not hidden and not point.startswith(("/dev", "/proc", "/sys")):
             _mount("-o", "remount,bind,ro", point)
     _mount("--bind", "/proc/sys", "/proc/sys")
     _mount("-o", "remount,bind,ro", "/proc/sys")
