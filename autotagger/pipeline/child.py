@@ -149,7 +149,7 @@ def run_async_child(
         try:
             await main(channel, spec)
         except* (Fatal, OSError) as group:
-            report_end(channel.send, _first(group))
+            report_end(channel.send, first(group))
 
     try:
         uvloop.run(guarded())
@@ -157,7 +157,8 @@ def run_async_child(
         os._exit(0)
 
 
-def _first(group: BaseException) -> Exception:
+def first(group: BaseException) -> Exception:
+    """The first of the errors in a group."""
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     assert isinstance(group, Exception)
