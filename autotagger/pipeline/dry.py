@@ -2,7 +2,7 @@
 
 from loguru import logger
 
-from autotagger.config import Settings, api_key
+from autotagger.config import Settings, api_keys
 from autotagger.errors import StartupFailed
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.store import Ledger
@@ -25,8 +25,10 @@ async def plan_library(settings: Settings, *, score: int, asset_id: str | None =
                 raise
             logger.info("a run is under way: planned from what it has scored so far")
     model = await load_model(settings)
-    async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
-        in_immich = {tag.value for tag in await client.tags()}
+    in_immich: set[str] = set()
+    for key in api_keys(settings).values():
+        async with ImmichClient(settings.immich, key) as client:
+            in_immich |= {tag.value for tag in await client.tags()}
     with Ledger(settings.ledger_path, writable=False) as ledger:
         known = ledger.model_id(model.identity)
         if known is None:

@@ -13,11 +13,12 @@ from loguru import logger
 from autotagger import __version__
 from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
+from autotagger.ledger.database import DATABASE_ERRORS, plainly
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
+from autotagger.pipeline.child import AsyncChild, ChildSpec, first, run_async_child, wall_ms
 from autotagger.pipeline.errands import Retag
 from autotagger.pipeline.messages import (
     Asked,
@@ -57,9 +58,13 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
     """Entry point of the writer process."""
 
     async def main(channel: Channel, spec: ChildSpec) -> None:
-        with Ledger(spec.settings.ledger_path, writable=True) as ledger:
-            async with clients_of(spec.settings.immich, spec.accounts) as clients:
-                await Writer(channel, spec, ledger, clients).run()
+        path = spec.settings.ledger_path
+        try:
+            with Ledger(path, writable=True) as ledger:
+                async with clients_of(spec.settings.immich, spec.accounts) as clients:
+                    await Writer(channel, spec, ledger, clients).run()
+        except* DATABASE_ERRORS as group:
+            raise plainly(path, first(group)) from None
 
     run_async_child(channel, spec, "writer", main)
 
@@ -161,6 +166,8 @@ class Writer:
             messages = [await self._inbox.get()]
             deadline = time.monotonic() + RECORD_WITHIN_S
             while len(messages) < RECORD_AT_ONCE and (left := deadline - time.monotonic()) > 0:
+                if isinstance(messages[-1], Listed):
+                    break  # the fetcher waits for it before it sends more
                 try:
                     messages.append(await asyncio.wait_for(self._inbox.get(), left))
                 except TimeoutError:

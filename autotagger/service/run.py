@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from loguru import logger
 
-from autotagger.config import ServiceSettings, Settings, api_key
+from autotagger.config import ServiceSettings, Settings, api_keys
 from autotagger.errors import AutotaggerError
 from autotagger.immich.client import ImmichClient
 from autotagger.log import hide_secret
@@ -30,7 +30,8 @@ async def run_service(
 ) -> Summary:
     """`run_pipeline` with health, metrics, systemd and the lines that sum it up. Raises what that raises, and
     StartupFailed when the port cannot be had."""
-    hide_secret(api_key(settings.immich))
+    for key in api_keys(settings).values():
+        hide_secret(key)
     notifier = Notifier.take_from(os.environ)
     observer = Observer(notifier, settings.service.summary_interval_s)
     async with AsyncExitStack() as around:
@@ -66,7 +67,8 @@ async def _pinged(settings: Settings, observer: Observer) -> AsyncIterator[None]
 
 async def _ping(settings: Settings, observer: Observer) -> None:
     """Keep `observer.reachable` true to life: between two listings nobody else may talk to Immich for an hour."""
-    async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
+    key = next(iter(api_keys(settings).values()))  # a ping needs none: any will do
+    async with ImmichClient(settings.immich, key) as client:
         while True:
             try:
                 async with asyncio.timeout(PING_TIMEOUT_S):
