@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from autotagger.errors import BadConfig
+from autotagger.hours import Hours
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -254,10 +255,34 @@ class PipelineSettings(Section):
     decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
     slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
     slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
+    nice: int = Field(0, ge=0, le=19, description="How far all processes but the first step back for others")
+    ionice: Literal["normal", "low", "idle"] = Field("normal", description="The same for the disk")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
     hang_timeout_s: float = Field(300.0, gt=0.0, description="Seconds without life before a process is replaced")
     sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")
     max_attempts: int = Field(5, ge=1, description="Tries of one asset before it is set aside as failed")
+
+
+class WatchSettings(Section):
+    """When `run` looks for new pictures, and when it works."""
+
+    poll_interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what is new")
+    hours: tuple[str, ...] = Field(
+        (),
+        description="When pictures are scored and tagged, local time; empty is always",
+        examples=[["22:00-07:00", "12:30-13:30"]],
+    )
+
+    @field_validator("hours", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return _split(value) if isinstance(value, str) else value
+
+    @field_validator("hours")
+    @classmethod
+    def _are_hours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Hours.read(value)
+        return value
 
 
 class VerifySettings(Section):
@@ -291,6 +316,7 @@ class Settings(Section):
     policy: PolicySettings = PolicySettings()
     video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    watch: WatchSettings = WatchSettings()
     verify: VerifySettings = VerifySettings()
     service: ServiceSettings = ServiceSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")

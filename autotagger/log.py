@@ -1,9 +1,10 @@
 """Logging: one line an event on stderr, `time level message`; stdout belongs to results.
 
 With `log_format = "json"` a line is an object with `time` (ISO 8601, UTC), `level`, `process` (main, or the child
-that speaks), `event` (`log`; `summary` and `ended` have their `figures` too) and `message`. Where stderr is the
-journal, a line begins with its priority instead of time and level, which the journal keeps itself. A place that
-logs again and again is cut short: repetition.py.
+that speaks), `event` and `message`. The event is `log`, `failed` for the last line of a command that failed, or
+`summary` or `ended`, which have their `figures` too. Where stderr is the journal, a line begins with its priority
+instead of time and level, which the journal keeps itself. A place that logs again and again is cut short:
+repetition.py.
 
 Whatever a message holds - a file name, a tag, a server's answer, an exception - it comes out as one line without
 control characters (a file name can hold a terminal escape) and without the API key.
@@ -14,8 +15,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import orjson
 from loguru import logger
@@ -36,6 +37,7 @@ _DEBUG = 10
 _PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
 
 Form = Literal["text", "json"]
+_form: Form = "text"
 
 
 def hide_secret(secret: SecretStr) -> None:
@@ -63,6 +65,8 @@ def wants_tracebacks() -> bool:
 
 def setup_logging(level: str, form: Form = "text", *, stream: TextIO | None = None) -> None:
     """Log to `stream` (default: stderr as it is now) from `level` up, replacing every earlier set-up."""
+    global _form
+    _form = form
     stream = stream or sys.stderr
     line: Callable[[Record], str] = _json_line if form == "json" else _line
     if is_journal(stream):
@@ -77,6 +81,13 @@ def setup_logging(level: str, form: Form = "text", *, stream: TextIO | None = No
         backtrace=False,
         diagnose=False,
     )
+
+
+def last_words(message: str) -> str:
+    """The line with which a command that failed ends, in the form of the log lines before it."""
+    message = printable(redact(message))
+    line = _document("ERROR", "main", "failed", message) if _form == "json" else f"autotagger: {message}"
+    return f"<{_PRIORITIES['ERROR']}>{line}" if is_journal(sys.stderr) else line
 
 
 def is_journal(stream: TextIO) -> bool:
@@ -140,17 +151,16 @@ def _bare_line(record: "Record") -> str:
 
 def _json_line(record: "Record") -> str:
     extra = record["extra"]
-    document: dict[str, Any] = {
-        "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds"),
-        "level": record["level"].name,
-        "process": extra.get("process", "main"),
-        "event": extra.get("event", "log"),
-        "message": _text(record),
-    }
-    if "figures" in extra:
-        document["figures"] = extra["figures"]
-    extra["text"] = orjson.dumps(document).decode()
+    figures = {"figures": extra["figures"]} if "figures" in extra else {}
+    process, event = extra.get("process", "main"), extra.get("event", "log")
+    extra["text"] = _document(record["level"].name, process, event, _text(record), **figures)
     return "{extra[text]}\n"
+
+
+def _document(level: str, process: str, event: str, message: str, **more: object) -> str:
+    fields = {"level": level, "process": process, "event": event, "message": message}
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return orjson.dumps({"time": time, **fields, **more}).decode()
 
 
 def _with_priority(line: Callable[["Record"], str]) -> Callable[["Record"], str]:

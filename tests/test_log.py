@@ -15,7 +15,16 @@ from pydantic import SecretStr
 
 from autotagger import log
 from autotagger.config import DEBUG_VARIABLE
-from autotagger.log import forward_logs, hide_secret, is_journal, log_for, printable, redact, setup_logging
+from autotagger.log import (
+    forward_logs,
+    hide_secret,
+    is_journal,
+    last_words,
+    log_for,
+    printable,
+    redact,
+    setup_logging,
+)
 from autotagger.repetition import MOST, WINDOW_S, Repetition
 
 KEY = "s3cret-key-of-the-tests"
@@ -212,3 +221,17 @@ def test_what_was_left_out_is_told_by_the_next_line_and_a_clock_set_back_starts_
     assert repetition.admit(place, WINDOW_S) == " (and 2 more lines like it before)"
     assert repetition.admit(place, WINDOW_S + 1.0) == ""
     assert repetition.admit(place, 0.0) == ""
+
+
+def test_the_last_line_of_a_failure_has_the_form_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_form", "text")
+    hide_secret(SecretStr(KEY))
+    assert last_words(f"no {KEY}\n") == r"autotagger: no ***\n"
+    setup_logging("INFO", "json", stream=io.StringIO())
+    told = json.loads(last_words(f"no {KEY}"))
+    assert (told["level"], told["process"], told["event"], told["message"]) == (
+        "ERROR",
+        "main",
+        "failed",
+        "no ***",
+    )

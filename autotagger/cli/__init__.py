@@ -19,7 +19,9 @@ from autotagger.cli import (
     doctor,
     health,
     init,
+    ledger,
     models,
+    pause,
     policy,
     quantize,
     retry,
@@ -33,7 +35,7 @@ from autotagger.config import DEBUG_VARIABLE
 from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
-from autotagger.log import is_journal, printable, redact, wants_tracebacks
+from autotagger.log import last_words, redact, wants_tracebacks
 
 app = typer.Typer(
     name="autotagger",
@@ -48,6 +50,8 @@ app = typer.Typer(
 for command in (
     demo.demo,
     run.run,
+    pause.pause,
+    pause.resume,
     status.status,
     health.health,
     changes.plan,
@@ -63,6 +67,7 @@ for command in (
     quantize.quantize,
 ):
     app.command()(command)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.models, name="models")
 app.add_typer(policy.app, name="policy")
 
@@ -99,8 +104,7 @@ def main() -> None:
         message, exit_code = _verdict(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
-        priority = "<3>" if is_journal(sys.stderr) else ""
-        print(f"{priority}autotagger: {printable(redact(message))}", file=sys.stderr)
+        print(last_words(message), file=sys.stderr)
         sys.exit(exit_code)
 
 

@@ -45,11 +45,21 @@ def status(
             return
         states = {str(state): count for state, count in ledger.counts().items()}
         failures, last = ledger.failures(), ledger.last_run()
+        unwanted = ledger.unwanted()
     if form is Format.JSON:
-        print_json({"assets": sum(states.values()), **states, "failures": failures, "last_run": _last_run(last)})
+        print_json(
+            {
+                "assets": sum(states.values()),
+                **states,
+                "failures": failures,
+                "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
+                "last_run": _last_run(last),
+            }
+        )
         return
     rows = [{"what": state, "assets": count} for state, count in states.items()]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
+    rows += [{"what": f"taken off by people (for the blacklist?): {tag}", "assets": n} for tag, n in unwanted]
     print_rows(("what", "assets"), rows, form)
 
 

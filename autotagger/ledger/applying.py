@@ -6,7 +6,7 @@ from peewee import EXCLUDED, JOIN, chunked, fn
 
 from autotagger.ledger.base import NO_PROBLEM, ROWS, Base, change_assets, problem
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
-from autotagger.ledger.schema import MEANT, Asset, Collection, KnownTag, Link, LinkState, Probe, State, Tag
+from autotagger.ledger.schema import MEANT, Asset, Collection, KnownTag, Link, LinkState, Probe, State, Tag, What
 
 
 class Applying(Base):
@@ -47,7 +47,8 @@ class Applying(Base):
             fresh = key not in look_first and set(known[key].values()) <= {LinkState.FOUND}
             changed = revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
             rows += ((key, name, state, origin) for name, state in changed.items())
-            as_meant = not changed and set(known[key].values()) & set(MEANT)
+            # A link that was sent and never read back (its asset was gone meanwhile) is looked at first.
+            as_meant = not changed and set(known[key].values()) & set(MEANT) == {LinkState.PROVEN}
             state = State.PLANNED if fresh else State.VERIFIED if as_meant else State.STALE
             ends.setdefault((state, origin), []).append(key)
         with self.batch():
@@ -81,6 +82,10 @@ class Applying(Base):
                 again = {"repairs": Asset.repairs + 1} if change.again else {}
                 if change.call:
                     change_assets(Asset.key == change.key, {**planned, "removal": removal, **again})
+                if change.again:
+                    self._note([change.key], What.REPAIRED)
+                if rejected := [name for name, state in change.links.items() if state is LinkState.REJECTED]:
+                    self._note([change.key], What.REJECTED, ", ".join(sorted(rejected)))
             self._rest([change.key for change in changes if not change.call])
 
     def planned(self, now_ms: int, limit: int) -> list[PlannedAsset]:
@@ -109,6 +114,7 @@ class Applying(Base):
                 "suspect": int(suspect),
             }
             change_assets(Asset.key.in_(list(keys)), change)
+            self._note_calls(keys)
 
     # -- tags that were there before us -------------------------------------------------------------------
 
@@ -148,6 +154,15 @@ class Applying(Base):
             change = {Link.state: EXCLUDED.state, Link.origin: kept}
             Link.insert_many(chunk).on_conflict(conflict_target=[Link.asset, Link.tag], update=change).execute()
 
+    def _note_calls(self, keys: Sequence[int]) -> None:
+        """Which call was answered: one that put on everything, or one that took a tag off."""
+        self._db.connection().executemany(
+            "INSERT OR REPLACE INTO event (asset, at_ms, what, run, note) "
+            "SELECT asset.key, ?, iif(removal IS NULL, ?, ?), ?, tag.name "
+            "FROM asset LEFT JOIN tag ON tag.id = removal WHERE asset.key = ?",
+            [(self._clock(), int(What.TAGGED), int(What.UNTAGGED), self.run, key) for key in keys],
+        )
+
     def _leave_rest(self, keys: Sequence[int]) -> None:
         """Verified assets are about to change: from now on their links themselves say that they are proven."""
         verified = Asset.select(Asset.key).where(Asset.key.in_(list(keys)) & (Asset.state == State.VERIFIED))
@@ -161,6 +176,8 @@ class Applying(Base):
         rested = {"due_ms": None, "suspect": 0, "removal": None}
         change_assets(Asset.key.in_(list(keys)), {"state": State.VERIFIED, **rested, **NO_PROBLEM})
         change_assets(Asset.key.in_(bare), problem(State.SKIPPED, "undone", UNDONE))
+        self._note(set(keys) - set(bare), What.VERIFIED)
+        self._note(bare, What.UNDONE)
 
 
 UNDONE = "our tags were taken off again (undo); `autotagger retry --asset ID` has it tagged again"

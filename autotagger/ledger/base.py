@@ -1,6 +1,7 @@
 """The open file, transactions, and what every part of the store needs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -8,7 +9,7 @@ from typing import Any, Self
 from peewee import chunked
 
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
-from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, Score, State, Tag
+from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, Score, State, Tag, What
 
 #: SQLite binds at most 32,766 variables in one statement; our widest row has some fifteen.
 ROWS = 500
@@ -17,16 +18,30 @@ TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
 NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
 #: From the start again.
 AFRESH: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, "attempts": 0, **NO_PROBLEM}
+#: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
+BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
+NOT_READY: dict[str, Any] = {
+    "state": State.WAITING,
+    "due_ms": None,
+    "error_kind": "not-ready",
+    "error": "just uploaded: Immich is still reading its metadata",
+}
 
 
 class Base:
     """The open ledger. Every method that changes something is one transaction unless called inside `batch`.
 
-    Raises StartupFailed, which ends the run with nothing half-written, when the file cannot be used.
+    What is done to an asset is noted in its history (table `event`), with the time of `clock` (epoch ms) and the
+    number of the `run` that is at work. Raises StartupFailed, which ends the run with nothing half-written, when
+    the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(
+        self, path: Path, *, writable: bool, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         self.path = path
+        self.run: int | None = None
+        self._clock = clock
         # peewee cannot annotate what its databases return
         self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
         self._tag_ids: dict[str, int] = {}
@@ -70,6 +85,15 @@ class Base:
             Tag.insert_many([{"name": name} for name in chunk]).on_conflict_ignore().execute()
             self._tag_ids |= dict(Tag.select(Tag.name, Tag.id).where(Tag.name.in_(list(chunk))).tuples())
         return self._tag_ids
+
+    def _note(self, keys: Iterable[int], what: What, note: str | None = None) -> None:
+        """Add a line to the history of assets. By SQL: this is on every picture's way, and peewee's insert takes
+        many times as long."""
+        at_ms, run = self._clock(), self.run
+        self._db.connection().executemany(
+            "INSERT OR REPLACE INTO event (asset, at_ms, what, run, note) VALUES (?, ?, ?, ?, ?)",
+            [(key, at_ms, int(what), run, note) for key in keys],
+        )
 
     def links_of(self, keys: Sequence[int]) -> dict[int, dict[str, LinkState]]:
         """What the ledger knows of the tags of assets, by asset key and tag name."""

@@ -7,7 +7,7 @@ from peewee import JOIN, fn
 
 from autotagger.ledger.base import Base, change_assets
 from autotagger.ledger.rows import AppliedAsset
-from autotagger.ledger.schema import Asset, Link, LinkState, State, Tag
+from autotagger.ledger.schema import Asset, Link, LinkState, State, Tag, What
 
 
 class Proof(Base):
@@ -33,6 +33,7 @@ class Proof(Base):
     def record_verified(self, keys: Sequence[int]) -> None:
         with self.batch():
             change_assets(Asset.key.in_(list(keys)), {"state": State.VERIFIED, "due_ms": None, "suspect": 0})
+            self._note(keys, What.VERIFIED)
 
     def tag_names(self) -> list[str]:
         """Every name that was ever planned for an asset, oldest first."""

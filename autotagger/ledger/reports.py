@@ -19,7 +19,8 @@ class Reports(Base):
 
     def failures(self) -> dict[str, int]:
         """Failed assets by class."""
-        query = Asset.select(Asset.error_kind, fn.COUNT(Asset.key)).where(Asset.state == State.FAILED)
+        query = Asset.select(Asset.error_kind, fn.COUNT(Asset.key))
+        query = query.where((Asset.state == State.FAILED) & Asset.error_kind.is_null(False))
         return dict(query.group_by(Asset.error_kind).order_by(fn.COUNT(Asset.key).desc()).tuples())
 
     def troubles(self) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, change_assets
 from autotagger.ledger.collections import Collections
-from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, Score, State
+from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, Score, State, What
 
 #: Kinds of trouble that are the picture's: another try fetches it and scores it anew. After every other kind the
 #: stored scores are as good as they were.
@@ -66,6 +66,7 @@ class Retrying(Collections):
         change_assets(set_aside & known & Asset.key.in_(begun), {"state": State.STALE, **_AGAIN})
         change_assets(set_aside & known & Asset.key.in_(scored - begun), {"state": State.SCORED, **_AGAIN})
         change_assets(set_aside, AFRESH)
+        self._note(keys, What.RETRIED)
 
     def _to_retry(self, kind: str | None, asset_id: str | None) -> Any:
         named = kind is not None or asset_id is not None

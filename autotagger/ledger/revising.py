@@ -18,6 +18,7 @@ from autotagger.ledger.schema import (
     State,
     Tag,
     TagModel,
+    What,
 )
 
 #: Assets with a call under way: what they hold is not known before they have settled.
@@ -40,6 +41,7 @@ class Revising(Applying):
             mine = Score.select(Score.asset).where(Score.model == model)
             change_assets(Asset.key.in_(keys) & Asset.key.in_(mine), {"state": State.SCORED, "due_ms": None})
             change_assets(Asset.key.in_(keys) & (Asset.state == State.VERIFIED), AFRESH)
+            self._note(keys, What.REOPENED)
         return len(keys)
 
     def outdated_in_flight(self, model: int, policy: str) -> int:
@@ -73,6 +75,8 @@ class Revising(Applying):
         with self.batch():
             self._leave_rest([key])
             change_assets(Asset.key == key, {**AFRESH, "checksum": checksum})
+            Score.delete().where(Score.asset == key).execute()  # they are the other picture's
+            self._note([key], What.CHANGED)
 
     def take_back(self, selection: Selection, *, marker: str, after: int = 0, window: int = ROWS) -> int | None:
         """Have the selected links of ours leave, in the next `window` assets with a key above `after`; returns
@@ -95,6 +99,7 @@ class Revising(Applying):
             self._set_links(leaving)
             change = {"state": State.STALE, "due_ms": 0, "attempts": 0, "repairs": 0, **NO_PROBLEM}
             change_assets(Asset.key.in_(changed), change)
+            self._note(changed, What.LEAVING)
         return int(keys[-1])
 
     def selected(self, selection: Selection, *, marker: str) -> bool:

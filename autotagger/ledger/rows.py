@@ -1,14 +1,15 @@
 """What goes into the ledger and comes out of it, as plain frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotagger.ledger.schema import LinkState, Probe, State
+from autotagger.ledger.schema import LinkState, Probe, State, What
 
 
 @dataclass(frozen=True, slots=True)
 class ListedAsset:
-    """What the sweep says of an asset. `kind`: IMAGE, ANIMATION or VIDEO. `updated_ms`: Immich's updatedAt."""
+    """What a listing says of an asset. `kind`: IMAGE, ANIMATION or VIDEO. `updated_ms`: Immich's updatedAt;
+    `ready`: Immich is done with the upload itself."""
 
     asset_id: str
     owner_id: str
@@ -19,6 +20,7 @@ class ListedAsset:
     checksum: str
     updated_ms: int
     thumbhash: str | None = None
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +159,82 @@ class Problem:
     message: str | None
     attempts: int
     due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFilter:
+    """Which assets a listing is about; what is empty selects everything. `error`: class of trouble; `tag`: held
+    now; `model`: its scores' model, by name; `run`: that decided its tags last; `name`: pattern of the file name
+    with `*`, `?` and `[...]`; `after`: only keys above it."""
+
+    states: tuple[State, ...] = ()
+    error: str | None = None
+    tag: str | None = None
+    model: str | None = None
+    run: int | None = None
+    collection: int | None = None
+    name: str | None = None
+    asset_id: str | None = None
+    after: int = 0
+
+    def behind(self, key: int) -> "AssetFilter":
+        """The same, further on."""
+        return replace(self, after=key)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRow:
+    """An asset as people see it. `model`: who made its scores; `policy` and `run`: what decided its tags last."""
+
+    key: int
+    asset_id: str
+    file_name: str
+    state: State
+    error_kind: str | None
+    error: str | None
+    attempts: int
+    repairs: int
+    due_ms: int | None
+    kind: str
+    mime: str | None
+    checksum: str
+    updated_ms: int
+    answered_ms: int | None
+    collection: int
+    library_id: str
+    model: str | None
+    policy: str | None
+    run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A tag of an asset. `model`, `policy` (the ledger's number) and `run`: where it comes from, None where it is
+    somebody else's."""
+
+    tag: str
+    state: LinkState
+    model: str | None
+    policy: int | None
+    run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A line of an asset's history."""
+
+    at_ms: int
+    run: int | None
+    what: What
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A tag of ours that a person took off an asset."""
+
+    asset_id: str
+    file_name: str
+    tag: str
+    model: str | None
+    run: int | None

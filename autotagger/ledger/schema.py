@@ -54,6 +54,28 @@ class LinkState(IntEnum):
     REJECTED = 6  # ours, taken off by a person
 
 
+class What(IntEnum):
+    """What a line of an asset's history says. The numbers are in the file, and order what happened at once."""
+
+    FOUND = 0  # the ledger was rebuilt from Immich
+    RETRIED = 1  # somebody asked to have it tried again
+    REOPENED = 2  # another model or policy is to decide
+    CHANGED = 3  # another picture is behind the asset
+    SCORED = 4  # note: the ledger's id of the model
+    LEAVING = 5  # undo: tags of ours are to be taken off
+    TAGGED = 6  # a call was answered that put on all that is meant
+    UNTAGGED = 7  # a call was answered that took one tag off; note: the tag
+    REPAIRED = 8  # tags were lost in Immich, and a call is planned again
+    REJECTED = 9  # a person took tags of ours off; note: the tags
+    VERIFIED = 10  # Immich holds what is meant
+    UNDONE = 11  # Immich holds nothing of ours, as meant
+    DELAYED = 12  # a call or a look is to be made again; note, here and below: the class of trouble
+    WAITING = 13
+    FAILED = 14
+    SKIPPED = 15
+    GONE = 16
+
+
 #: Links that we mean an asset to have.
 MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
 
@@ -185,9 +207,13 @@ class KnownTag(Table):  # type: ignore[misc]
 class Event(Table):  # type: ignore[misc]
     asset = ForeignKeyField(Asset, column_name="asset")
     at_ms = IntegerField()
+    what = IntegerField()
     run = IntegerField(null=True)
-    what = TextField()
     note = TextField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("asset", "at_ms", "what")
+        without_rowid = True
 
 
 TABLES: tuple[Any, ...] = (

@@ -6,7 +6,7 @@ from peewee import chunked
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, TO_FETCH, Base, change_assets, problem
 from autotagger.ledger.rows import ScoredAsset
-from autotagger.ledger.schema import Asset, Score, State
+from autotagger.ledger.schema import Asset, Event, Score, State, What
 
 
 class Scoring(Base):
@@ -30,6 +30,7 @@ class Scoring(Base):
                 change_assets(
                     Asset.key.in_(list(keys.values())), {"state": State.SCORED, "due_ms": None, **NO_PROBLEM}
                 )
+                self._note(keys.values(), What.SCORED, str(model))
             self._skip_closed()
 
     def stored_scores(self, model: int, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -80,3 +81,24 @@ class Scoring(Base):
         with self.batch():
             change = problem(state, kind, message) | {"due_ms": due_ms, "attempts": Asset.attempts + 1}
             change_assets(Asset.asset_id == asset_id, change)
+            self._note_trouble(asset_id, state, kind)
+
+    def _note_trouble(self, asset_id: str, state: State, kind: str) -> None:
+        """The same trouble again only moves the last line's time: what waits for months fills no history."""
+        key = Asset.select(Asset.key).where(Asset.asset_id == asset_id).scalar()
+        if key is None:
+            return
+        what = _AS_TOLD.get(state, What.DELAYED)
+        mine = Event.asset == key
+        last = Event.select().where(mine).order_by(Event.at_ms.desc(), Event.what.desc()).first()
+        if last and (last.what, last.note) == (what, kind):
+            Event.delete().where(mine & (Event.at_ms == last.at_ms) & (Event.what == what)).execute()
+        self._note([key], what, kind)
+
+
+_AS_TOLD = {
+    State.FAILED: What.FAILED,
+    State.WAITING: What.WAITING,
+    State.SKIPPED: What.SKIPPED,
+    State.GONE: What.GONE,
+}

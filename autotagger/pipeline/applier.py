@@ -252,7 +252,8 @@ class Applier:
             look_ms = now_ms + (SOON_LOOK_MS if is_canary or suspect else LOOK_MS)
             self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=suspect)
             self._desk.count("untagged" if end.asset.removal else "tagged", 1)
-            self._desk.count("tags", len(end.asset.tags) - 1)  # the marker says nothing about the picture
+            if end.asset.fresh:  # a change or a repair sends again what was counted before
+                self._desk.count("tags", len(end.asset.tags) - 1)  # the marker is no tag of the picture
             return
         # The scores and the plan stand: only the call is made again.
         self._trouble(end.asset.asset_id, end.error, State.PLANNED)

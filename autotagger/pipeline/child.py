@@ -5,6 +5,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.figures import exchanged
+from autotagger.pipeline.gentleness import step_back
 from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
@@ -47,12 +49,18 @@ class ChildSpec:
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
 
 
+def wall_ms() -> int:
+    """Our clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
     """First thing in a child: signals are the supervisor's business, logs go to it, crashes leave a trace."""
     name_thread(f"autotag-{role}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
+    step_back(spec.settings.pipeline)
 
     def forward(level: str, text: str) -> None:
         try:
@@ -141,7 +149,7 @@ def run_async_child(
         try:
             await main(channel, spec)
         except* (Fatal, OSError) as group:
-            report_end(channel.send, _first(group))
+            report_end(channel.send, first(group))
 
     try:
         uvloop.run(guarded())
@@ -149,7 +157,8 @@ def run_async_child(
         os._exit(0)
 
 
-def _first(group: BaseException) -> Exception:
+def first(group: BaseException) -> Exception:
+    """The first of the errors in a group."""
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     assert isinstance(group, Exception)

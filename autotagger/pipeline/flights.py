@@ -1,7 +1,7 @@
 """The supervisor's books: which asset is where, in which slot, and who is suspected of killing workers."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -66,6 +66,15 @@ class FlightBook:
 
     def count(self, stage: Stage) -> int:
         return sum(flight.stage is stage for flight in self._flights.values())
+
+    def inferring_since(self, flight_ids: Iterable[int]) -> list[float]:
+        """When each of these pictures that a worker has not given back was given to it."""
+        flights = [flight for flight in map(self.get, flight_ids) if flight]
+        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
+
+    def films(self, flight_ids: Iterable[int]) -> int:
+        """How many of these flights are no single picture."""
+        return sum(flight.work.kind != "IMAGE" for flight in map(self.get, flight_ids) if flight)
 
     def is_suspect(self, asset_id: str) -> bool:
         return any(work.asset_id == asset_id for work in self._suspects)

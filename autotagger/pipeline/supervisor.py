@@ -19,13 +19,15 @@ from pydantic import SecretStr
 from autotagger.config import Settings
 from autotagger.errors import Fatal, ServerRefused, StartupFailed
 from autotagger.immich.types import Server
-from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
 from autotagger.pipeline import messages as m
-from autotagger.pipeline.child import ChildSpec
+from autotagger.pipeline import pausing
+from autotagger.pipeline.child import ChildSpec, wall_ms
 from autotagger.pipeline.children import Child
+from autotagger.pipeline.clockwork import Clockwork
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
@@ -33,8 +35,8 @@ from autotagger.pipeline.inferencer import inferencer_main, with_workers
 from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.view import Observe, ProcessView, View, unobserved
-from autotagger.pipeline.writer import wall_ms, writer_main
+from autotagger.pipeline.view import Observe, View, process_views, unobserved
+from autotagger.pipeline.writer import writer_main
 from autotagger.tagger.catalog import Model
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.
@@ -57,9 +59,6 @@ _HASTY = m.Drain(complete=False, settle_s=0.0)
 class _Plans:
     """What the supervisor has in mind."""
 
-    swept: bool = False
-    sweeping: bool = False
-    next_sweep_s: float = 0.0
     stopping: bool = False  # SIGTERM
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
@@ -105,7 +104,11 @@ class Supervisor:
         self._observe = observe
         self._clock = clock
         self._started_s = clock()
-        self._plans = _Plans(swept=errand is not None)
+        self._plans = _Plans()
+        self._clockwork = Clockwork(
+            settings, once=once, sweeps=errand is None, heeds_pause=errand is None and not dry, clock=clock
+        )
+        self._held = False
         self._counts: Counter[str] = Counter()
         self._device = ""
         self._mailbox = Mailbox(settings.state_dir)
@@ -139,10 +142,14 @@ class Supervisor:
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
             self._handle_signals(cleanup)
-            await self._turn()
-            if self._plans.error:
-                raise self._plans.error
-            return self._summary()
+            self._handle_faults(cleanup)
+            try:
+                await self._turn()
+                if self._plans.error:
+                    raise self._plans.error
+                return self._summary()
+            except DATABASE_ERRORS as error:
+                raise plainly(self._settings.ledger_path, error) from None
 
     async def _turn(self) -> None:
         next_report_s = 0.0
@@ -172,8 +179,8 @@ class Supervisor:
         """What time alone brings about."""
         now, plans = self._clock(), self._plans
         self._crew.replace_hanging(self._silent_since, self._settings.pipeline.hang_timeout_s)
-        if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
-            self._sweep()
+        self._clockwork.tick()
+        self._list()
         if plans.stopping and now >= plans.stop_by_s:
             self._stop_late(now)
         self._hand_out_requests()
@@ -196,17 +203,9 @@ class Supervisor:
     def _silent_since(self, child: Child) -> float:
         """Since when a child is silent, or owes us a picture: a worker's other threads go on saying it lives."""
         # A film is many pictures: each that the child has, or queues behind, earns it the whole patience again.
-        patience_s = self._films(child) * self._settings.pipeline.hang_timeout_s
-        return min([child.heard_s, *(since_s + patience_s for since_s in self._owed_since(child))])
-
-    def _films(self, child: Child) -> int:
-        flights = [flight for flight in map(self._book.get, child.flights) if flight]
-        return sum(flight.work.kind != "IMAGE" for flight in flights)
-
-    def _owed_since(self, child: Child) -> list[float]:
-        """When each picture that a worker has not given back was given to it."""
-        flights = [flight for flight in map(self._book.get, child.flights) if flight]
-        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
+        patience_s = self._book.films(child.flights) * self._settings.pipeline.hang_timeout_s
+        owed_s = self._book.inferring_since(child.flights)
+        return min([child.heard_s, *(since_s + patience_s for since_s in owed_s)])
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
@@ -227,6 +226,23 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
             cleanup.callback(loop.remove_signal_handler, number)
+        for number, act in ((signal.SIGUSR1, pausing.pause), (signal.SIGUSR2, pausing.resume)):
+            loop.add_signal_handler(number, act, self._settings.state_dir)
+            cleanup.callback(loop.remove_signal_handler, number)
+
+    def _handle_faults(self, cleanup: ExitStack) -> None:
+        """A ledger that cannot be read any more ends the run wherever that is found, also inside a callback."""
+        loop = asyncio.get_running_loop()
+
+        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            error = context.get("exception")
+            if isinstance(error, DATABASE_ERRORS):
+                self._fail(plainly(self._settings.ledger_path, error))
+            else:
+                loop.default_exception_handler(context)
+
+        loop.set_exception_handler(handle)
+        cleanup.callback(loop.set_exception_handler, None)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -271,8 +287,10 @@ class Supervisor:
                 self._crew.writer.send(message)
             case m.Noted():
                 self._crew.fetcher.send(message)
-            case m.Swept():
-                self._swept()
+            case m.Swept() | m.Polled():
+                self._clockwork.done(message)
+                self._list()
+                self._crew.writer.send(message)
             case m.Fetched():
                 self._fetched(child, message)
             case m.Scored(flight_id, packed):
@@ -286,7 +304,8 @@ class Supervisor:
             case m.Outage(text):
                 self._outage(text)
                 if child is self._crew.fetcher:
-                    asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
+                    self._clockwork.failed()
+                    self._list()
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
             case m.Settled(request_id):
@@ -306,8 +325,9 @@ class Supervisor:
         if child is self._crew.writer:
             self._spec = replace(self._spec, run=message.run)
             self._writer_is_new()
-        if child is self._crew.fetcher and (not self._plans.swept or self._plans.sweeping):
-            self._sweep()
+        if child is self._crew.fetcher:
+            self._clockwork.interrupted()
+            self._list()
 
     def _writer_is_new(self) -> None:
         """What a dead writer had not recorded is done again; what it was told is told to the new one."""
@@ -315,8 +335,9 @@ class Supervisor:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
         self._mailbox.hand_out_again()
-        if self._plans.sweeping or not self._plans.swept:
-            self._sweep()
+        self._held = False
+        self._clockwork.interrupted()
+        self._list()
         if self._plans.drain:
             self._crew.writer.send(self._plans.drain)
 
@@ -348,16 +369,16 @@ class Supervisor:
 
     # -- the listing --------------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        if self._crew.writer.ready and self._crew.fetcher.ready:
-            self._plans.sweeping = True
-            self._crew.writer.send(m.Hold(on=True))
-            self._crew.fetcher.send(m.Sweep())
-
-    def _swept(self) -> None:
-        self._plans.swept, self._plans.sweeping = True, False
-        self._plans.next_sweep_s = self._clock() + self._settings.pipeline.sweep_interval_s
-        self._crew.writer.send(m.Hold(on=False))
+    def _list(self) -> None:
+        """Have the fetcher list what is due, and the writer hold still while it must."""
+        if not (self._crew.writer.ready and self._crew.fetcher.ready):
+            return
+        order = self._clockwork.next_order(self._ledger.next_sweep)
+        if self._held != self._clockwork.holds:
+            self._held = self._clockwork.holds
+            self._crew.writer.send(m.Hold(on=self._held))
+        if order:
+            self._crew.fetcher.send(order)
 
     def _outage(self, text: str) -> None:
         if self._once:
@@ -388,6 +409,7 @@ class Supervisor:
     def _may_take_off(self) -> bool:
         return (
             not self._plans.stopping
+            and not self._clockwork.resting
             and bool(self._crew.workers)
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
@@ -431,7 +453,7 @@ class Supervisor:
             worker.send(m.Infer(flight.id, flight.slot, flight.length, flight.spilled))
 
     def _once_done(self) -> bool:
-        if not (self._once and self._plans.swept and not self._plans.sweeping):
+        if not (self._once and self._clockwork.listed):
             return False
         if self._spec.errand and self._plans.errand is None:
             return False
@@ -461,26 +483,22 @@ class Supervisor:
         )
 
     def _view(self) -> View:
-        book, plans = self._book, self._plans
+        plans, model = self._plans, self._spec.model
         return View(
             summary=self._last_summary,
-            processes=tuple(self._process_view(name, child) for name, child in self._crew.named()),
-            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            processes=process_views(
+                self._crew, self._book, self._clock(), film_s=self._settings.pipeline.hang_timeout_s
+            ),
+            flights={stage.name.lower(): self._book.count(stage) for stage in Stage},
             slots=self._slots.count,
             free_slots=self._slots.free,
-            listing=plans.sweeping or not plans.swept,
+            listing=not self._clockwork.listed,
             paused=self._clock() < plans.paused_until_s,
             stopping=plans.stopping,
-            model=self._spec.model.name if self._spec.model else "",
-            model_identity=self._spec.model.identity if self._spec.model else "",
+            model=model.name if model else "",
+            model_identity=model.identity if model else "",
             server_version=str(self._spec.server.version),
         )
-
-    def _process_view(self, name: str, child: Child) -> ProcessView:
-        now_s = self._clock()
-        owed_s = self._owed_since(child)
-        stalled_s = now_s - max(child.served_s, min(owed_s)) if owed_s else 0.0
-        return ProcessView(name, child.pid, child.ready, now_s - child.heard_s, stalled_s)
 
 
 def _as_fatal(text: str, kind: str, exit_code: int) -> Fatal:

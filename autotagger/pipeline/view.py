@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autotagger.pipeline.crew import Crew
+from autotagger.pipeline.flights import FlightBook
 from autotagger.pipeline.summary import Summary
 
 
@@ -32,6 +34,18 @@ class View:
     model: str
     model_identity: str
     server_version: str
+
+
+def process_views(crew: Crew, book: FlightBook, now_s: float, *, film_s: float) -> tuple[ProcessView, ...]:
+    """Every child process as it is at `now_s`, on the clock of the supervisor. `film_s`: how much longer than a
+    picture each film may take that a worker holds."""
+    views = []
+    for name, child in crew.named():
+        owed_s = book.inferring_since(child.flights)
+        since_s = max(child.served_s, min(owed_s, default=now_s)) + film_s * book.films(child.flights)
+        stalled_s = max(0.0, now_s - since_s) if owed_s else 0.0
+        views.append(ProcessView(name, child.pid, child.ready, now_s - child.heard_s, stalled_s))
+    return tuple(views)
 
 
 Observe = Callable[[View], None]

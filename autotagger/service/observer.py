@@ -12,8 +12,10 @@ from autotagger.service.notify import Notifier
 from autotagger.service.pace import Pace
 from autotagger.service.words import figures, progress, sum_up
 
-#: systemd.service(5) recommends to speak twice as often as the watchdog asks; twice that is no burden.
+#: sd_watchdog_enabled(3) recommends to speak twice as often as the watchdog asks; twice that is no burden.
 FEEDS_PER_WATCHDOG = 4
+#: Where nobody says how often: systemd takes no notice of it, and any other listener may.
+UNASKED_WATCHDOG_S = 20.0
 
 
 class Observer:
@@ -54,8 +56,9 @@ class Observer:
         if view.stopping and not self._told_stopping:
             self._told_stopping = True
             self._notifier.send(STOPPING=1)
-        if self._told_ready and self._notifier.watchdog_s and health.live and now_s >= self._next_feed_s:
-            self._next_feed_s = now_s + self._notifier.watchdog_s / FEEDS_PER_WATCHDOG
+        if self._told_ready and health.live and now_s >= self._next_feed_s:
+            watchdog_s = self._notifier.watchdog_s or UNASKED_WATCHDOG_S
+            self._next_feed_s = now_s + watchdog_s / FEEDS_PER_WATCHDOG
             self._notifier.send(WATCHDOG=1)
         self._tell_status(self._state_of_things(view, health))
         if before is None:

@@ -55,6 +55,16 @@ def test_the_watchdog_is_fed_four_times_as_often_as_it_asks(stage: Stage) -> Non
     assert stage.systemd.without_status() == ["READY=1", *["WATCHDOG=1"] * 5]
 
 
+def test_without_a_watchdog_set_it_is_fed_all_the_same(stage: Stage) -> None:
+    notifier = Notifier(stage.systemd.address)
+    observer = Observer(notifier, 300.0, clock=lambda: stage.now_s)
+    observer.reachable = True
+    for _ in range(21):
+        observer.observe(view())
+        stage.now_s += 1.0
+    assert stage.systemd.without_status() == ["READY=1", *["WATCHDOG=1"] * 5]
+
+
 @pytest.mark.parametrize("fault", [{"silent_s": WATCHDOG_S / 2 + 0.1}, {"stalled_s": STALL_S + 0.1}])
 def test_a_process_that_hangs_starves_the_watchdog_until_it_goes_on(fault: dict[str, float], stage: Stage) -> None:
     stage.observer.observe(view())

@@ -1,0 +1,292 @@
+"""`autotagger ledger`: look at what the ledger knows, and look after its file."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
+from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
+from autotagger.errors import AssetFailed, BadConfig
+
+if TYPE_CHECKING:
+    from autotagger.ledger.rows import AssetFilter, AssetRow
+    from autotagger.ledger.store import Ledger
+
+app = typer.Typer(
+    help="Look at what the ledger knows, and look after its file. Safe while a run is at work.",
+    no_args_is_help=True,
+)
+
+_LISTED = ("asset", "file", "state", "trouble", "model", "run", "collection", "again")
+_EXPORTED = (*_LISTED, "kind", "mime", "checksum", "attempts", "repairs", "tags")
+_REJECTED = ("asset", "file", "tag", "model", "run")
+
+StateOption = Annotated[
+    list[str] | None, typer.Option("--state", metavar="STATE", help="Only these; may be given repeatedly.")
+]
+ErrorOption = Annotated[str | None, typer.Option("--error", metavar="CLASS", help="Only this class of trouble.")]
+TagOption = Annotated[str | None, typer.Option("--tag", metavar="T", help="Only assets with this tag.")]
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="M", help="Only with scores of this model.")]
+RunOption = Annotated[int | None, typer.Option("--run", metavar="R", help="Only where this run decided last.")]
+CollectionOption = Annotated[
+    int | None, typer.Option("--collection", metavar="N", help="Only of this collection (column `collection`).")
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="PATTERN", help="Only these files: 'IMG_*.jpg' (*, ?, [...]).")
+]
+
+
+@app.command("list")
+def list_assets(
+    context: typer.Context,
+    state: StateOption = None,
+    error: ErrorOption = None,
+    tag: TagOption = None,
+    model: ModelOption = None,
+    run: RunOption = None,
+    collection: CollectionOption = None,
+    name: NameOption = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Instead: tags of ours that a person took off, and stays off.")
+    ] = False,
+    sort: Annotated[str, typer.Option(help="asset (as they came), state, collection or name.")] = "asset",
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Go on behind this asset; sort asset.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="So many at most; 0 is all of them.")] = 100,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List assets, a page at a time."""
+    from autotagger.ledger.inspecting import SORTS
+    from autotagger.ledger.store import Ledger
+
+    settings = begin(context)
+    if sort not in SORTS:
+        raise BadConfig(f"--sort {sort}: choose one of {', '.join(SORTS)}")
+    if after is not None and sort != "asset":
+        raise BadConfig("--after goes with --sort asset")
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        if rejected:
+            _list_rejected(ledger, limit or None, form)
+            return
+        chosen = _filter(ledger, state, error, tag, model, run, collection, name, after)
+        rows = [_row(asset) for asset in ledger.assets(chosen, sort=sort, limit=limit or None)]
+    print_rows(_LISTED, rows, form)
+    if form is Format.TABLE and rows and len(rows) == limit and sort == "asset":
+        typer.echo(f"\nmore, if there is more: --after {rows[-1]['asset']}")
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset's id.")],
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Tell everything that is known of one asset and was ever done to it."""
+    from autotagger.ledger.store import Ledger
+
+    settings = begin(context)
+    asset_id = asset_id_of(asset)
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        row = ledger.find(asset_id)
+        if row is None:
+            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+        links = [
+            {"tag": link.tag, "state": link.state.name.lower(), "model": link.model, "policy": link.policy}
+            | {"run": link.run}
+            for link in ledger.links_told(row.key)
+        ]
+        deeds = [
+            {"at": _when(deed.at_ms), "run": deed.run, "what": deed.what.name.lower(), "note": deed.note}
+            for deed in ledger.history(row.key)
+        ]
+    facts = _facts(row)
+    if form is Format.JSON:
+        print_json({**facts, "links": links, "history": deeds})
+        return
+    if form is Format.CSV:
+        print_rows(("at", "run", "what", "note"), deeds, form)
+        return
+    print_rows(("what", "value"), [{"what": what, "value": value} for what, value in facts.items()], form)
+    typer.echo("")
+    print_rows(("tag", "state", "model", "policy", "run"), links, form)
+    typer.echo("")
+    print_rows(("at", "run", "what", "note"), deeds, form)
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    state: StateOption = None,
+    error: ErrorOption = None,
+    tag: TagOption = None,
+    model: ModelOption = None,
+    run: RunOption = None,
+    collection: CollectionOption = None,
+    name: NameOption = None,
+    form: Annotated[Format, typer.Option("--format", help="csv, or json: one object a line.")] = Format.CSV,
+) -> None:
+    """Print every asset with the tags that it is meant to have: CSV, or JSON with one object a line."""
+    import csv
+    import io
+    import sys
+
+    import orjson
+
+    from autotagger.ledger.store import Ledger
+
+    settings = begin(context)
+    if form is Format.TABLE:
+        raise BadConfig("--format table is for a screenful: `autotagger ledger list`")
+    with Ledger(settings.ledger_path, writable=False) as ledger:
+        chosen = _filter(ledger, state, error, tag, model, run, collection, name, None)
+        out = sys.stdout.buffer
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _EXPORTED, lineterminator="\n")
+        if form is Format.CSV:
+            writer.writeheader()
+        for row in _exported(ledger, chosen):
+            if form is Format.JSON:
+                out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                continue
+            writer.writerow({**row, "tags": "; ".join(row["tags"])})
+            out.write(text.getvalue().encode("utf-8", "backslashreplace"))
+            text.seek(0)
+            text.truncate()
+        out.write(text.getvalue().encode("utf-8"))
+        out.flush()
+
+
+@app.command("backup")
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; it must not be there yet.")],
+) -> None:
+    """Copy the ledger, also while a run writes to it, and check the copy."""
+    from autotagger.ledger.care import back_up
+
+    size = back_up(begin(context).ledger_path, file)
+    typer.echo(f"{encodable(file)}: {size} bytes, checked; to use it, stop the service and put it in place")
+
+
+@app.command("check")
+def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
+    """Look for damage: the file's pages, references between tables, and what must always be true."""
+    from autotagger.ledger.care import inspect
+
+    findings = inspect(begin(context).ledger_path)
+    rows = [
+        {"what": one.what, "count": one.count, "assets": ", ".join(one.examples), "advice": one.advice}
+        for one in findings
+    ]
+    if rows or form is not Format.TABLE:
+        print_rows(("what", "count", "assets", "advice"), rows, form)
+    if not rows and form is Format.TABLE:
+        typer.echo("the ledger is sound")
+    if rows:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command("vacuum")
+def vacuum(context: typer.Context) -> None:
+    """Give unused space back to the disk. Needs the service stopped, and as much free space as the ledger has."""
+    from autotagger.ledger.care import vacuum as clean
+
+    before, after = clean(begin(context).ledger_path)
+    typer.echo(f"{before} bytes before, {after} bytes now")
+
+
+# -- inside ---------------------------------------------------------------------------------------------------
+
+
+def _list_rejected(ledger: "Ledger", limit: int | None, form: Format) -> None:
+    rows = [
+        {"asset": one.asset_id, "file": one.file_name, "tag": one.tag, "model": one.model, "run": one.run}
+        for one in ledger.rejections(limit)
+    ]
+    unwanted = [{"tag": tag, "assets": count} for tag, count in ledger.unwanted()]
+    if form is Format.JSON:
+        print_json({"rejected": rows, "blacklist_candidates": unwanted})
+        return
+    print_rows(_REJECTED, rows, form)
+    if form is Format.TABLE and unwanted:
+        typer.echo("\ntaken off often: candidates for [policy] blacklist")
+        print_rows(("tag", "assets"), unwanted, form)
+
+
+def _filter(
+    ledger: "Ledger",
+    states: list[str] | None,
+    error: str | None,
+    tag: str | None,
+    model: str | None,
+    run: int | None,
+    collection: int | None,
+    name: str | None,
+    after: str | None,
+) -> "AssetFilter":
+    from autotagger.ledger.rows import AssetFilter
+    from autotagger.ledger.schema import State
+
+    unknown = sorted(set(states or ()) - set(State))
+    if unknown:
+        raise BadConfig(f"--state {unknown[0]}: choose among {', '.join(State)}")
+    behind = 0
+    if after is not None:
+        row = ledger.find(asset_id_of(after))
+        if row is None:
+            raise BadConfig(f"--after {after}: the ledger does not know this asset")
+        behind = row.key
+    chosen = tuple(State(state) for state in states or ())
+    return AssetFilter(chosen, error, tag, model, run, collection, name, after=behind)
+
+
+def _row(asset: "AssetRow") -> dict[str, Any]:
+    return {
+        "asset": asset.asset_id,
+        "file": asset.file_name,
+        "state": str(asset.state),
+        "trouble": asset.error_kind,
+        "model": asset.model,
+        "run": asset.run,
+        "collection": asset.collection,
+        "again": _when(asset.due_ms) if asset.due_ms else None,
+    }
+
+
+def _exported(ledger: "Ledger", chosen: "AssetFilter") -> Iterator[dict[str, Any]]:
+    for page in ledger.pages(chosen):
+        tags = ledger.tags_of([asset.key for asset in page])
+        for asset in page:
+            yield {
+                **_row(asset),
+                "kind": asset.kind,
+                "mime": asset.mime,
+                "checksum": asset.checksum,
+                "attempts": asset.attempts,
+                "repairs": asset.repairs,
+                "tags": tags[asset.key],
+            }
+
+
+def _facts(asset: "AssetRow") -> dict[str, Any]:
+    return {
+        **_row(asset),
+        "reason": asset.error,
+        "kind": asset.kind,
+        "mime": asset.mime,
+        "checksum": asset.checksum,
+        "library": asset.library_id or "uploads",
+        "policy": asset.policy,
+        "attempts": asset.attempts,
+        "repairs": asset.repairs,
+        "updated": _when(asset.updated_ms),
+        "answered": _when(asset.answered_ms),
+    }
+
+
+def _when(epoch_ms: int | None) -> str | None:
+    if epoch_ms is None:
+        return None
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,193 @@
+"""Looking at the ledger: assets by what is known of them, everything about one of them, what people took off.
+
+Pages go by the asset's key and never by number: page 10,000 costs what page 1 does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from peewee import JOIN, SQL, NodeList, fn
+
+from autotagger.ledger.base import ROWS, Base
+from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Rejection
+from autotagger.ledger.schema import (
+    Asset,
+    Collection,
+    Event,
+    Link,
+    LinkState,
+    Origin,
+    Policy,
+    Score,
+    State,
+    Tag,
+    TagModel,
+    What,
+)
+
+#: A tag that people took off so many assets is proposed for the blacklist: one or two may be single wrong
+#: pictures, at five somebody does not want the tag.
+REJECTED_OFTEN = 5
+
+#: What a listing can be ordered by, the key settling what is equal: indexes, except for the name, for which the
+#: whole table is read once (an index of names would cost 40 bytes an asset).
+SORTS = ("asset", "state", "collection", "name")
+
+
+class Inspecting(Base):
+    """Looking at the ledger."""
+
+    def assets(self, chosen: AssetFilter, *, sort: str = "asset", limit: int | None = None) -> Iterator[AssetRow]:
+        """Assets that `chosen` describes, in the order of `sort` (one of SORTS), at most `limit` of them."""
+        orders = {
+            "asset": (),
+            "name": (Asset.file_name,),
+            "state": (Asset.state, Asset.due_ms),
+            "collection": (Asset.collection, Asset.state),
+        }
+        query = self._filtered(chosen).order_by(*orders[sort], Asset.key).limit(limit)
+        for row in query.tuples().iterator():
+            yield AssetRow(row[0], row[1], row[2], State(row[3]), *row[4:])
+
+    def find(self, asset_id: str) -> AssetRow | None:
+        """One asset; None where the ledger does not know it."""
+        return next(self.assets(AssetFilter(asset_id=asset_id)), None)
+
+    def links_told(self, key: int) -> list[LinkRow]:
+        """Every tag that the ledger knows of an asset, with whose it is and where it comes from. What a verified
+        asset was sent is proven, whatever its rows say (see LinkState)."""
+        query = (
+            Link.select(Tag.name, Link.state, TagModel.name, Origin.policy, Origin.run)
+            .join(Tag, on=Link.tag == Tag.id)
+            .switch(Link)
+            .join(Origin, JOIN.LEFT_OUTER, on=Link.origin == Origin.id)
+            .join(TagModel, JOIN.LEFT_OUTER, on=Origin.model == TagModel.id)
+            .where(Link.asset == key)
+            .order_by(Link.state, Tag.name)
+        )
+        rows = [LinkRow(row[0], LinkState(row[1]), *row[2:]) for row in query.tuples()]
+        if not Asset.select().where((Asset.key == key) & (Asset.state == State.VERIFIED)).exists():
+            return rows
+        return [replace(row, state=LinkState.PROVEN) if row.state is LinkState.SENT else row for row in rows]
+
+    def history(self, key: int) -> list[Deed]:
+        """What was done to an asset, oldest first."""
+        query = Event.select(Event.at_ms, Event.run, Event.what, Event.note).where(Event.asset == key)
+        query = query.order_by(Event.at_ms, Event.what)
+        models = {str(id_): name for id_, name in TagModel.select(TagModel.id, TagModel.name).tuples()}
+        return [
+            Deed(at_ms, run, What(what), models.get(note, note) if what == What.SCORED else note)
+            for at_ms, run, what, note in query.tuples()
+        ]
+
+    def rejections(self, limit: int | None = None) -> Iterator[Rejection]:
+        """Tags of ours that a person took off, by asset."""
+        query = (
+            Link.select(Asset.asset_id, Asset.file_name, Tag.name, TagModel.name, Origin.run)
+            .join(Asset, on=Link.asset == Asset.key)
+            .switch(Link)
+            .join(Tag, on=Link.tag == Tag.id)
+            .switch(Link)
+            .join(Origin, JOIN.LEFT_OUTER, on=Link.origin == Origin.id)
+            .join(TagModel, JOIN.LEFT_OUTER, on=Origin.model == TagModel.id)
+            .where(_REJECTED)
+            .order_by(Link.asset)
+            .limit(limit)
+        )
+        for row in query.tuples().iterator():
+            yield Rejection(*row)
+
+    def unwanted(self, least: int = REJECTED_OFTEN) -> list[tuple[str, int]]:
+        """Tags that people took off at least `least` assets, and how many, most first: for the blacklist."""
+        query = (
+            Link.select(Tag.name, fn.COUNT(Link.asset))
+            .join(Tag, on=Link.tag == Tag.id)
+            .where(_REJECTED)
+            .group_by(Link.tag)
+            .having(fn.COUNT(Link.asset) >= least)
+            .order_by(fn.COUNT(Link.asset).desc(), Tag.name)
+        )
+        return list(query.tuples())
+
+    def tags_of(self, keys: Sequence[int]) -> dict[int, list[str]]:
+        """The names that we mean assets to have, by key, in alphabetical order; at most ROWS keys at once."""
+        found: dict[int, list[str]] = {key: [] for key in keys}
+        query = Link.select(Link.asset, Tag.name).join(Tag, on=Link.tag == Tag.id)
+        meant = Link.state.in_((LinkState.WANTED, LinkState.SENT, LinkState.PROVEN))
+        for key, name in query.where(Link.asset.in_(list(keys)) & meant).order_by(Tag.name).tuples():
+            found[key].append(name)
+        return found
+
+    def pages(self, chosen: AssetFilter, size: int = ROWS) -> Iterator[list[AssetRow]]:
+        """Everything that `chosen` describes, in pages in the order of the keys; a run may go on meanwhile."""
+        after = chosen.after
+        while page := list(self.assets(chosen.behind(after), limit=size)):
+            yield page
+            after = page[-1].key
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _filtered(self, chosen: AssetFilter) -> Any:
+        query = (
+            Asset.select(
+                Asset.key,
+                Asset.asset_id,
+                Asset.file_name,
+                Asset.state,
+                Asset.error_kind,
+                Asset.error,
+                Asset.attempts,
+                Asset.repairs,
+                Asset.due_ms,
+                Asset.kind,
+                Asset.mime,
+                Asset.checksum,
+                Asset.updated_ms,
+                Asset.answered_ms,
+                Asset.collection,
+                Collection.library_id,
+                TagModel.name,
+                Policy.identity,
+                Origin.run,
+            )
+            .join(Collection, on=Asset.collection == Collection.id)
+            .switch(Asset)
+            .join(Score, JOIN.LEFT_OUTER, on=Score.asset == Asset.key)
+            .join(TagModel, JOIN.LEFT_OUTER, on=Score.model == TagModel.id)
+            .switch(Asset)
+            .join(Origin, JOIN.LEFT_OUTER, on=Asset.origin == Origin.id)
+            .join(Policy, JOIN.LEFT_OUTER, on=Origin.policy == Policy.id)
+        )
+        for condition in _conditions(chosen):
+            query = query.where(condition)
+        return query
+
+
+#: The partial index `link_unusual` serves a query only where its own condition is written out in it.
+_REJECTED = NodeList(
+    (Link.state, SQL(f"= {int(LinkState.REJECTED)} AND"), Link.state, SQL("NOT IN (0, 1)")),
+)
+
+
+def _conditions(chosen: AssetFilter) -> Iterator[Any]:
+    if chosen.after:
+        yield Asset.key > chosen.after
+    if chosen.asset_id is not None:
+        yield Asset.asset_id == chosen.asset_id
+    if chosen.states:
+        yield Asset.state.in_(chosen.states)
+    if chosen.error is not None:
+        yield Asset.error_kind == chosen.error
+    if chosen.name is not None:
+        yield Asset.file_name % chosen.name  # GLOB, in SQLite
+    if chosen.collection is not None:
+        yield Asset.collection == chosen.collection
+    if chosen.model is not None:
+        yield TagModel.name == chosen.model
+    if chosen.run is not None:
+        yield Origin.run == chosen.run
+    if chosen.tag is not None:
+        holds = Link.select(SQL("1")).join(Tag, on=Link.tag == Tag.id)
+        ours = Link.state.not_in((LinkState.REMOVED, LinkState.REJECTED))
+        yield fn.EXISTS(holds.where((Link.asset == Asset.key) & (Tag.name == chosen.tag) & ours))
