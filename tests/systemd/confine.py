@@ -67,10 +67,11 @@ def _expand(word: str) -> set[str]:
 def confine_files(state_dir: Path) -> None:
     """ProtectSystem=strict, ProtectHome=yes, PrivateTmp=yes, StateDirectory= and ProtectKernelTunables=yes."""
     python = Path(sys.executable).resolve().parents[1]
-    kept = Path("/run/autotagger-test")
-    for name in ("state", "python"):
-        (kept / name).mkdir(parents=True, exist_ok=True)
+    kept = Path("/mnt")
     _mount("--make-rprivate", "/")
+    _mount("-t", "tmpfs", "tmpfs", kept)  # the machine's own stays as it is
+    for name in ("state", "python"):
+        (kept / name).mkdir()
     _mount("--bind", state_dir, kept / "state")
     _mount("--bind", python, kept / "python")
     _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp")
