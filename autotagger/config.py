@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from autotagger.errors import BadConfig
+from autotagger.hours import Hours
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -260,6 +261,28 @@ class PipelineSettings(Section):
     max_attempts: int = Field(5, ge=1, description="Tries of one asset before it is set aside as failed")
 
 
+class WatchSettings(Section):
+    """When `run` looks for new pictures, and when it works."""
+
+    poll_interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what is new")
+    hours: tuple[str, ...] = Field(
+        (),
+        description="When pictures are scored and tagged, local time; empty is always",
+        examples=[["22:00-07:00", "12:30-13:30"]],
+    )
+
+    @field_validator("hours", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return _split(value) if isinstance(value, str) else value
+
+    @field_validator("hours")
+    @classmethod
+    def _are_hours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Hours.read(value)
+        return value
+
+
 class VerifySettings(Section):
     """Proof that what was applied is really there."""
 
@@ -291,6 +314,7 @@ class Settings(Section):
     policy: PolicySettings = PolicySettings()
     video: VideoSettings = VideoSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    watch: WatchSettings = WatchSettings()
     verify: VerifySettings = VerifySettings()
     service: ServiceSettings = ServiceSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")

@@ -85,11 +85,14 @@ def _uses() -> dict[str, Request]:
         "asset.download": call("GET", f"{nobody}/original"),
         "asset.statistics": call("POST", "search/statistics", {"visibility": "timeline"}),
         "user.read": call("GET", "users/me"),
+        UPDATE: call("PUT", "assets", {"ids": [str(uuid4())], "visibility": "timeline"}),
         "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
     }
 
 
+#: Only for [policy.rating_action].
+UPDATE: Final = "asset.update"
 #: Only for a look at whether the user has tags switched on.
 PREFERENCES: Final = "userPreference.read"
 

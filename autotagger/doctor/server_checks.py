@@ -7,7 +7,7 @@ from functools import partial
 from yarl import URL
 
 from autotagger.doctor.facts import Facts, Sample
-from autotagger.doctor.server import PREFERENCES
+from autotagger.doctor.server import PREFERENCES, UPDATE
 from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Verdict, fail, good, skip, warn
 from autotagger.errors import Fatal
 from autotagger.immich.dialect import NEEDED
@@ -106,14 +106,23 @@ def permission(name: str, facts: Facts) -> Verdict:
     found = facts.server
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
-    needed = name in NEEDED or (name == "asset.download" and facts.settings.immich.picture == "original")
+    needed = name in _needed(facts)
     purpose = f" ({OPTIONAL[name]})" if name in OPTIONAL else ""
     tick = f"tick {name} in {KEYS_PAGE}, edit the key"
+    if not found.server.may(name) and not needed and name == UPDATE:
+        return good("missing, and not needed: only [policy.rating_action] wants it")
     if not found.server.may(name):
         return fail(f"missing{purpose}", tick, REFUSED) if needed else warn(f"missing{purpose}", tick)
     if said := found.effects.get(name):
         return warn(f"held, but using it was answered {said}", "try again; see Immich's log if it stays so")
     return good("held, and works")
+
+
+def _needed(facts: Facts) -> set[str]:
+    """The permissions without which a run with these settings does not start."""
+    original = {"asset.download"} if facts.settings.immich.picture == "original" else set()
+    moving = {UPDATE} if facts.settings.policy.rating_action else set()
+    return {*NEEDED, *original, *moving}
 
 
 def unexpected(facts: Facts) -> Verdict:
@@ -222,7 +231,7 @@ CHECKS: dict[str, Callable[[Facts], Verdict]] = {
     "server.version": version,
     "key.accepted": key,
     "key.private": private_key,
-    **{f"key.{name}": partial(permission, name) for name in (*NEEDED, *OPTIONAL) if name != PREFERENCES},
+    **{f"key.{name}": partial(permission, name) for name in (*NEEDED, *OPTIONAL, UPDATE) if name != PREFERENCES},
     "server.first_calls": unexpected,
     "server.tags_feature": tags_feature,
     "server.latency": latency,

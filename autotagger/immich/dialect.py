@@ -52,12 +52,15 @@ def flat_search(
     kind: Kind | None = None,
     tag_id: str | None = None,
     updated_after_ms: int | None = None,
+    created_after_ms: int | None = None,
+    with_exif: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
     """The body of a search by flat fields, understood in every dialect; trash is excluded by Immich itself.
 
     `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
-    only what holds this tag. `updated_after_ms`: only what was updated later, on the server's clock.
+    only what holds this tag. `updated_after_ms`, `created_after_ms`: only what was updated, or taken in, later, on
+    the server's clock. `with_exif`: only what Immich has read the metadata of.
     """
     body: dict[str, Any] = {"size": size, "page": 1, "visibility": visibility}
     if kind is not None:
@@ -66,6 +69,10 @@ def flat_search(
         body["tagIds"] = [tag_id]
     if updated_after_ms is not None:
         body["updatedAfter"] = ms_iso(updated_after_ms)
+    if created_after_ms is not None:
+        body["createdAfter"] = ms_iso(created_after_ms)
+    if with_exif:
+        body["withExif"] = True
     return body
 
 

@@ -132,6 +132,7 @@ def asset(raw: Any) -> Asset:
         file_name=_text_or_none(item, "originalFileName") or "",
         updated_ms=iso_ms(_text(item, "updatedAt")),
         trashed=item.get("isTrashed") is True,
+        created_ms=iso_ms(_text(item, "createdAt")),
         duration_ms=duration_ms(item.get("duration")),
     )
 

@@ -38,26 +38,25 @@ _KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One batch of a sweep: `assets` of ours without the marker, or (where they must be listed) ids with it."""
+    """One batch of a sweep: `assets` of ours without the marker, or assets with it."""
 
     assets: tuple[Asset, ...] = ()
-    marked: tuple[str, ...] = ()
+    marked: tuple[Asset, ...] = ()
 
 
 async def sweep(
     client: ImmichClient, server: Server, *, marker: str, types: Iterable[str], visibilities: Sequence[str]
 ) -> AsyncIterator[Listed]:
-    """List every asset of `types` (`image`, `video`) in `visibilities`, without those that hold the tag `marker`.
+    """List every asset of `types` (`image`, `video`) in `visibilities`, and apart from them (batches of `marked`)
+    those that hold the tag `marker`, wherever they may be seen.
 
-    3.2 leaves the marked ones out by itself; before it, they are listed first (batches of `marked`) and
+    3.2 leaves the marked ones out by itself, and they are listed last; before it, they are listed first and
     subtracted. Nothing is written: a marker that does not exist yet marks nothing. Partners' assets are left out
     when the server told who we are. Raises what `ImmichClient.search` raises.
     """
-    kinds = tuple(_KINDS[name] for name in dict.fromkeys(types))
-    choice = _Choice(server.user_id, kinds, visibilities)
-    kind = kinds[0] if len(kinds) == 1 else None
+    choice = choice_of(server, types, visibilities)
     marker_id = await _marker_id(client, marker)
-    async for listed in _candidates(client, server, marker_id, kind, visibilities):
+    async for listed in _candidates(client, server, marker_id, choice.kind, visibilities):
         assets = choice.untold(listed)
         if assets or listed.marked:
             yield Listed(assets, listed.marked)
@@ -75,22 +74,33 @@ async def tagged(
         yield assets
 
 
+def choice_of(server: Server, types: Iterable[str], visibilities: Sequence[str]) -> "Choice":
+    """The assets of `types` (`image`, `video`) in `visibilities` that are the key owner's."""
+    return Choice(server.user_id, tuple(_KINDS[name] for name in dict.fromkeys(types)), visibilities)
+
+
 @dataclass(slots=True)
-class _Choice:
-    """What a sweep tells of what it sees. Immich's own filters are not trusted: older servers ignore some."""
+class Choice:
+    """What a listing tells of what it sees. Immich's own filters are not trusted: older servers ignore some."""
 
     user_id: str | None
     kinds: Sequence[Kind]
     visibilities: Sequence[str]
     told: set[str] = field(default_factory=set)
 
+    @property
+    def kind(self) -> Kind | None:
+        """The one kind to ask Immich for; None: all."""
+        return self.kinds[0] if len(self.kinds) == 1 else None
+
     def untold(self, listed: Listed) -> tuple[Asset, ...]:
-        self.told.update(listed.marked)
-        chosen = tuple(asset for asset in listed.assets if asset.id not in self.told and self._wanted(asset))
+        """The wanted ones without the marker that were not told before."""
+        self.told.update(asset.id for asset in listed.marked)
+        chosen = tuple(asset for asset in listed.assets if asset.id not in self.told and self.wants(asset))
         self.told.update(asset.id for asset in chosen)
         return chosen
 
-    def _wanted(self, asset: Asset) -> bool:
+    def wants(self, asset: Asset) -> bool:
         return (
             not asset.trashed
             and asset.kind in self.kinds
@@ -102,7 +112,7 @@ class _Choice:
 async def _candidates(
     client: ImmichClient, server: Server, marker_id: str | None, kind: Kind | None, visibilities: Sequence[str]
 ) -> AsyncIterator[Listed]:
-    """The marked ones (where needed), then all others; some may come twice, or not be ours."""
+    """All of them in the order that costs least; some may come twice, or not be ours."""
     if marker_id and server.dialect is Dialect.V3_2:
         try:
             async for assets in _unmarked(client, marker_id, kind, visibilities):
@@ -110,10 +120,12 @@ async def _candidates(
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
         else:
+            async for assets in tagged(client, marker_id):
+                yield Listed(marked=assets)
             return
     if marker_id:
         async for assets in tagged(client, marker_id):
-            yield Listed(marked=tuple(asset.id for asset in assets))
+            yield Listed(marked=assets)
     counted = server.may("asset.statistics")
     async for assets in _Listing(client, _flat_searches(visibilities, kind), counted=counted).batches():
         yield Listed(assets)

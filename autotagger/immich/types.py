@@ -51,7 +51,8 @@ class Asset:
 
     `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
     the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
-    the background jobs that follow it, see `settled`. `duration_ms` of videos and animations, None without.
+    the background jobs that follow it, see `settled`. `created_ms`: when Immich took it in.
+    `duration_ms` of videos and animations, None without.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Asset:
     file_name: str
     updated_ms: int
     trashed: bool
+    created_ms: int
     duration_ms: int | None = None
 
 

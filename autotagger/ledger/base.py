@@ -18,6 +18,14 @@ TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
 NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
 #: From the start again.
 AFRESH: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, "attempts": 0, **NO_PROBLEM}
+#: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
+BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
+NOT_READY: dict[str, Any] = {
+    "state": State.WAITING,
+    "due_ms": None,
+    "error_kind": "not-ready",
+    "error": "just uploaded: Immich is still reading its metadata",
+}
 
 
 class Base:

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 from peewee import chunked
 
-from autotagger.ledger.base import AFRESH, ROWS, TO_FETCH, Base, change_assets, find_or_add, problem
+from autotagger.ledger.base import (
+    BEGINNING,
+    NOT_READY,
+    ROWS,
+    TO_FETCH,
+    Base,
+    change_assets,
+    find_or_add,
+    problem,
+)
 from autotagger.ledger.rows import ListedAsset, Work
 from autotagger.ledger.schema import Asset, Collection, State
 
@@ -13,8 +22,8 @@ class Listing(Base):
     """What the sweep found, and what is to be fetched."""
 
     def add_listed(self, assets: Sequence[ListedAsset]) -> int:
-        """Add the assets that are new, as pending; returns how many. One that was `gone` and is listed again
-        (restored from the trash) is pending again; every other known asset stays as it is."""
+        """Add the assets that are new; returns how many. They are pending, or waiting until Immich is done
+        with them. What is known already stays as it is: see `Watching.note_listed`."""
         with self.batch():
             collections = self._collection_ids({(asset.owner_id, asset.library_id) for asset in assets})
             added = 0
@@ -28,26 +37,25 @@ class Listing(Base):
                         "file_name": asset.file_name,
                         "checksum": asset.checksum,
                         "updated_ms": asset.updated_ms,
-                        "state": State.PENDING,
-                        "due_ms": 0,
+                        "thumbhash": asset.thumbhash,
+                        **(BEGINNING if asset.ready else NOT_READY),
                     }
                     for asset in chunk
                 ]
                 before = self.changes
                 Asset.insert_many(rows).on_conflict_ignore().execute()
                 added += self.changes - before
-                ids = [asset.asset_id for asset in chunk]
-                change_assets(Asset.asset_id.in_(ids) & (Asset.state == State.GONE), AFRESH)
             self._skip_closed()
             return added
 
     def add_marked(self, asset_ids: Sequence[str]) -> None:
-        """Assets that hold the marker already: what we had not begun with them is not to be done."""
+        """Assets that hold the marker already: what we had not begun with them is not to be done. Where the
+        marker is of our own putting (another picture is scored again), it is."""
         not_begun = (State.PENDING, State.SCORED, State.WAITING, State.FAILED)
         with self.batch():
             for chunk in chunked(asset_ids, ROWS):
                 change_assets(
-                    Asset.asset_id.in_(list(chunk)) & Asset.state.in_(not_begun),
+                    Asset.asset_id.in_(list(chunk)) & Asset.state.in_(not_begun) & Asset.origin.is_null(),
                     problem(State.SKIPPED, "already-marked", "already marked in Immich by another run"),
                 )
 

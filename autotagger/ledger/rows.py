@@ -8,7 +8,8 @@ from autotagger.ledger.schema import LinkState, Probe, State, What
 
 @dataclass(frozen=True, slots=True)
 class ListedAsset:
-    """What the sweep says of an asset. `kind`: IMAGE, ANIMATION or VIDEO. `updated_ms`: Immich's updatedAt."""
+    """What a listing says of an asset. `kind`: IMAGE, ANIMATION or VIDEO. `updated_ms`: Immich's updatedAt;
+    `ready`: Immich is done with the upload itself."""
 
     asset_id: str
     owner_id: str
@@ -19,6 +20,7 @@ class ListedAsset:
     checksum: str
     updated_ms: int
     thumbhash: str | None = None
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)

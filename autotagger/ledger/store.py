@@ -10,10 +10,10 @@ from autotagger.ledger.proof import Proof
 from autotagger.ledger.rebuilding import Rebuilding
 from autotagger.ledger.reports import Reports
 from autotagger.ledger.retrying import Retrying
-from autotagger.ledger.revising import Revising
 from autotagger.ledger.runs import Runs
 from autotagger.ledger.scoring import Scoring
+from autotagger.ledger.watching import Watching
 
 
-class Ledger(Runs, Listing, Scoring, Retrying, Revising, Proof, Reports, Inspecting, Rebuilding):
+class Ledger(Runs, Listing, Scoring, Retrying, Watching, Proof, Reports, Inspecting, Rebuilding):
     """The open ledger: what all parts of the store can do, on one file."""

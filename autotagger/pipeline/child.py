@@ -5,6 +5,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -47,11 +48,16 @@ class ChildSpec:
     lock: LedgerLock | None = None  # for the writer: it holds the ledger as long as it lives
 
 
+def wall_ms() -> int:
+    """Our clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
     """First thing in a child: signals are the supervisor's business, logs go to it, crashes leave a trace."""
     name_thread(f"autotag-{role}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
 
     def forward(level: str, text: str) -> None:

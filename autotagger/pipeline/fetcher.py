@@ -2,35 +2,40 @@
 
 import asyncio
 import io
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 from loguru import logger
 from PIL import Image
 
 from autotagger.errors import AssetFailed, Retryable
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.sweep import sweep
-from autotagger.immich.types import Asset, PictureSize
-from autotagger.ledger.rows import ListedAsset, Work
+from autotagger.immich.types import PictureSize
+from autotagger.ledger.rows import Work
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of, wall_ms
 from autotagger.pipeline.films import FilmFetcher, pack_film
-from autotagger.pipeline.messages import Failed, Fetch, Fetched, Listed, Noted, Outage, Ready, Sweep, Swept
+from autotagger.pipeline.lister import Lister
+from autotagger.pipeline.messages import (
+    Failed,
+    Fetch,
+    Fetched,
+    Listed,
+    Noted,
+    Outage,
+    Poll,
+    Polled,
+    Ready,
+    Sweep,
+    Swept,
+)
 from autotagger.pipeline.slots import SlotMemory
 
-#: Assets in one message of the listing: some 30 KB, and under a channel's message limit whatever Immich says.
-LISTED_AT_ONCE = 100
-#: Characters kept of a file name (which is for messages only) and of what should be ids and other short words.
-MOST_NAME, MOST_WORD = 255, 64
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
 #: Sources that can be transparent, which Immich's JPEG preview flattens to black while taggers want white.
 MAY_BE_TRANSPARENT = frozenset({"image/png", "image/webp", "image/gif", "image/apng", "image/avif"})
 #: Originals that every Pillow decodes; of others (HEIC, RAW, video) the preview is taken.
 DECODABLE = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"})
-
-T = TypeVar("T")
 
 
 def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
@@ -44,7 +49,7 @@ def fetcher_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
 
 
 class Fetcher:
-    """Does what the supervisor says: `Sweep` or `Fetch`."""
+    """Does what the supervisor says: `Sweep`, `Poll` or `Fetch`."""
 
     def __init__(
         self,
@@ -61,7 +66,8 @@ class Fetcher:
         self._child = AsyncChild(channel, self._handle)
         client.exchanged = self._child.exchanged
         self._noted = asyncio.Event()
-        self._sweep: asyncio.Task[None] | None = None
+        self._lister = Lister(client, spec.server, spec.settings, note=self._note, now_ms=wall_ms)
+        self._listing: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)
         self._told_of_flattening = False
         self._films = FilmFetcher(client, spec.settings, spec.server, self._originals, self._child.count)
@@ -74,34 +80,25 @@ class Fetcher:
         match message:
             case Fetch():
                 self._tasks.create_task(self._fetch(message))
-            case Sweep():
-                if self._sweep:
-                    self._sweep.cancel()
-                self._sweep = self._tasks.create_task(self._list_library())
+            case Sweep(number):
+                self._list(lambda: self._lister.sweep(number))
+            case Poll(after_ms):
+                self._list(lambda: self._lister.poll(after_ms))
             case Noted():
                 self._noted.set()
 
     # -- discover -----------------------------------------------------------------------------------------
 
-    async def _list_library(self) -> None:
-        settings, listed = self._spec.settings, 0
+    def _list(self, listing: Callable[[], Awaitable[Swept | Polled]]) -> None:
+        if self._listing:
+            self._listing.cancel()
+        self._listing = self._tasks.create_task(self._report(listing))
+
+    async def _report(self, listing: Callable[[], Awaitable[Swept | Polled]]) -> None:
         try:
-            async for part in sweep(
-                self._client,
-                self._spec.server,
-                marker=settings.marker,
-                types=settings.immich.types,
-                visibilities=settings.immich.visibilities,
-            ):
-                for assets in _chunks(part.assets):
-                    await self._note(Listed(tuple(_listed(asset) for asset in assets), ()))
-                    listed += len(assets)
-                for marked in _chunks(part.marked):
-                    await self._note(Listed((), tuple(marked)))
+            self._child.send(await listing())
         except Retryable as error:
             self._child.send(Outage(f"listing the library: {error.message}"))
-        else:
-            self._child.send(Swept(listed))
 
     async def _note(self, part: Listed) -> None:
         """Hand a part of the listing on and wait until it is in the ledger: the writer sets the pace."""
@@ -187,20 +184,3 @@ def has_transparency(thumbnail: bytes) -> bool:
             return alpha.histogram()[255] < alpha.width * alpha.height
     except Exception:  # Pillow raises nearly anything on broken bytes
         return False
-
-
-def _chunks(items: tuple[T, ...]) -> Iterable[tuple[T, ...]]:
-    return (items[start : start + LISTED_AT_ONCE] for start in range(0, len(items), LISTED_AT_ONCE))
-
-
-def _listed(asset: Asset) -> ListedAsset:
-    return ListedAsset(
-        asset_id=asset.id,
-        owner_id=asset.owner_id[:MOST_WORD],
-        library_id=(asset.library_id or "")[:MOST_WORD],
-        kind="ANIMATION" if asset.kind == "IMAGE" and asset.duration_ms else asset.kind,
-        mime=asset.mime and asset.mime[:MOST_WORD],
-        file_name=asset.file_name[:MOST_NAME],
-        checksum=asset.checksum[:MOST_WORD],
-        updated_ms=asset.updated_ms,
-    )

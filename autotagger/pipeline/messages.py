@@ -44,7 +44,16 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """List the library."""
+    """List the library, as the ledger's sweep `number`. A listing under way is given up."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """List what Immich took in after `after_ms`, its own clock. A listing under way is given up."""
+
+    after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +70,29 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A part of the listing; the next part is sent when the writer has noted this one."""
+    """A part of a listing; the next part is sent when the writer has noted this one. `marked`: assets that hold
+    the marker; `sweep`: the number of the sweep, 0 in a poll."""
 
     assets: tuple[ListedAsset, ...]
-    marked: tuple[str, ...]
+    marked: tuple[ListedAsset, ...]
+    sweep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """The listing is complete and noted. `listed`: assets without the marker."""
+    """The listing is complete and noted (fetcher to supervisor to writer). `listed`: assets without the marker;
+    `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock."""
 
     listed: int
+    number: int
+    poll_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What is new is noted; `poll_from_ms`: as in Swept."""
+
+    poll_from_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,7 @@ class Noted:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Make no tag calls while the library is listed (`on`), and go on afterwards: a listing of what is not
-    marked yet must not shrink while it is read (immich.md, law 3)."""
+    marked yet must not shrink while it is read (immich.md, law 3). The same while nothing is to be tagged."""
 
     on: bool
 

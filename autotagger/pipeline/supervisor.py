@@ -24,8 +24,10 @@ from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
 from autotagger.pipeline import messages as m
-from autotagger.pipeline.child import ChildSpec
+from autotagger.pipeline import pausing
+from autotagger.pipeline.child import ChildSpec, wall_ms
 from autotagger.pipeline.children import Child
+from autotagger.pipeline.clockwork import Clockwork
 from autotagger.pipeline.crew import Crew, Duty
 from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
@@ -34,7 +36,7 @@ from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, View, process_views, unobserved
-from autotagger.pipeline.writer import wall_ms, writer_main
+from autotagger.pipeline.writer import writer_main
 from autotagger.tagger.catalog import Model
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.
@@ -57,9 +59,6 @@ _HASTY = m.Drain(complete=False, settle_s=0.0)
 class _Plans:
     """What the supervisor has in mind."""
 
-    swept: bool = False
-    sweeping: bool = False
-    next_sweep_s: float = 0.0
     stopping: bool = False  # SIGTERM
     stop_by_s: float = 0.0
     drain: m.Drain | None = None
@@ -105,7 +104,11 @@ class Supervisor:
         self._observe = observe
         self._clock = clock
         self._started_s = clock()
-        self._plans = _Plans(swept=errand is not None)
+        self._plans = _Plans()
+        self._clockwork = Clockwork(
+            settings, once=once, sweeps=errand is None, heeds_pause=errand is None and not dry, clock=clock
+        )
+        self._held = False
         self._counts: Counter[str] = Counter()
         self._device = ""
         self._mailbox = Mailbox(settings.state_dir)
@@ -172,8 +175,8 @@ class Supervisor:
         """What time alone brings about."""
         now, plans = self._clock(), self._plans
         self._crew.replace_hanging(self._silent_since, self._settings.pipeline.hang_timeout_s)
-        if plans.swept and not plans.sweeping and not self._once and now >= plans.next_sweep_s:
-            self._sweep()
+        self._clockwork.tick()
+        self._list()
         if plans.stopping and now >= plans.stop_by_s:
             self._stop_late(now)
         self._hand_out_requests()
@@ -219,6 +222,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
             cleanup.callback(loop.remove_signal_handler, number)
+        for number, act in ((signal.SIGUSR1, pausing.pause), (signal.SIGUSR2, pausing.resume)):
+            loop.add_signal_handler(number, act, self._settings.state_dir)
+            cleanup.callback(loop.remove_signal_handler, number)
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -263,8 +269,10 @@ class Supervisor:
                 self._crew.writer.send(message)
             case m.Noted():
                 self._crew.fetcher.send(message)
-            case m.Swept():
-                self._swept()
+            case m.Swept() | m.Polled():
+                self._clockwork.done(message)
+                self._list()
+                self._crew.writer.send(message)
             case m.Fetched():
                 self._fetched(child, message)
             case m.Scored(flight_id, packed):
@@ -278,7 +286,8 @@ class Supervisor:
             case m.Outage(text):
                 self._outage(text)
                 if child is self._crew.fetcher:
-                    asyncio.get_running_loop().call_later(OUTAGE_PAUSE_S, self._sweep)
+                    self._clockwork.failed()
+                    self._list()
             case m.Ended(text, kind, exit_code):
                 self._fail(_as_fatal(text, kind, exit_code))
             case m.Settled(request_id):
@@ -298,8 +307,9 @@ class Supervisor:
         if child is self._crew.writer:
             self._spec = replace(self._spec, run=message.run)
             self._writer_is_new()
-        if child is self._crew.fetcher and (not self._plans.swept or self._plans.sweeping):
-            self._sweep()
+        if child is self._crew.fetcher:
+            self._clockwork.interrupted()
+            self._list()
 
     def _writer_is_new(self) -> None:
         """What a dead writer had not recorded is done again; what it was told is told to the new one."""
@@ -307,8 +317,9 @@ class Supervisor:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
         self._mailbox.hand_out_again()
-        if self._plans.sweeping or not self._plans.swept:
-            self._sweep()
+        self._held = False
+        self._clockwork.interrupted()
+        self._list()
         if self._plans.drain:
             self._crew.writer.send(self._plans.drain)
 
@@ -340,16 +351,16 @@ class Supervisor:
 
     # -- the listing --------------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        if self._crew.writer.ready and self._crew.fetcher.ready:
-            self._plans.sweeping = True
-            self._crew.writer.send(m.Hold(on=True))
-            self._crew.fetcher.send(m.Sweep())
-
-    def _swept(self) -> None:
-        self._plans.swept, self._plans.sweeping = True, False
-        self._plans.next_sweep_s = self._clock() + self._settings.pipeline.sweep_interval_s
-        self._crew.writer.send(m.Hold(on=False))
+    def _list(self) -> None:
+        """Have the fetcher list what is due, and the writer hold still while it must."""
+        if not (self._crew.writer.ready and self._crew.fetcher.ready):
+            return
+        order = self._clockwork.next_order(self._ledger.next_sweep)
+        if self._held != self._clockwork.holds:
+            self._held = self._clockwork.holds
+            self._crew.writer.send(m.Hold(on=self._held))
+        if order:
+            self._crew.fetcher.send(order)
 
     def _outage(self, text: str) -> None:
         if self._once:
@@ -380,6 +391,7 @@ class Supervisor:
     def _may_take_off(self) -> bool:
         return (
             not self._plans.stopping
+            and not self._clockwork.resting
             and bool(self._crew.workers)
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
@@ -423,7 +435,7 @@ class Supervisor:
             worker.send(m.Infer(flight.id, flight.slot, flight.length, flight.spilled))
 
     def _once_done(self) -> bool:
-        if not (self._once and self._plans.swept and not self._plans.sweeping):
+        if not (self._once and self._clockwork.listed):
             return False
         if self._spec.errand and self._plans.errand is None:
             return False
@@ -462,7 +474,7 @@ class Supervisor:
             flights={stage.name.lower(): self._book.count(stage) for stage in Stage},
             slots=self._slots.count,
             free_slots=self._slots.free,
-            listing=plans.sweeping or not plans.swept,
+            listing=not self._clockwork.listed,
             paused=self._clock() < plans.paused_until_s,
             stopping=plans.stopping,
             model=model.name if model else "",

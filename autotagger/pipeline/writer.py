@@ -15,9 +15,10 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.absence import Absence
 from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child
+from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import (
@@ -35,6 +36,7 @@ from autotagger.pipeline.messages import (
     Record,
     Recorded,
     Settled,
+    Swept,
     Trouble,
 )
 from autotagger.pipeline.pacing import Pace
@@ -61,11 +63,6 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
                 await Writer(channel, spec, ledger, client).run()
 
     run_async_child(channel, spec, "writer", main)
-
-
-def wall_ms() -> int:
-    """Our clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class Writer:
@@ -101,6 +98,7 @@ class Writer:
         )
         actions = RatingActions(client, rules.actions if rules else {})
         self._verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
+        self._absence = Absence(desk)
         self._desk, self._rules = desk, rules
         self._asked: str | None = None  # the request that the errand carries out
         self._errand = _errand(spec, desk, rules)
@@ -121,6 +119,9 @@ class Writer:
                 self._inbox.put_nowait(message)
             case Hold(on):
                 self._held = on
+                self._something.set()
+            case Swept(number=number):
+                self._absence.expect(number)
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -174,7 +175,8 @@ class Writer:
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
                 self._ledger.add_listed(part.assets)
-                self._ledger.add_marked(part.marked)
+                self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
+                self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             if self._model is not None:
                 self._ledger.record_scores(self._model, scored)
@@ -213,10 +215,11 @@ class Writer:
                 stepped = await self._step()
                 applied = not (self._held or self._spec.dry) and await self._applier.apply_batch()
                 looked, judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                looked_for = await self._absence.look()
             except Retryable as error:
                 await self._wait_out(error)
                 continue
-            if applied or judged or stepped:
+            if applied or judged or stepped or looked_for:
                 drain_from = drain_from and time.monotonic()
                 continue
             if time.monotonic() >= next_look:

@@ -1,5 +1,7 @@
 """The look at Immich and its checks: against the stand-in in every dialect, and against servers in trouble."""
 
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.immich.dialect import NEEDED
 from tests.demo.support import DIALECTS
 from tests.doctor.support import facts_with, settings_of
+from tests.immich.support import serving
 from tests.pipeline.support import settings_for
 
 EVERY = (*NEEDED, *OPTIONAL)
@@ -81,6 +84,15 @@ async def test_originals_need_the_permission_to_download(tmp_path: Path) -> None
     async with StandIn(tiny_library(3)) as server:
         settings = with_key(server, tmp_path, NEEDED, picture="original")
         assert (await judged(settings))["key.asset.download"].level is Level.FAIL
+
+
+async def test_moving_pictures_by_rating_needs_the_permission_to_update(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        settings = with_key(server, tmp_path, NEEDED)
+        assert (await judged(settings))["key.asset.update"].level is Level.PASS
+        moving = settings.policy.model_copy(update={"rating_action": {"explicit": "archive"}})
+        verdict = (await judged(settings.model_copy(update={"policy": moving})))["key.asset.update"]
+    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 4)
 
 
 async def test_a_wrong_key(tmp_path: Path) -> None:
@@ -199,3 +211,37 @@ def test_clocks_latency_and_exposure_are_judged_by_their_size() -> None:
     assert level("server.latency", latency_s=2.0) is Level.WARN
     assert level("server.tls", exposed=True) is Level.WARN
     assert level("server.tls") is Level.PASS
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ssl.SSLContext:
+    """One that no authority of this machine has signed; `ca.pem` in tmp_path is its own."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=nas", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "ca.pem"],
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("openssl makes no certificate here")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
+    return context
+
+
+async def test_a_certificate_of_an_own_authority_wants_ca_file(
+    certificate: ssl.SSLContext, tmp_path: Path
+) -> None:
+    async def immich(request: web.Request) -> web.StreamResponse:
+        if request.path == "/api/server/version":
+            return web.json_response({"major": 3, "minor": 0, "patch": 3})
+        return web.json_response({"message": "Invalid API key"}, status=401)
+
+    async with serving(immich, certificate) as served:
+        settings = {"base_url": served.url, "api_key": "k"}
+        untrusted = await judged(settings_of(state_dir=tmp_path, immich=settings))
+        assert levels(untrusted)[Level.FAIL] == ["server.reach"]
+        assert untrusted["server.reach"].fix.startswith("set ca_file in [immich]")
+        settings["ca_file"] = str(tmp_path / "ca.pem")
+        trusted = await judged(settings_of(state_dir=tmp_path, immich=settings))
+    assert trusted["server.tls"].found == "https, certificate trusted"
+    assert levels(trusted)[Level.FAIL] == ["key.accepted"]

@@ -106,6 +106,7 @@ def item(number: int, **fields: Any) -> dict[str, Any]:
         "originalFileName": f"{number}.jpg",
         "originalMimeType": "image/jpeg",
         "thumbhash": "pnYJFZJmZndwd3d5d5d3dhBIePdn",
+        "createdAt": "2026-11-22T15:01:00.598Z",
         "updatedAt": "2026-11-22T15:24:58.587Z",
         "isTrashed": False,
         "visibility": "timeline",

@@ -107,7 +107,7 @@ def test_an_asset_that_comes_back_from_the_trash_is_pending_again(ledger: Ledger
     ledger.add_listed([asset])
     ledger.record_problem(asset.asset_id, State.GONE, kind="gone", message="gone", due_ms=None)
     assert ledger.due(NOW, 1) == []
-    ledger.add_listed([asset])
+    ledger.note_listed([asset])
     assert len(ledger.due(NOW, 1)) == 1
 
 

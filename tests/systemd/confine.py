@@ -67,10 +67,11 @@ def _expand(word: str) -> set[str]:
 def confine_files(state_dir: Path) -> None:
     """ProtectSystem=strict, ProtectHome=yes, PrivateTmp=yes, StateDirectory= and ProtectKernelTunables=yes."""
     python = Path(sys.executable).resolve().parents[1]
-    kept = Path("/run/autotagger-test")
-    for name in ("state", "python"):
-        (kept / name).mkdir(parents=True, exist_ok=True)
+    kept = Path("/mnt")
     _mount("--make-rprivate", "/")
+    _mount("-t", "tmpfs", "tmpfs", kept)  # the machine's own stays as it is
+    for name in ("state", "python"):
+        (kept / name).mkdir()
     _mount("--bind", state_dir, kept / "state")
     _mount("--bind", python, kept / "python")
     _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp")
@@ -86,7 +87,8 @@ def confine_files(state_dir: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     writable = {str(state_dir), "/tmp"}
     for point in dict.fromkeys(points):
-        if point not in writable and not point.startswith(("/dev", "/proc", "/sys")):
+        hidden = not Path(point).is_mount()  # something that was mounted below what is covered now
+        if point not in writable and not hidden and not point.startswith(("/dev", "/proc", "/sys")):
             _mount("-o", "remount,bind,ro", point)
     _mount("--bind", "/proc/sys", "/proc/sys")
     _mount("-o", "remount,bind,ro", "/proc/sys")

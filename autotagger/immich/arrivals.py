@@ -1,0 +1,47 @@
+"""What arrived in a library lately, and which of it Immich is done with.
+
+Immich works on an upload for a while: it reads the metadata, then makes thumbnail and preview. A tag call into a
+running metadata extraction loses tags (immich.md, law 1). The sign that it has ended: `withExif` searches leave
+out what Immich has not read the metadata of yet.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from autotagger.immich.client import ImmichClient
+from autotagger.immich.dialect import flat_search, following
+from autotagger.immich.sweep import choice_of
+from autotagger.immich.types import Asset, Kind, Server
+
+
+async def arrived(
+    client: ImmichClient, server: Server, *, after_ms: int, types: Iterable[str], visibilities: Sequence[str]
+) -> AsyncIterator[tuple[Asset, ...]]:
+    """List what was taken in after `after_ms` (the server's clock), page by page, marked or not.
+
+    One pass: an asset that offset paging skips is seen by the next poll, which begins before the end of this one,
+    or by the next sweep. Raises what `ImmichClient.search` raises.
+    """
+    choice = choice_of(server, types, visibilities)
+    async for page in _pages(client, after_ms, choice.kind, visibilities, with_exif=False):
+        yield tuple(asset for asset in page if choice.wants(asset))
+
+
+async def extracted(client: ImmichClient, *, after_ms: int, visibilities: Sequence[str]) -> set[str]:
+    """The ids of what was taken in after `after_ms` and whose metadata Immich has read."""
+    ready: set[str] = set()
+    async for page in _pages(client, after_ms, None, visibilities, with_exif=True):
+        ready.update(asset.id for asset in page)
+    return ready
+
+
+async def _pages(
+    client: ImmichClient, after_ms: int, kind: Kind | None, visibilities: Sequence[str], *, with_exif: bool
+) -> AsyncIterator[tuple[Asset, ...]]:
+    for visibility in visibilities:
+        search: dict[str, object] | None = flat_search(
+            visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif
+        )
+        while search is not None:
+            page = await client.search(search)
+            yield page.assets
+            search = following(search, page)

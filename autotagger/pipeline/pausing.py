@@ -1,0 +1,34 @@
+"""Paused or not: a file in the state folder, so that it outlives a restart and needs no running service."""
+
+from pathlib import Path
+
+
+def is_paused(state_dir: Path) -> bool:
+    """Whether the file is there."""
+    return _file(state_dir).exists()
+
+
+def pause(state_dir: Path) -> bool:
+    """Have whoever works on `state_dir`, now or later, start nothing new; returns False where it was so already.
+
+    Raises OSError.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        _file(state_dir).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def resume(state_dir: Path) -> bool:
+    """Undo `pause`; returns False where nothing was paused. Raises OSError."""
+    try:
+        _file(state_dir).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _file(state_dir: Path) -> Path:
+    return state_dir / "paused"
