@@ -22,10 +22,10 @@ from autotagger.ledger.database import LedgerLock, told_plainly
 from autotagger.ledger.rows import HeldAsset, ListedAsset
 from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
+from autotagger.pipeline.child import wall_ms
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.run import check_server, load_model
 from autotagger.pipeline.tag_ids import TagIds
-from autotagger.pipeline.writer import wall_ms
 
 #: What Immich cannot tell, whoever asks.
 NOT_KNOWN = (
