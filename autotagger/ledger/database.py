@@ -22,6 +22,9 @@ from autotagger.ledger.schema import TABLES
 #: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.
 _PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
 
+#: What a query can raise: the file is damaged, the disk full, another program holds it.
+DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error)
+
 
 def migrations() -> list[tuple[int, str]]:
     """Every migration as (version, SQL), oldest first; the version is the number its file name starts with."""
@@ -70,8 +73,13 @@ def told_plainly(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system say into one line that names the file and the fix."""
     try:
         yield
-    except (peewee.PeeweeException, sqlite3.Error, OSError) as error:
-        raise StartupFailed(f"ledger {path}: {_fix(_first_cause(error))}", kind="ledger") from None
+    except (*DATABASE_ERRORS, OSError) as error:
+        raise plainly(path, error) from None
+
+
+def plainly(path: Path, error: BaseException) -> StartupFailed:
+    """What SQLite or the file system says of the ledger, as one line that names the file and the fix."""
+    return StartupFailed(f"ledger {path}: {_fix(_first_cause(error))}", kind="ledger")
 
 
 class LedgerLock:
@@ -160,6 +168,8 @@ def _fix(error: Any) -> str:
             f"the file is damaged ({text}). Stop the service; put your newest `autotagger ledger backup` in its "
             "place, or have it made anew from Immich: `autotagger ledger rebuild` (the damaged file is kept)"
         )
+    if "locked" in text:
+        return f"another program holds it ({text}); close that and start again, nothing recorded is lost"
     if "readonly" in text or "unable to open" in text:
         return f"cannot be written ({text}); check the owner and permissions of the folder"
     return text

@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from loguru import logger
 from PIL import Image
@@ -79,7 +80,7 @@ class Fetcher:
     def _handle(self, message: object) -> None:
         match message:
             case Fetch():
-                self._tasks.create_task(self._fetch(message))
+                self._begin(self._fetch(message))
             case Sweep(number):
                 self._list(lambda: self._lister.sweep(number))
             case Poll(after_ms):
@@ -87,12 +88,19 @@ class Fetcher:
             case Noted():
                 self._noted.set()
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        try:
+            return self._tasks.create_task(work)
+        except RuntimeError:  # one of the tasks has ended the run, and its reason is on its way
+            work.close()
+            return None
+
     # -- discover -----------------------------------------------------------------------------------------
 
     def _list(self, listing: Callable[[], Awaitable[Swept | Polled]]) -> None:
         if self._listing:
             self._listing.cancel()
-        self._listing = self._tasks.create_task(self._report(listing))
+        self._listing = self._begin(self._report(listing))
 
     async def _report(self, listing: Callable[[], Awaitable[Swept | Polled]]) -> None:
         try:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from autotagger.config import Settings
 from autotagger.errors import Fatal, ServerRefused, StartupFailed
 from autotagger.immich.types import Server
-from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
@@ -142,10 +142,14 @@ class Supervisor:
             cleanup.callback(self._crew.dismiss)
             self._last_summary = self._summary()
             self._handle_signals(cleanup)
-            await self._turn()
-            if self._plans.error:
-                raise self._plans.error
-            return self._summary()
+            self._handle_faults(cleanup)
+            try:
+                await self._turn()
+                if self._plans.error:
+                    raise self._plans.error
+                return self._summary()
+            except DATABASE_ERRORS as error:
+                raise plainly(self._settings.ledger_path, error) from None
 
     async def _turn(self) -> None:
         next_report_s = 0.0
@@ -225,6 +229,20 @@ class Supervisor:
         for number, act in ((signal.SIGUSR1, pausing.pause), (signal.SIGUSR2, pausing.resume)):
             loop.add_signal_handler(number, act, self._settings.state_dir)
             cleanup.callback(loop.remove_signal_handler, number)
+
+    def _handle_faults(self, cleanup: ExitStack) -> None:
+        """A ledger that cannot be read any more ends the run wherever that is found, also inside a callback."""
+        loop = asyncio.get_running_loop()
+
+        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            error = context.get("exception")
+            if isinstance(error, DATABASE_ERRORS):
+                self._fail(plainly(self._settings.ledger_path, error))
+            else:
+                loop.default_exception_handler(context)
+
+        loop.set_exception_handler(handle)
+        cleanup.callback(loop.set_exception_handler, None)
 
     # -- processes ----------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from loguru import logger
 from autotagger import __version__
 from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
+from autotagger.ledger.database import DATABASE_ERRORS, plainly
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.absence import Absence
 from autotagger.pipeline.applier import Applier
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, wall_ms
+from autotagger.pipeline.child import AsyncChild, ChildSpec, first, run_async_child, wall_ms
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import (
@@ -58,9 +59,13 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
     """Entry point of the writer process."""
 
     async def main(channel: Channel, spec: ChildSpec) -> None:
-        with Ledger(spec.settings.ledger_path, writable=True) as ledger:
-            async with ImmichClient(spec.settings.immich, spec.key) as client:
-                await Writer(channel, spec, ledger, client).run()
+        path = spec.settings.ledger_path
+        try:
+            with Ledger(path, writable=True) as ledger:
+                async with ImmichClient(spec.settings.immich, spec.key) as client:
+                    await Writer(channel, spec, ledger, client).run()
+        except* DATABASE_ERRORS as group:
+            raise plainly(path, first(group)) from None
 
     run_async_child(channel, spec, "writer", main)
 
@@ -163,6 +168,8 @@ class Writer:
             messages = [await self._inbox.get()]
             deadline = time.monotonic() + RECORD_WITHIN_S
             while len(messages) < RECORD_AT_ONCE and (left := deadline - time.monotonic()) > 0:
+                if isinstance(messages[-1], Listed):
+                    break  # the fetcher waits for it before it sends more
                 try:
                     messages.append(await asyncio.wait_for(self._inbox.get(), left))
                 except TimeoutError:

@@ -26,9 +26,17 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
             ours = mark in Path(f"/proc/{process.pid}/environ").read_bytes()
         except OSError:  # it has ended, or is somebody else's
             continue
-        if ours and process.status() != psutil.STATUS_ZOMBIE:
+        if ours and holds_something(process):
             found.append(process)
     return found
+
+
+def holds_something(process: psutil.Process) -> bool:
+    """Whether it still is one: of a zombie only the entry is left, until whoever inherited it looks."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
