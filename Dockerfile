@@ -23,10 +23,11 @@ RUN apt-get update -qq \
 COPY requirements requirements
 COPY scripts/setup scripts/setup
 COPY pyproject.toml README.md LICENSE ./
-COPY autotagger autotagger
+# An empty package is enough to install one in place: a change of the program alone leaves this layer as it is.
 # What only installing needs goes again; so does sympy, which onnxruntime names for tools that nothing here calls.
 # Its wheel holds OpenVINO's libraries three times over, as wheels cannot hold links: here they become links again.
-RUN PILLOW=${PILLOW} scripts/setup \
+RUN install -D /dev/null autotagger/__init__.py \
+    && PILLOW=${PILLOW} scripts/setup \
     && if .venv/bin/python -m pip show -qq pillow-simd; then \
         .venv/bin/python -m pip install -qq --no-cache-dir --require-hashes --no-deps --target .venv/pillow-plain \
             -r requirements/pillow.txt; \
@@ -36,8 +37,9 @@ RUN PILLOW=${PILLOW} scripts/setup \
         library="${copy%.so.*}.so"; \
         if cmp -s "${copy}" "${library}"; then ln -sf "$(basename "${library}")" "${copy}"; fi; \
     done \
-    && .venv/bin/python -m compileall -q autotagger \
     && rm -rf /root/.cache
+COPY autotagger autotagger
+RUN .venv/bin/python -m compileall -q autotagger
 
 # The same one.
 # hadolint ignore=DL3006
@@ -50,6 +52,7 @@ RUN apt-get update -qq \
     && if [ "${INTEL_GPU}" = yes ]; then \
         apt-get install -y -qq --no-install-recommends intel-opencl-icd ocl-icd-libopencl1; \
     fi \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --home-dir /state --no-create-home autotagger \
     && install --directory --owner=1000 --group=1000 /state

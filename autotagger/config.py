@@ -255,6 +255,8 @@ class PipelineSettings(Section):
     decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
     slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
     slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
+    nice: int = Field(0, ge=0, le=19, description="How far all processes but the first step back for others")
+    ionice: Literal["normal", "low", "idle"] = Field("normal", description="The same for the disk")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
     hang_timeout_s: float = Field(300.0, gt=0.0, description="Seconds without life before a process is replaced")
     sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")

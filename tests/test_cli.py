@@ -446,3 +446,13 @@ def test_there_is_nothing_to_change_without_a_ledger(run: Run) -> None:
     outcome = run("undo", "--all", "--yes")
     assert outcome.code == 3
     assert "there is no ledger" in outcome.err
+
+
+def test_pause_and_resume_say_what_they_did(run: Run, tmp_path: Path) -> None:
+    state = {"AUTOTAGGER_STATE_DIR": str(tmp_path / "state")}
+    assert "not paused" in run("resume", **state).out
+    assert "resume" in run("pause", **state).out
+    assert (tmp_path / "state/paused").exists()
+    assert "paused already" in run("pause", **state).out
+    assert "working again" in run("resume", **state).out
+    assert not (tmp_path / "state/paused").exists()

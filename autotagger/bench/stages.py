@@ -16,9 +16,9 @@ from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.rules import tag_policy
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.writer import RECORD_AT_ONCE
-from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack, unpack
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.manifest import InputSpec
@@ -117,7 +117,7 @@ def _scores(model: Model, count: int) -> list[bytes]:
 
 def _policy(model: Model, settings: Settings) -> float:
     """From packed scores to tag names."""
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    policy = tag_policy(model, settings)
     packed = _scores(model, 500)
     policy.tags(unpack(packed[0]))
 

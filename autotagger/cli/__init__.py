@@ -21,6 +21,7 @@ from autotagger.cli import (
     init,
     ledger,
     models,
+    pause,
     policy,
     quantize,
     retry,
@@ -49,6 +50,8 @@ app = typer.Typer(
 for command in (
     demo.demo,
     run.run,
+    pause.pause,
+    pause.resume,
     status.status,
     health.health,
     changes.plan,

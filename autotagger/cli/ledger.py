@@ -197,6 +197,42 @@ def vacuum(context: typer.Context) -> None:
     typer.echo(f"{before} bytes before, {after} bytes now")
 
 
+@app.command("rebuild")
+def rebuild(
+    context: typer.Context,
+    replace: Annotated[bool, typer.Option("--replace", help="Also where the ledger is sound.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Write a lost or damaged ledger anew from Immich: from the marker, and the tags that today's settings give.
+
+    Nothing is changed in Immich, and the old file is kept. Stop the service first.
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from loguru import logger
+
+    from autotagger.pipeline.rebuild import NOT_KNOWN
+    from autotagger.pipeline.rebuild import rebuild as write_anew
+
+    settings = begin(context)
+    found = asyncio.run(write_anew(settings, replace=replace, report=lambda n: logger.info("{} assets read", n)))
+    if as_json:
+        print_json({**asdict(found), "kept": str(found.kept) if found.kept else None, "not_known": NOT_KNOWN})
+        return
+    figures = {
+        "marked assets": found.assets,
+        "tags of ours, markers included": found.ours,
+        "tags of others": found.others,
+        "assets that Immich did not show": found.unread,
+        "the old ledger": encodable(found.kept) if found.kept else "there was none",
+    }
+    print_rows(("what", "count"), [{"what": what, "count": n} for what, n in figures.items()], Format.TABLE)
+    typer.echo("\nWhat Immich could not tell:")
+    for line in NOT_KNOWN:
+        typer.echo(f"- {line}")
+
+
 # -- inside ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from loguru import logger
 
 from autotagger.cli.context import begin, config_path
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+from autotagger.cli.scoring import open_scorer
 from autotagger.config import Settings, load_settings
 from autotagger.errors import AssetFailed, BadConfig
 
@@ -46,10 +47,16 @@ def explain_one(
     lines = explain(policy, scores)
     tags = policy.tags(scores)
     rows = [_explained_row(line) for line in lines]
+    if scores.seen is not None:
+        seen = dict(zip(scores.labels.tolist(), scores.seen.tolist(), strict=True))
+        by_label = {policy.labels[row]: count for row, count in seen.items()}
+        for row in rows:
+            row["frames"] = f"{by_label.get((row['label'], row['category']), 0)}/{scores.frames}"
     if form is Format.JSON:
         print_json({"subject": subject, "tags": tags, "labels": rows})
         return
-    print_rows(_EXPLAINED, [_flat(row) for row in rows], form)
+    columns = (*_EXPLAINED, "frames") if scores.seen is not None else _EXPLAINED
+    print_rows(columns, [_flat(row) for row in rows], form)
     if form is Format.TABLE:
         typer.echo(f"\n{len(tags)} tags: {', '.join(tags)}")
 
@@ -86,24 +93,11 @@ def count_all(
 
 
 def _score_file(settings: Settings, file: Path) -> tuple["TagPolicy", "SparseScores"]:
-    import numpy as np
-
-    from autotagger.policy.rules import TagPolicy
-    from autotagger.scores import pack, unpack
-    from autotagger.tagger.catalog import find_model
-    from autotagger.tagger.preprocess import prepare
-    from autotagger.tagger.session import open_session
-
-    model = find_model(settings.model.name, settings.models_dir, download=True)
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    policy, score = open_scorer(settings)
     try:
-        picture = prepare(file.read_bytes(), model.manifest.input)
-    except OSError as error:
-        raise AssetFailed(f"{file} cannot be read: {error.strerror}", kind="unreadable") from None
+        return policy, score(file)
     except AssetFailed as error:
         raise AssetFailed(f"{file}: {error.message}", kind=error.kind) from None
-    session = open_session(model, device=settings.model.device, streams=1)
-    return policy, unpack(pack(session.scores(picture[np.newaxis])[0], policy.always))
 
 
 def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "SparseScores"]:
@@ -133,14 +127,19 @@ def _scored_most(ledger: "Ledger") -> tuple[int, str]:
 
 
 def _policy_of(settings: Settings, labels: list[tuple[str, str]], model: str) -> "TagPolicy":
-    """The policy for stored scores: their labels are in the ledger, their thresholds in the model's manifest."""
+    """The policy for stored scores: their labels are in the ledger, the rest with the model or in its manifest."""
+    from autotagger.pipeline.rules import tag_policy
     from autotagger.policy.rules import TagPolicy
     from autotagger.tagger.catalog import catalogue, find_model
 
     manifest = catalogue().get(model)
-    if manifest is None:
-        manifest = find_model(settings.model.name, settings.models_dir, download=False).manifest
-    return TagPolicy(labels, settings.policy, manifest.thresholds, settings.marker)
+    if manifest and not (manifest.labels.threshold or manifest.labels.series):
+        # The files have nothing to add, and finding them checks their hashes, which takes seconds.
+        return TagPolicy(labels, settings.policy, manifest.thresholds, settings.marker)
+    found = find_model(model if manifest else settings.model.name, settings.models_dir, download=False)
+    if [tuple(label) for label in found.labels] == labels:
+        return tag_policy(found, settings)
+    return TagPolicy(labels, settings.policy, found.manifest.thresholds, settings.marker)
 
 
 def _thresholds(given: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`autotagger tag`: tag local pictures, the same way as the service tags those of Immich."""
+"""`autotagger tag`: tag local pictures and videos, the same way as the service tags those of Immich."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +12,16 @@ from loguru import logger
 from autotagger.cli.context import SOME_FAILED, begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
 from autotagger.cli.progress import counted
+from autotagger.cli.scoring import open_scorer
 from autotagger.cli.sidecars import find_exiftool, txt_path, write_txt, write_xmp
 from autotagger.config import Settings
 from autotagger.errors import AssetFailed, BadConfig, Retryable
 
-#: What is taken for a picture in a folder; a file that is named is tried whatever it is called.
+#: What is taken for a picture or video in a folder; a file that is named is tried whatever it is called.
 PICTURES = frozenset(
     {".avif", ".bmp", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".ppm"}
-    | {".tga", ".tif", ".tiff", ".webp"}
+    | {".apng", ".tga", ".tif", ".tiff", ".webp"}
+    | {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
 )
 
 #: So many of the best scores stand beside the tags in a table; JSON and CSV have them all.
@@ -39,7 +41,7 @@ def tag(
     context: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE|FOLDER...", help="Pictures, or folders of them.", show_default=False),
+        typer.Argument(metavar="FILE|FOLDER...", help="Pictures, videos, or folders of them.", show_default=False),
     ],
     model: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="Instead of the model of the settings.")
@@ -121,35 +123,17 @@ def _inside(folder: Path, *, recursive: bool) -> Iterator[Path]:
 
 def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:
     """What tags one file. Raises BadConfig or StartupFailed for the model; what it returns, AssetFailed."""
-    import numpy as np
+    from autotagger.scores import SCORE_FLOOR
 
-    from autotagger.policy.rules import TagPolicy
-    from autotagger.scores import SCORE_FLOOR, pack, unpack
-    from autotagger.tagger.catalog import find_model
-    from autotagger.tagger.preprocess import prepare
-    from autotagger.tagger.session import open_session
-
-    model = find_model(settings.model.name, settings.models_dir, download=True)
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
-    # Pictures come one after another: all cores work on one.
-    session = open_session(model, device=settings.model.device, streams=1)
+    policy, score = open_scorer(settings)
 
     def tag_file(file: Path) -> Tagged:
-        picture = prepare(_read(file), model.manifest.input)
-        # Packed as in the ledger: the service's tags come from scores that went through it.
-        sparse = unpack(pack(session.scores(picture[np.newaxis])[0], policy.always))
+        sparse = score(file)
         best_first = sorted(zip(sparse.values.tolist(), sparse.labels.tolist(), strict=True), reverse=True)
-        scores = {model.labels[row].name: round(score, 5) for score, row in best_first if score >= SCORE_FLOOR}
+        scores = {policy.labels[row][0]: round(best, 5) for best, row in best_first if best >= SCORE_FLOOR}
         return Tagged(encodable(file), policy.tags(sparse), scores)
 
     return tag_file
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise AssetFailed(f"cannot be read: {error.strerror}", kind="unreadable") from None
 
 
 def _print(done: list[Tagged], form: Format) -> None:

@@ -238,3 +238,12 @@ class Rejection:
     tag: str
     model: str | None
     run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAsset:
+    """A marked asset as Immich holds it: the tags that are `ours` (marker included), and those of `others`."""
+
+    asset_id: str
+    ours: frozenset[str]
+    others: frozenset[str]

@@ -79,6 +79,8 @@ class Watching(Revising):
             change = self._restored(row.key, another=_is_another(row, listed))
         elif _is_another(row, listed) and row.state in _SCORED_ANEW:
             self._leave_rest([row.key])
+            # By their absence a retry knows that the picture has to be fetched.
+            Score.delete().where(Score.asset == row.key).execute()
             self._note([row.key], What.CHANGED)
             change = AFRESH
         elif row.state == State.WAITING and (

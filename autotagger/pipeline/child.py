@@ -21,6 +21,7 @@ from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.figures import exchanged
+from autotagger.pipeline.gentleness import step_back
 from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
 from autotagger.tagger.catalog import Model
 
@@ -59,6 +60,7 @@ def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
+    step_back(spec.settings.pipeline)
 
     def forward(level: str, text: str) -> None:
         try:

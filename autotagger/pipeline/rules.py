@@ -13,7 +13,10 @@ from autotagger.tagger.catalog import Model
 def tag_policy(model: Model, settings: Settings) -> TagPolicy:
     """The policy of `settings` over the labels of `model`."""
     labels = [(label.name, label.category) for label in model.labels]
-    return TagPolicy(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    return TagPolicy(
+        *(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series),
+        label_defaults={(name, category): limit for (name, category), limit in model.thresholds.items()},
+    )
 
 
 class Rules:

@@ -67,11 +67,13 @@ class TagPolicy:
         defaults: Mapping[str, float],
         marker: str,
         series: Mapping[str, Sequence[str]] | None = None,
+        label_defaults: Mapping[Label, float] | None = None,
     ) -> None:
         """`labels`: (name, category) in the order of the scores. `defaults`: the model's own thresholds.
 
         `marker`: never among the tags. `series`: the series of characters, where the model's files know them;
-        goes before the brackets of a name. Raises BadConfig for a setting that does not fit the model.
+        goes before the brackets of a name. `label_defaults`: the model's own thresholds of single labels; a
+        threshold of the settings goes before them. Raises BadConfig for a setting that does not fit the model.
         """
         labels = [(name, category) for name, category in labels]
         known = {category for _, category in labels} | set(defaults)
@@ -90,7 +92,7 @@ class TagPolicy:
         self._floors = dict(zip(settings.mcut, floors, strict=True))
         self._members = {name: self._categories == name for name in (*settings.mcut, *settings.top)}
         self._standing = _standing(self.labels, self.names, settings, marker)
-        self._limits, self._own_limit = _limits(labels, settings, defaults)
+        self._limits, self._own_limit = _limits(labels, settings, defaults, label_defaults or {})
         self._adds, self._adding = _additions(self.labels, settings, from_series, self._standing)
         self._hides, self._hiding = _hidings(self.labels, settings)
         self.always = np.flatnonzero(self._is_rating)
@@ -227,15 +229,21 @@ def _standing(
 
 
 def _limits(
-    labels: Sequence[Label], settings: PolicySettings, defaults: Mapping[str, float]
+    labels: Sequence[Label],
+    settings: PolicySettings,
+    defaults: Mapping[str, float],
+    label_defaults: Mapping[Label, float],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The lowest score of each label that passes, and whether that is the label's own threshold."""
+    """The lowest score of each label that passes, and whether the settings say it of the label itself."""
     by_category = resolve({category for _, category in labels}, settings.threshold, defaults)
     single = [(Patterns([pattern]), limit) for pattern, limit in settings.tag_threshold.items()]
     limits, own = [], []
     for label, category in labels:
         fitting = [limit for patterns, limit in single if patterns.matches(label, category, ())]
-        limits.append(fitting[-1] if fitting else by_category[category])
+        limit = by_category[category]
+        if category not in settings.threshold:
+            limit = label_defaults.get((label, category), limit)
+        limits.append(fitting[-1] if fitting else limit)
         own.append(bool(fitting))
     return as_stored(limits), np.array(own, dtype=bool)
 

@@ -28,7 +28,7 @@ class Model:
     """A model whose files are there and fit their manifest.
 
     `manifest` has in it what the author's companion files say. `series`: the series that a character is from,
-    by the name of its label, where the label file tells them.
+    by the name of its label, and `thresholds`: the author's, of single labels, where the label file tells them.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Model:
     manifest: Manifest
     labels: tuple[Label, ...]
     series: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    thresholds: dict[Label, float] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -50,7 +51,9 @@ class Model:
         that say what they say by default: one more of them must not make every stored score stale. A default
         that is changed is a new PREPROCESSING_VERSION.
         """
-        deciding = self.manifest.model_dump_json(include={"input", "output", "labels"}, exclude_defaults=True)
+        deciding = self.manifest.model_dump_json(
+            include={"input", "output", "labels"}, exclude={"labels": {"threshold"}}, exclude_defaults=True
+        )
         beside = [path for path in self.folder.iterdir() if path.name.startswith(self.manifest.model)]
         external = external_files(self.path, read_signature(self.path))
         weights = {path.resolve(): path for path in [*external, *beside]}  # each once, however it is named
@@ -115,7 +118,7 @@ def _load(folder: Path, manifest: Manifest) -> Model:
         raise StartupFailed(f"the model {folder / manifest.model} is missing", kind="model-missing")
     manifest = with_companions(manifest, folder)
     table = read_label_file(folder / manifest.labels.file, manifest.labels)
-    return Model(manifest.name, folder, manifest, table.labels, table.series)
+    return Model(manifest.name, folder, manifest, table.labels, table.series, table.thresholds)
 
 
 def _unknown(name: str) -> str:

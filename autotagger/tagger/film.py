@@ -49,6 +49,7 @@ def frames_of(
     except AssetFailed as error:
         if error.kind != "not-a-picture":
             raise
+        no_picture = error.message
     else:
         # An MPO holds a camera's other views, not other moments.
         if image.format == "MPO" or not getattr(image, "is_animated", False):
@@ -56,7 +57,12 @@ def frames_of(
             return [image]
         return _distinct(_animation(image, most, is_late), broken_picture)
     file.seek(0)
-    return _distinct(_video(file, most, is_late, every=every), _broken_video)
+    try:
+        return _distinct(_video(file, most, is_late, every=every), _broken_video)
+    except AssetFailed as error:
+        if error.kind != "broken-film":
+            raise
+        raise AssetFailed(f"{no_picture}; as a video: {error.message}", kind=error.kind) from None
 
 
 def excerpt(file: io.IOBase, most: int) -> bytes:
@@ -192,4 +198,5 @@ def _alarm(timeout_s: float, clock: Clock) -> Callable[[], bool]:
 
 
 def _broken_video(error: Exception) -> AssetFailed:
-    return AssetFailed(f"the video cannot be decoded: {error}", kind="broken-film")
+    reason = error.strerror if isinstance(error, OSError | av.error.FFmpegError) and error.strerror else error
+    return AssetFailed(f"it cannot be decoded ({reason})", kind="broken-film")

@@ -12,6 +12,7 @@ from autotagger.tagger.manifest import FILE_NAME, InputSpec, LabelSpec, Manifest
 from autotagger.tagger.onnxfile import Port, Signature, read_signature
 
 _PREPROCESS, _THRESHOLDS = "preprocess.json", "thresholds.csv"
+_SERIES, _THRESHOLD = "ips", "best_threshold"
 _SCORES = "prediction"  # what the exports that come with a preprocess.json call scores of 0..1
 
 #: Label files by the names that their models' authors gave them, and the format of each.
@@ -44,11 +45,15 @@ def guess_manifest(folder: Path) -> Manifest:
 def _with_preprocess(manifest: Manifest, folder: Path) -> Manifest:
     """As animetimm and deepghs publish their models: NCHW, the stages in a file, scores by name."""
     header = (folder / manifest.labels.file).read_bytes().partition(b"\n")[0].decode("utf-8-sig", "replace")
+    columns = header.strip().split(",")
     return manifest.model_copy(
         update={
             "input": InputSpec(layout="NCHW"),
             "output": OutputSpec(name=_SCORES),
-            "labels": LabelSpec(series="ips" if "ips" in header.strip().split(",") else None),
+            "labels": LabelSpec(
+                series=_SERIES if _SERIES in columns else None,
+                threshold=_THRESHOLD if _THRESHOLD in columns else None,
+            ),
             "preprocess": _PREPROCESS,
             "category_thresholds": _THRESHOLDS if (folder / _THRESHOLDS).is_file() else None,
         }

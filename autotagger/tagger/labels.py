@@ -20,10 +20,12 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """`labels` in the order of the scores; `series` of a character, by its name, where the file tells them."""
+    """`labels` in the order of the scores; where the file tells them, `series` of a character, by its name, and
+    `thresholds` of single labels."""
 
     labels: tuple[Label, ...]
     series: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    thresholds: dict[Label, float] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
@@ -31,6 +33,7 @@ class _Row(NamedTuple):
     category: str | None  # as the file calls it
     where: str
     series: str | None = None
+    threshold: str | None = None
 
 
 def load_labels(path: Path, spec: LabelSpec) -> tuple[Label, ...]:
@@ -61,7 +64,8 @@ def read_label_file(path: Path, spec: LabelSpec) -> LabelFile:
     labels = tuple(_label(row, spec, categories) for row in rows)
     _check_unique(labels, path)
     series = {label.name: _series(row) for label, row in zip(labels, rows, strict=True) if row.series}
-    return LabelFile(labels, {name: found for name, found in series.items() if found})
+    thresholds = {label: _threshold(row) for label, row in zip(labels, rows, strict=True) if row.threshold}
+    return LabelFile(labels, {name: found for name, found in series.items() if found}, thresholds)
 
 
 def _from_csv(path: Path, spec: LabelSpec) -> Iterator[_Row]:
@@ -72,7 +76,8 @@ def _from_csv(path: Path, spec: LabelSpec) -> Iterator[_Row]:
             raise _bad(f"{path}: the first line must name the columns, among them {wanted}")
         for row in rows:
             series = row[spec.series] if spec.series else None
-            yield _Row(row["name"] or "", row["category"], f"{path} line {rows.line_num}", series)
+            threshold = row.get(spec.threshold) if spec.threshold else None
+            yield _Row(row["name"] or "", row["category"], f"{path} line {rows.line_num}", series, threshold)
 
 
 def _from_lines(path: Path, spec: LabelSpec) -> Iterator[_Row]:
@@ -155,6 +160,16 @@ def _series(row: _Row) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _bad(f"{row.where}: the series must be a JSON list of names")
     return tuple(names)
+
+
+def _threshold(row: _Row) -> float:
+    try:
+        value = float(row.threshold or "")
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise _bad(f"{row.where}: the threshold {row.threshold!r} is no number from 0 to 1")
+    return value
 
 
 def _check_unique(labels: tuple[Label, ...], path: Path) -> None:

@@ -131,6 +131,9 @@ class LabelSpec(Section):
     series: str | None = Field(
         None, description="Column of a CSV: JSON list of the series that a character is from", min_length=1
     )
+    threshold: str | None = Field(
+        None, description="Column of a CSV, where it has it: the author's threshold of each label", min_length=1
+    )
 
 
 class SourceFile(Section):

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from autotagger.config import PolicySettings
+from autotagger.demo import StandIn, tiny_library
+from autotagger.demo.drawing import THEMES
+from autotagger.demo.files import jpeg
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
+from tests.pipeline.support import held_links, run_once, settings_for
 
 MARKER = "auto:processed"
 LABELS = [("general", "rating"), ("a", "general"), ("b", "general"), ("c", "general")]
@@ -74,3 +78,20 @@ def test_a_sample_of_the_scores_is_evenly_spread(ledger: Ledger) -> None:
     every = [key for key, _ in ledger.stored_scores(model)]
     assert [key for key, _ in ledger.stored_scores(model, most=4)] == every[::3]
     assert [key for key, _ in ledger.stored_scores(model, most=10)] == every
+
+
+async def test_a_whole_run_keeps_to_the_cap_and_so_does_the_next_one(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(24)) as server:
+        settings = settings_for(server, tmp_path, policy={"vocabulary": 2})
+        await run_once(settings)
+        await server.settle()
+        first = {tag for tags in held_links(server).values() for tag in tags}
+        ratings = {tag for tag in first if tag.startswith("rating:")}
+        assert len(first - ratings - {MARKER}) == 2
+        assert {tag.value for tag in server.world.store.tags.values()} == first, "no other tag was even made"
+        assert all(MARKER in tags and tags & ratings for tags in held_links(server).values())
+
+        server.upload(jpeg(3, (32, 32), THEMES[2]))
+        await run_once(settings)
+        await server.settle()
+        assert {tag for tags in held_links(server).values() for tag in tags} == first

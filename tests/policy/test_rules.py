@@ -202,3 +202,15 @@ def test_tags_are_unique_allowed_and_never_the_marker(values: list[float]) -> No
     assert not {"long hair", "1girl"} & set(tags)
     assert sum(tag.startswith("rating:") for tag in tags) == 1
     assert tags == of.tags(from_model(values, of))
+
+
+def test_the_models_threshold_of_a_label_goes_before_its_categorys_and_behind_the_settings() -> None:
+    own = {("1girl", "general"): 0.6, ("hatsune_miku", "character"): 0.3}
+
+    def kept(**settings: Any) -> tuple[str, ...]:
+        of = TagPolicy(LABELS, PolicySettings(rating=False, **settings), DEFAULTS, MARKER, label_defaults=own)
+        return of.tags(scores(**{"1girl": 0.5}, long_hair=0.4, hatsune_miku=0.35))
+
+    assert kept() == ("long hair", "hatsune miku")
+    assert kept(threshold={"general": 0.45}) == ("1girl", "hatsune miku")
+    assert kept(tag_threshold={"1girl": 0.5, "*_miku": 0.9}) == ("1girl", "long hair")

@@ -171,3 +171,22 @@ def test_thresholds_that_are_none(tmp_path: Path, name: str, content: str, reaso
         read_thresholds(tmp_path / name, {"general"})
     with pytest.raises(StartupFailed, match="cannot read"):
         read_thresholds(tmp_path / "none.csv", {"general"})
+
+
+BEST = LabelSpec(threshold="best_threshold")
+
+
+def test_thresholds_of_single_labels_where_the_author_gives_them(tmp_path: Path) -> None:
+    path = written(tmp_path, "name,category,best_threshold\nsky,0,0.41\nsea,0,\nmiku,4,0.6\n")
+    assert read_label_file(path, BEST).thresholds == {
+        Label("sky", "general"): 0.41,
+        Label("miku", "character"): 0.6,
+    }
+    path = written(tmp_path, "name,category\nsky,0\n")
+    assert read_label_file(path, BEST).thresholds == {}, "not every export has the column"
+
+
+@pytest.mark.parametrize("value", ["high", "1.5", "nan", "-0.1"])
+def test_a_threshold_that_is_none(value: str, tmp_path: Path) -> None:
+    with pytest.raises(StartupFailed, match=f"line 2: the threshold '{value}' is no number from 0 to 1"):
+        read_label_file(written(tmp_path, f"name,category,best_threshold\nsky,0,{value}\n"), BEST)

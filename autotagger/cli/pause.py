@@ -1,0 +1,25 @@
+"""`autotagger pause` and `autotagger resume`: nothing new for a while, without stopping the service."""
+
+import typer
+from rich.console import Console
+
+from autotagger.cli.context import begin
+
+
+def pause(context: typer.Context) -> None:
+    """Have the service start nothing new, now and after a restart, until `autotagger resume`.
+
+    What is under way is finished, and new pictures are still noted. SIGUSR1 does the same.
+    """
+    from autotagger.pipeline import pausing
+
+    paused = pausing.pause(begin(context).state_dir)
+    Console().print("paused; `autotagger resume` goes on" if paused else "paused already")
+
+
+def resume(context: typer.Context) -> None:
+    """Undo `autotagger pause`. SIGUSR2 does the same."""
+    from autotagger.pipeline import pausing
+
+    resumed = pausing.resume(begin(context).state_dir)
+    Console().print("working again" if resumed else "not paused")

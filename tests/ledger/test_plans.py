@@ -1,0 +1,81 @@
+"""A million assets: whoever asks for a page or a figure gets it from an index, never by reading all assets."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from autotagger.ledger.rows import AssetFilter
+from autotagger.ledger.schema import State
+from autotagger.ledger.store import Ledger
+from tests.ledger.test_store import NOW, applied, listed, planned
+
+Question = Callable[[Ledger], Any]
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    path = tmp_path_factory.mktemp("plans") / "ledger.sqlite3"
+    with Ledger(path, writable=True) as ledger:
+        applied(ledger, listed(20))
+        planned(ledger, listed(20))
+        ledger.add_listed(listed(20))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("ANALYZE")
+        # As if there were a million: the planner believes these figures.
+        connection.execute("UPDATE sqlite_stat1 SET stat = '1000000' || substr(stat, instr(stat, ' '))")
+    connection.close()
+    with Ledger(path, writable=False) as ledger:
+        yield ledger
+
+
+def plan_of(ledger: Ledger, question: Question) -> list[str]:
+    """How SQLite answers each statement of a question."""
+    connection = ledger._db.connection()
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    try:
+        found = question(ledger)
+        if isinstance(found, Iterator):
+            list(found)
+    finally:
+        connection.set_trace_callback(None)
+    return [
+        str(row[3])
+        for statement in asked
+        if statement.startswith("SELECT") and 'FROM "model"' not in statement  # there are a few models
+        for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+
+
+QUESTIONS: dict[str, tuple[Question, str]] = {
+    "counts": (lambda it: it.counts(), "COVERING INDEX asset_by_state"),
+    "failures": (lambda it: it.failures(), "COVERING INDEX asset_in_trouble"),
+    "troubles": (lambda it: it.troubles(), "COVERING INDEX asset_in_trouble"),
+    "due": (lambda it: it.due(NOW, 5), "INDEX asset_by_state"),
+    "planned": (lambda it: it.planned(NOW, 5), "INDEX asset_by_state"),
+    "a page": (lambda it: it.assets(AssetFilter(after=7), limit=5), "INTEGER PRIMARY KEY (rowid>?)"),
+    "a page by state": (
+        lambda it: it.assets(AssetFilter(states=(State.FAILED,)), sort="state", limit=5),
+        "INDEX asset_by_state",
+    ),
+    "a page by collection": (
+        lambda it: it.assets(AssetFilter(collection=1), sort="collection", limit=5),
+        "INDEX asset_by_collection",
+    ),
+    "a page of a class": (lambda it: it.assets(AssetFilter(error="timeout"), limit=5), "INDEX asset_in_trouble"),
+    "one asset": (lambda it: it.find(listed()[0].asset_id), "INDEX sqlite_autoindex_asset_1"),
+    "its history": (lambda it: it.history(1), "PRIMARY KEY (asset=?)"),
+    "rejected": (lambda it: it.rejections(5), "INDEX link_unusual"),
+    "rejected often": (lambda it: it.unwanted(), "INDEX link_unusual"),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_asked_of_a_large_ledger_is_answered_from_an_index(name: str, ledger: Ledger) -> None:
+    question, index = QUESTIONS[name]
+    plan = plan_of(ledger, question)
+    assert any(index in step for step in plan), plan
+    assert not [step for step in plan if step in ("SCAN t1", "SCAN asset", "SCAN link")], plan
