@@ -35,6 +35,7 @@ def meant(tmp_path_factory: pytest.TempPathFactory) -> Links:
     return asyncio.run(undisturbed())
 
 
+@pytest.mark.timeout(600)  # `stage.LONGEST_S` judges a run; what follows it may take its time on a busy machine
 @pytest.mark.parametrize(
     "seed",
     [
