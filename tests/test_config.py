@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from autotagger.cli.template import config_text, toml_value
-from autotagger.config import (
-    ImmichSettings,
-    Settings,
-    api_key,
-    cautions,
-    default_config_path,
-    leaves,
-    load_settings,
-)
+from autotagger.config import api_key, cautions, default_config_path, leaves, load_settings
 from autotagger.errors import BadConfig
+from autotagger.settings import ImmichSettings, Settings
 
 KEY = "s3cret-key-of-the-tests"
 

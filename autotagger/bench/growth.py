@@ -8,8 +8,8 @@ from pathlib import Path
 from autotagger.bench.measure import bench_model, bench_settings
 from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.workload import INSTANT
-from autotagger.config import Settings
 from autotagger.errors import BadConfig
+from autotagger.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

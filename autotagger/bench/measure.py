@@ -13,10 +13,10 @@ from autotagger.bench.report import ASSUMED_LIBRARY, Machine, Report, Round
 from autotagger.bench.session import bare_session
 from autotagger.bench.stages import decode_speed, stage_costs
 from autotagger.bench.workload import INSTANT, NAMES, workload
-from autotagger.config import Settings
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.inferencer import topology_for
 from autotagger.pipeline.topology import Topology
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model, find_model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
 

@@ -11,12 +11,12 @@ import numpy as np
 from autotagger.bench.apart import apart
 from autotagger.bench.processes import Usage, usages
 from autotagger.bench.server import served
-from autotagger.config import Settings
 from autotagger.errors import StartupFailed
 from autotagger.ledger.schema import State
 from autotagger.log import setup_logging
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
+from autotagger.settings import Settings
 
 #: Looks at the run; CPU time and memory are read at every fourth, as that costs a few milliseconds.
 LOOK_S, USAGE_EVERY = 0.5, 4

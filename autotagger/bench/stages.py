@@ -11,7 +11,7 @@ import numpy as np
 
 from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.server import library, served
-from autotagger.config import Settings, api_key
+from autotagger.config import api_key
 from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
@@ -20,6 +20,7 @@ from autotagger.pipeline.rules import tag_policy
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.writer import RECORD_AT_ONCE
 from autotagger.scores import pack, unpack
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.manifest import InputSpec
 from autotagger.tagger.preprocess import Decoding, prepare

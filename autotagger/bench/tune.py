@@ -10,9 +10,10 @@ from autotagger.bench.apart import apart
 from autotagger.bench.measure import bench_model, bench_settings
 from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.session import bare_session
-from autotagger.config import Settings, config_to_write
+from autotagger.config import config_to_write
 from autotagger.configfile import set_key
 from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
 

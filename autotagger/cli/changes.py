@@ -9,9 +9,9 @@ from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
-    from autotagger.config import Settings
     from autotagger.pipeline.messages import Errand
     from autotagger.pipeline.summary import Summary
+    from autotagger.settings import Settings
 
 #: Tags of a plan that a table shows; JSON and CSV have them all.
 SHOWN = 40

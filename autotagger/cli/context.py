@@ -8,9 +8,10 @@ from typing import Any
 import typer
 from loguru import logger
 
-from autotagger.config import Settings, cautions, load_settings
+from autotagger.config import cautions, load_settings
 from autotagger.errors import BadConfig
 from autotagger.log import setup_logging
+from autotagger.settings import Settings
 
 #: Exit codes that are not an error's own (those are in `errors`).
 SOME_FAILED = 1

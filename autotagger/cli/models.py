@@ -9,8 +9,8 @@ import typer
 
 from autotagger.cli.context import begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
-from autotagger.config import Settings
 from autotagger.errors import StartupFailed
+from autotagger.settings import Settings
 
 if TYPE_CHECKING:
     from autotagger.tagger.catalog import Model

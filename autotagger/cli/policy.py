@@ -11,8 +11,9 @@ from loguru import logger
 from autotagger.cli.context import begin, config_path
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.cli.scoring import open_scorer
-from autotagger.config import Settings, load_settings
+from autotagger.config import load_settings
 from autotagger.errors import AssetFailed, BadConfig
+from autotagger.settings import Settings
 
 if TYPE_CHECKING:
     from autotagger.ledger.store import Ledger

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed
+from autotagger.settings import Settings
 
 if TYPE_CHECKING:
     from autotagger.policy.rules import TagPolicy

@@ -14,8 +14,8 @@ from autotagger.cli.output import Format, FormatOption, encodable, print_json, p
 from autotagger.cli.progress import counted
 from autotagger.cli.scoring import open_scorer
 from autotagger.cli.sidecars import find_exiftool, txt_path, write_txt, write_xmp
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed, BadConfig, Retryable
+from autotagger.settings import Settings
 
 #: What is taken for a picture or video in a folder; a file that is named is tried whatever it is called.
 PICTURES = frozenset(

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from autotagger.config import Settings
+from autotagger.settings import Settings
 
 _HEAD = """\
 # Settings of autotagger. A line that is commented out shows the default.

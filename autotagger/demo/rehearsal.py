@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from autotagger.config import Settings, api_key, load_settings
+from autotagger.config import api_key, load_settings
 from autotagger.demo.serve import DemoLibrary, served
 from autotagger.errors import AssetGone
 from autotagger.immich.client import ImmichClient
@@ -19,6 +19,7 @@ from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
+from autotagger.settings import Settings
 
 #: More problems than this are not listed; the demo's own library has a dozen.
 PROBLEMS = 1_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotagger.config import Settings, files_open_to_all
+from autotagger.config import files_open_to_all
 from autotagger.doctor.facts import Facts, MachineFacts
 from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.machine import look_at_machine
@@ -16,6 +16,7 @@ from autotagger.doctor.server import look_at_server
 from autotagger.doctor.speed import measure
 from autotagger.doctor.verdicts import Finding, Level
 from autotagger.pipeline.topology import Topology, choose
+from autotagger.settings import Settings
 from autotagger.tagger.session import likely_device
 
 

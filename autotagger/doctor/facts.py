@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autotagger.config import Settings
 from autotagger.errors import Fatal
 from autotagger.immich.types import Server, ServerVersion
 from autotagger.pipeline.topology import Topology
+from autotagger.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

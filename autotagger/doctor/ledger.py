@@ -4,12 +4,12 @@ import fcntl
 import os
 from pathlib import Path
 
-from autotagger.config import Settings
 from autotagger.doctor.facts import LedgerFacts
 from autotagger.errors import Fatal
 from autotagger.ledger.database import check_pages
 from autotagger.ledger.schema import Probe, State
 from autotagger.ledger.store import Ledger
+from autotagger.settings import Settings
 
 
 def look_at_ledger(settings: Settings) -> LedgerFacts:

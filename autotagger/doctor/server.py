@@ -9,7 +9,7 @@ from uuid import uuid4
 import orjson
 from yarl import URL
 
-from autotagger.config import ImmichSettings, Settings, api_key
+from autotagger.config import api_key
 from autotagger.doctor.facts import PreviewFact, Sample, ServerFacts
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
@@ -18,6 +18,7 @@ from autotagger.immich.dialect import connect, dialect_of, flat_search, followin
 from autotagger.immich.parsing import decode, http_date_ms, problem
 from autotagger.immich.transport import Request, Transport
 from autotagger.immich.types import Asset, Kind, Server, Tag
+from autotagger.settings import ImmichSettings, Settings
 
 #: Pictures to look at and to measure with.
 SAMPLE = 20

@@ -13,7 +13,6 @@ from loguru import logger
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, Unreachable
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
@@ -31,6 +30,7 @@ from autotagger.immich.types import (
     TaggedAsset,
 )
 from autotagger.immich.verdict import judge
+from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")
 

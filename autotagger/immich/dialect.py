@@ -6,12 +6,12 @@ from uuid import uuid4
 
 from loguru import logger
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer, ms_iso
 from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
 from autotagger.immich.verdict import KEY_REFUSED, NOT_UNDERSTOOD
+from autotagger.settings import ImmichSettings
 
 __all__ = [
     "Dialect",

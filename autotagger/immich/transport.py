@@ -16,10 +16,10 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
+from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.
 _KEEPALIVE_S = 4.0

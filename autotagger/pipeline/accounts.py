@@ -8,7 +8,7 @@ from loguru import logger
 from pydantic import SecretStr
 from yarl import URL
 
-from autotagger.config import ImmichSettings, Settings, api_keys
+from autotagger.config import api_keys
 from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
@@ -18,6 +18,7 @@ from autotagger.immich.types import Server
 from autotagger.immich.verdict import KEY_REFUSED
 from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
+from autotagger.settings import ImmichSettings, Settings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import uvloop
 
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
@@ -22,6 +21,7 @@ from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.figures import exchanged
 from autotagger.pipeline.gentleness import step_back
 from autotagger.pipeline.messages import Beat, Counts, Ended, Errand, Log, Next, Trouble
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.

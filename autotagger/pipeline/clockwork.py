@@ -5,10 +5,10 @@ from datetime import datetime
 
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.hours import Hours
 from autotagger.pipeline.messages import Poll, Polled, Sweep, Swept
 from autotagger.pipeline.pausing import is_paused
+from autotagger.settings import Settings
 
 #: After an outage a listing is tried again so much later.
 AGAIN_S = 30.0

@@ -2,7 +2,7 @@
 
 from loguru import logger
 
-from autotagger.config import Settings, api_keys
+from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.store import Ledger
@@ -10,6 +10,7 @@ from autotagger.pipeline.outlook import Outlook, look_ahead
 from autotagger.pipeline.rules import tag_policy
 from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.pipeline.vocabulary import Namer
+from autotagger.settings import Settings
 
 
 async def plan_library(settings: Settings, *, score: int, asset_id: str | None = None) -> Outlook:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NoReturn
 import orjson
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Work
+from autotagger.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from autotagger.config import PipelineSettings
+from autotagger.settings import PipelineSettings
 
 #: ioprio_set(2) on x86-64, and what it is about: one process or thread.
 _SYS_IOPRIO_SET, _WHO_PROCESS = 251, 1

@@ -16,7 +16,6 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from autotagger.config import Settings, VideoSettings
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
@@ -26,6 +25,7 @@ from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Sco
 from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.topology import Topology, choose
 from autotagger.scores import pack
+from autotagger.settings import Settings, VideoSettings
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.combine import combined, mean_rows
 from autotagger.tagger.cores import allowed_cores, allowed_memory

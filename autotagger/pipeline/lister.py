@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from autotagger.config import Settings
 from autotagger.immich.arrivals import arrived, extracted
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import sweep
 from autotagger.immich.types import Asset, Server
 from autotagger.ledger.rows import ListedAsset
 from autotagger.pipeline.messages import Listed, Polled, Swept
+from autotagger.settings import Settings
 
 #: Assets in one message of the listing: some 40 KB, and under a channel's message limit whatever Immich says.
 LISTED_AT_ONCE = 100

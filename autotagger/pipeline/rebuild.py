@@ -12,7 +12,6 @@ from pathlib import Path
 from loguru import logger
 
 from autotagger import __version__
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed, AssetGone, Retryable, StartupFailed, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import tagged
@@ -26,6 +25,7 @@ from autotagger.pipeline.child import wall_ms
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.run import load_model
 from autotagger.pipeline.tag_ids import TagIds
+from autotagger.settings import Settings
 
 #: What Immich cannot tell, whoever asks.
 NOT_KNOWN = (

@@ -1,10 +1,10 @@
 """Retag beside a running service: the service does it, between its other work."""
 
-from autotagger.config import Settings
 from autotagger.errors import StartupFailed
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.rules import tag_policy
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 
 

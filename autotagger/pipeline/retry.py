@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from autotagger.config import Settings
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.requests import Mailbox
+from autotagger.settings import Settings
 
 #: How long a command waits to see its request taken up: some ticks of the supervisor.
 PATIENCE_S = 5.0

@@ -2,11 +2,11 @@
 
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.visibility import actions_of
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import check_accounts
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.supervisor import REPORT_S, Supervisor
 from autotagger.pipeline.view import Observe, unobserved
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model, find_model
 
 

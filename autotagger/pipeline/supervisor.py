@@ -15,7 +15,6 @@ from typing import Any
 
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.errors import Fatal, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.rows import Work
@@ -36,6 +35,7 @@ from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, View, process_views, unobserved
 from autotagger.pipeline.writer import writer_main
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.

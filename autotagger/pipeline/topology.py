@@ -7,7 +7,7 @@ the memory allows it (docs/performance.md), because no thread ever waits for ano
 
 from dataclasses import dataclass
 
-from autotagger.config import Settings
+from autotagger.settings import Settings
 
 #: From so many cores on, one process's memory bus and locks are worth sharing among several.
 CORES_OF_A_WORKER = 16

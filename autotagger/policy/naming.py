@@ -4,11 +4,11 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autotagger.config import PolicySettings
 from autotagger.errors import BadConfig
 from autotagger.policy.names import Style, check_slash, styled, tag_name, verbatim
 from autotagger.policy.patterns import spoken
 from autotagger.policy.thresholds import RATING
+from autotagger.settings import PolicySettings
 
 _TEMPLATES = {RATING: "rating:{name}"}
 

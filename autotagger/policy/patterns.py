@@ -4,8 +4,8 @@ import fnmatch
 import re
 from collections.abc import Iterable
 
-from autotagger.config import REGEX
 from autotagger.policy.thresholds import RATING
+from autotagger.settings import REGEX
 
 
 class Patterns:

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autotagger.config import PolicySettings
 from autotagger.policy.decision import UNDECIDED, Decision, Rule
 from autotagger.policy.naming import colliding, name_labels
 from autotagger.policy.patterns import Patterns
@@ -30,6 +29,7 @@ from autotagger.policy.relations import (
 )
 from autotagger.policy.thresholds import RATING, as_stored, check_categories, mcut, resolve
 from autotagger.scores import SparseScores
+from autotagger.settings import PolicySettings
 
 #: Part of a policy's identity: raise it when the same names and thresholds would give other tags.
 _RULES_VERSION = 2

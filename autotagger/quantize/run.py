@@ -11,13 +11,14 @@ from pathlib import Path
 
 from autotagger.bench.apart import apart
 from autotagger.bench.session import bare_session
-from autotagger.config import Settings, config_to_write
+from autotagger.config import config_to_write
 from autotagger.configfile import set_key
 from autotagger.errors import StartupFailed
 from autotagger.policy.rules import TagPolicy
 from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_tensors
 from autotagger.quantize.gate import LEAST_F1, LEAST_SPEED_UP, Agreement, Verdict, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model, find_model
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.session import open_session

@@ -5,10 +5,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from autotagger.config import Settings, api_key
+from autotagger.config import api_key
 from autotagger.errors import AssetFailed, BadConfig, Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import random_search
+from autotagger.settings import Settings
 
 #: Immich answers at most so many at a time; each draw is independent, so repeats are asked for again this often.
 _AT_ONCE, _DRAWS = 1000, 5

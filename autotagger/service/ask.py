@@ -5,8 +5,8 @@ import json
 from ipaddress import ip_address
 from typing import Any
 
-from autotagger.config import ServiceSettings
 from autotagger.errors import BadConfig
+from autotagger.settings import ServiceSettings
 
 #: It answers in a millisecond or hangs.
 TIMEOUT_S = 5.0

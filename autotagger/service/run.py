@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from loguru import logger
 
-from autotagger.config import ServiceSettings, Settings, api_keys
+from autotagger.config import api_keys
 from autotagger.errors import AutotaggerError
 from autotagger.immich.client import ImmichClient
 from autotagger.log import hide_secret
@@ -15,6 +15,7 @@ from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
+from autotagger.settings import ServiceSettings, Settings
 
 #: Immich's ping costs it nothing; a minute without it would be a long time for somebody who looks.
 PING_EVERY_S = 15.0

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from autotagger.config import Settings, load_settings
+from autotagger.config import load_settings
 from autotagger.doctor.facts import Facts, LedgerFacts, MachineFacts, ModelFacts, ServerFacts
 from autotagger.pipeline.topology import Topology
+from autotagger.settings import Settings
 
 GB = 1_000_000_000
 

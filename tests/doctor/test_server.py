@@ -10,7 +10,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from autotagger.config import Settings
 from autotagger.demo import StandIn, draw_library, faults, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.doctor.facts import ServerFacts
@@ -18,6 +17,7 @@ from autotagger.doctor.server import look_at_server
 from autotagger.doctor.server_checks import CHECKS, OPTIONAL
 from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.immich.dialect import NEEDED
+from autotagger.settings import Settings
 from tests.demo.support import DIALECTS
 from tests.doctor.support import facts_with, settings_of
 from tests.immich.support import serving

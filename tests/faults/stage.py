@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
-from autotagger.config import Settings
 from autotagger.demo import StandIn
 from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.settings import Settings
 from tests.faults.belongings import LEFT, Belongings, entries, holds_something, processes_of
 from tests.faults.plot import Plot, become, skies
 from tests.faults.story import Clock, Story, set_clock, start, states

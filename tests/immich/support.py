@@ -9,8 +9,8 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import SecretStr
 
-from autotagger.config import ImmichSettings
 from autotagger.immich.client import ImmichClient
+from autotagger.settings import ImmichSettings
 
 KEY = "vErYsEcReTkEy0123456789"
 ASSET = "77b164be-9617-4424-8f2c-14b9ef2ed4ce"

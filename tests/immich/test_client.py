@@ -12,11 +12,11 @@ from loguru import logger
 from pydantic import SecretStr
 from yarl import URL
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import MOST_PAIRS, ImmichClient
 from autotagger.immich.pacing import Limiter
 from autotagger.immich.types import Tag, TagCallAnswer
+from autotagger.settings import ImmichSettings
 from tests.immich.support import ASSET, KEY, OWNER, TAG, Clock, client_of, item, page_of, uuid
 
 API = "http://immich:2283/api"

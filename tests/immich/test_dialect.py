@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import ServerRefused
 from autotagger.immich.dialect import (
     NEEDED,
@@ -15,6 +14,7 @@ from autotagger.immich.dialect import (
     none_search,
 )
 from autotagger.immich.types import Page, Server, ServerVersion
+from autotagger.settings import ImmichSettings
 from tests.immich.support import OWNER, Clock, client_of, item, json, page_of, raw_server, serving
 
 

@@ -10,7 +10,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, ServerRefused
 from autotagger.immich import parsing
 from autotagger.immich.client import ImmichClient
@@ -18,6 +17,7 @@ from autotagger.immich.dialect import connect
 from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.transport import Reply, Request, Trouble
 from autotagger.immich.verdict import judge
+from autotagger.settings import ImmichSettings
 from tests.immich.support import ASSET, OWNER, TAG, client_of, item, page_of, serving, uuid
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

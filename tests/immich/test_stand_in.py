@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from autotagger.config import ImmichSettings
 from autotagger.demo import StandIn, draw_library, tiny_library
 from autotagger.errors import AssetGone, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import NEEDED, connect
 from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.types import Dialect, settled
+from autotagger.settings import ImmichSettings
 from tests.immich.support import Clock
 
 MARKER = "auto:processed"

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from autotagger.config import ImmichSettings
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
+from autotagger.settings import ImmichSettings
 from tests.immich.support import ASSET, KEY, TAG, Clock, client_of, json, raw_server, serving
 
 IMPATIENT: dict[str, Any] = {"read_timeout_s": 0.1, "connect_timeout_s": 0.1, "retry_budget_s": 0}

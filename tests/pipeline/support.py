@@ -7,12 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from autotagger.config import Settings, load_settings
+from autotagger.config import load_settings
 from autotagger.demo import Fate, StandIn
 from autotagger.demo.faults import Call, Faults
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
+from autotagger.settings import Settings
 
 MARKER = "auto:processed"
 

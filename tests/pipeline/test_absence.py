@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.config import Settings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
@@ -16,6 +15,7 @@ from autotagger.pipeline import absence
 from autotagger.pipeline.absence import Absence
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.tag_ids import TagIds
+from autotagger.settings import Settings
 from tests.immich.support import Clock
 
 

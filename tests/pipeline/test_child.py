@@ -7,9 +7,9 @@ from typing import Any
 
 from loguru import logger
 
-from autotagger.config import Settings
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.child import ChildSpec, enter_child
+from autotagger.settings import Settings
 
 NOTICED, WENT_ON = 0, 7
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 import autotagger.demo
-from autotagger.config import Settings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.rows import Selection
 from autotagger.ledger.schema import LinkState, State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.run import run_errand
+from autotagger.settings import Settings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 RETAG = Errand("retag")

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from autotagger.config import Settings
 from autotagger.demo import StandIn
 from autotagger.demo.files import encode, film
 from autotagger.demo.library import AssetSpec, Library, Media
@@ -21,6 +20,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline import films
 from autotagger.pipeline.films import Film, FilmFetcher, pack_film, unpack_body
 from autotagger.scores import unpack
+from autotagger.settings import Settings
 from autotagger.tagger.film import frames_of
 from tests.pipeline.support import held_links, run_once, settings_for
 

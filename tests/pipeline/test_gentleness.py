@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import os, psutil
-from autotagger.config import PipelineSettings
+from autotagger.settings import PipelineSettings
 from autotagger.pipeline.gentleness import step_back
 step_back(PipelineSettings(nice=19, ionice={ionice!r}))
 step_back(PipelineSettings(nice=1))

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from autotagger.config import Settings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.jobs import METADATA, THUMBNAILS
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.pipeline.lister import OVERLAP_MS, YOUNG_MS, Lister
 from autotagger.pipeline.messages import Listed
+from autotagger.settings import Settings
 from tests.immich.support import Clock
 
 NOW_MS = 1_800_000_000_000

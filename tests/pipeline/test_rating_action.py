@@ -7,12 +7,12 @@ import orjson
 import pytest
 from aiohttp import web
 
-from autotagger.config import PolicySettings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call, status
 from autotagger.errors import BadConfig, ServerRefused
 from autotagger.pipeline.visibility import actions_of
 from autotagger.policy.rules import TagPolicy
+from autotagger.settings import PolicySettings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 #: What every drawn picture is rated.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autotagger.config import ModelSettings, PipelineSettings, Settings
 from autotagger.pipeline.topology import Topology, choose
+from autotagger.settings import ModelSettings, PipelineSettings, Settings
 
 VIT = 380_000_000
 PLENTY = 1 << 40

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotagger.config import PolicySettings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.drawing import THEMES
 from autotagger.demo.files import jpeg
@@ -16,6 +15,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
+from autotagger.settings import PolicySettings
 from tests.pipeline.support import held_links, run_once, settings_for
 
 MARKER = "auto:processed"

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from autotagger.config import PolicySettings
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import SparseScores
+from autotagger.settings import PolicySettings
 
 LABELS = [
     ("general", "rating"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.config import PolicySettings, Settings
+from autotagger.settings import PolicySettings, Settings
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/policy.md").read_text(encoding="utf-8")
 

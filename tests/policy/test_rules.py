@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.config import PolicySettings
 from autotagger.errors import BadConfig
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import SparseScores, pack, unpack
+from autotagger.settings import PolicySettings
 
 RATINGS = [("general", "rating"), ("sensitive", "rating"), ("questionable", "rating"), ("explicit", "rating")]
 LABELS = [

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from autotagger.config import PolicySettings
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack, unpack
+from autotagger.settings import PolicySettings
 
 ASSETS, SCORES, LABELS = 100_000, 100, 10_861
 EVERYTHING = PolicySettings(

@@ -8,11 +8,11 @@ import pytest
 
 from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.workload import workload
-from autotagger.config import Settings
 from autotagger.demo import StandIn, draw_library
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, manifest_toml, save_tensors
 from autotagger.quantize.sample import from_folder, from_library
+from autotagger.settings import Settings
 from autotagger.tagger.catalog import CATALOGUE, find_model
 from autotagger.tagger.manifest import parse_manifest, read_manifest
 from autotagger.tagger.preprocess import prepare

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from autotagger.config import PolicySettings
 from autotagger.policy.rules import TagPolicy
 from autotagger.quantize.gate import Agreement, Counts, Verdict, agreement, compare
 from autotagger.scores import SparseScores
+from autotagger.settings import PolicySettings
 from autotagger.tagger.catalog import Model, find_model
 from autotagger.tagger.session import open_session
 

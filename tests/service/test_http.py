@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autotagger.config import ServiceSettings
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.ledger.schema import State
 from autotagger.pipeline.figures import BOUNDS_MS, Tally, exchanged, timed
@@ -18,6 +17,7 @@ from autotagger.service.http import answered
 from autotagger.service.metrics import resident_bytes
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
+from autotagger.settings import ServiceSettings
 from tests.service.support import HOST, get, process, summary, view
 
 

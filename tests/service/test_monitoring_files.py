@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autotagger.config import Settings
 from autotagger.pipeline.figures import exchanged, timed
 from autotagger.service.metrics import exposition, registry_of
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
+from autotagger.settings import Settings
 from tests.service.support import process, summary, view
 
 DOCS = Path(__file__).parents[2] / "docs"

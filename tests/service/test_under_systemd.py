@@ -12,9 +12,9 @@ import orjson
 import psutil
 import pytest
 
-from autotagger.config import ServiceSettings
 from autotagger.demo import StandIn, tiny_library
 from autotagger.service.ask import ask
+from autotagger.settings import ServiceSettings
 from tests.pipeline.support import held_links, ledger_links, settings_for
 from tests.service.support import HOST, NotifySocket, free_port, get
 
