@@ -48,7 +48,8 @@ class Applying(Base):
             changed = revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
             rows += ((key, name, state, origin) for name, state in changed.items())
             # A link that was sent and never read back (its asset was gone meanwhile) is looked at first.
-            as_meant = not changed and set(known[key].values()) & set(MEANT) == {LinkState.PROVEN}
+            open_ends = set(known[key].values()) & {*MEANT, LinkState.LEAVING}
+            as_meant = not changed and open_ends == {LinkState.PROVEN}
             state = State.PLANNED if fresh else State.VERIFIED if as_meant else State.STALE
             ends.setdefault((state, origin), []).append(key)
         with self.batch():
