@@ -7,10 +7,10 @@ the books; `_dispatch` acts on them.
 import asyncio
 import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loguru import logger
@@ -34,14 +34,13 @@ from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import Observe, View, process_views, unobserved
+from autotagger.pipeline.worklist import WorkList
 from autotagger.pipeline.writer import writer_main
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import Model
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.
 MOST_RECORDING = 200
-#: Work read from the ledger at once.
-WORK_AHEAD = 256
 #: After the time to finish work under way, the writer has this long to end the batch that it has begun.
 LAST_BATCH_S = 5.0
 TICK_S = 0.5
@@ -66,9 +65,6 @@ class _Plans:
     paused_until_s: float = 0.0
     error: Fatal | None = None
     dispatched: int = 0
-    todo: deque[Work] = field(default_factory=deque)
-    twins: set[str] = field(default_factory=set)  # those of them that can have an identical picture's scores
-    copying: set[str] = field(default_factory=set)  # told the writer to copy these
 
 
 class Supervisor:
@@ -133,6 +129,7 @@ class Supervisor:
             cleanup.callback(self._memory.close)
             self._slots = SlotTable(pipeline.slots)
             self._book = FlightBook(self._slots)
+            self._work = WorkList(self._book, due=self._due, twins_of=self._twins_of, copy=self._have_copied)
             self._crew = Crew(
                 self._worker_count(),
                 duty=self._duty,
@@ -337,7 +334,7 @@ class Supervisor:
         for flight in self._book:
             if flight.stage is Stage.RECORDING:
                 self._book.drop(flight)
-        self._plans.copying.clear()
+        self._work.forget_copies()
         self._mailbox.hand_out_again()
         self._held = False
         self._clockwork.interrupted()
@@ -373,10 +370,7 @@ class Supervisor:
         self._crew.writer.send(m.Record(flight.work.asset_id, outcome))
 
     def _recorded(self, asset_ids: tuple[str, ...]) -> None:
-        landed = [work for work in map(self._book.land, asset_ids) if work]
-        self._plans.copying.difference_update(asset_ids)
-        checksums = {work.checksum for work in landed} - {""}
-        self._plans.twins |= {work.asset_id for work in self._plans.todo if work.checksum in checksums}
+        self._work.recorded(asset_ids, [work for work in map(self._book.land, asset_ids) if work])
 
     def _leave_account(self, child: Child, message: m.Refused) -> None:
         """The key of one account is refused: the others go on, also in children that are started from now on."""
@@ -394,7 +388,7 @@ class Supervisor:
         )
         self._refused[name] = message.message
         self._spec = replace(self._spec, accounts=left)
-        self._plans.todo = deque(work for work in self._plans.todo if work.account != message.account)
+        self._work.without_account(message.account)
         (self._crew.fetcher if child is self._crew.writer else self._crew.writer).send(message)
 
     # -- the listing --------------------------------------------------------------------------------------
@@ -430,7 +424,7 @@ class Supervisor:
             assert flight.slot is not None
             self._crew.fetcher.send(m.Fetch(flight.id, flight.slot, flight.work))
         self._hand_to_workers()
-        under_way = len(self._book) or self._plans.copying
+        under_way = len(self._book) or self._work.copying
         if not under_way and (self._plans.stopping or self._once_done()):
             assert self._slots.free == self._slots.count, "a slot was lost"
             # After SIGTERM the writer only ends its batch; at the end of --once it applies and proves everything.
@@ -445,7 +439,7 @@ class Supervisor:
             and self._crew.writer.ready
             and self._crew.fetcher.has_room
             and self._slots.free > 0
-            and self._book.count(Stage.RECORDING) + len(self._plans.copying) < MOST_RECORDING
+            and self._book.count(Stage.RECORDING) + self._work.copying < MOST_RECORDING
             and self._clock() >= self._plans.paused_until_s
             and not self._book.flying_alone
             and not self._limit_reached()
@@ -455,34 +449,16 @@ class Supervisor:
         if self._book.suspects:
             # A suspect flies when the sky is empty, so that its worker's death says something.
             return None if len(self._book) else self._book.take_off(None, self._clock())
-        work = self._next_work()
+        work = self._work.next(self._limit_reached)
         return self._book.take_off(work, self._clock()) if work else None
 
-    def _next_work(self) -> Work | None:
-        """The next picture to fetch. One that is identical to a scored one gets its scores instead, and one that
-        is identical to a picture under way is found again when that has landed."""
-        todo = self._plans.todo
-        if not todo:
-            self._read_ahead()
-        while todo and not self._limit_reached():
-            work = todo.popleft()
-            if work.asset_id in self._plans.twins:
-                self._plans.copying.add(work.asset_id)
-                self._plans.dispatched += 1
-                self._crew.writer.send(m.Copy(work.asset_id))
-            elif not self._book.holds_twin_of(work):
-                return work
-        return None
+    def _have_copied(self, asset_id: str) -> None:
+        self._plans.dispatched += 1
+        self._crew.writer.send(m.Copy(asset_id))
 
-    def _read_ahead(self) -> None:
-        plans = self._plans
-        found = self._due(WORK_AHEAD + len(self._book) + len(plans.copying))
-        plans.todo.extend(
-            work for work in found if work.asset_id not in self._book and work.asset_id not in plans.copying
-        )
-        ids = [work.asset_id for work in plans.todo]
+    def _twins_of(self, asset_ids: list[str]) -> Collection[str]:
         known = self._spec.model and self._ledger.model_id(self._spec.model.identity)
-        plans.twins = set(self._ledger.twin_scores(ids, known)) if known else set()
+        return self._ledger.twin_scores(asset_ids, known) if known else ()
 
     def _due(self, limit: int) -> list[Work]:
         accounts = [account.id for account in self._spec.accounts]
@@ -513,7 +489,7 @@ class Supervisor:
         if self._limit_reached():
             return True
         idle = not self._book.suspects and self._clock() >= self._plans.paused_until_s
-        return idle and not self._plans.todo and not self._due(1)
+        return idle and not len(self._work) and not self._due(1)
 
     def _limit_reached(self) -> bool:
         return self._limit is not None and self._plans.dispatched >= self._limit
