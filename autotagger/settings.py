@@ -54,6 +54,12 @@ class ImmichSettings(Section):
         ge=0.0,
         description="Most assets tagged a second (each costs Immich background work); 0 is no limit",
     )
+    most_queued: int = Field(
+        500,
+        ge=0,
+        description="Jobs in Immich's sidecar and metadata queues above which tag calls wait (an administrator's "
+        "key with queue.read, before 3.0 job.read); 0 never waits",
+    )
     retry_budget_s: float = Field(
         300.0, ge=0.0, description="Seconds a call is tried again before Immich counts as unreachable"
     )

@@ -238,6 +238,15 @@ class ImmichClient:
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
         await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
 
+    async def queued_jobs(self, *, by_name: bool) -> int:
+        """Jobs that wait or run in the sidecar and metadata queues.
+
+        Needs an administrator's key with `queue.read`, or before 3.0 (`by_name`) with `job.read`; raises
+        ServerRefused for any other.
+        """
+        path, read = ("jobs", parsing.queued_by_name) if by_name else ("queues", parsing.queued)
+        return await self._json(Request("queued_jobs", "GET", path), read)
+
     async def _json(self, request: Request, read: Callable[[Any], T], *, budget_s: float | None = None) -> T:
         return await self._call(request, lambda reply: read(parsing.decode(reply.body)), budget_s=budget_s)
 

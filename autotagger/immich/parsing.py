@@ -88,6 +88,27 @@ def successes(raw: Any) -> int:
     return sum(_mapping(item).get("success") is True for item in _list(raw))
 
 
+def queued(raw: Any) -> int:
+    """Of `GET /queues` (3.x): jobs that wait or run in the queues that tagging fills."""
+    queues = [_mapping(item) for item in _list(raw)]
+    return sum(_in_queue(queue.get("statistics")) for queue in queues if queue.get("name") in _TAGGING_QUEUES)
+
+
+def queued_by_name(raw: Any) -> int:
+    """Of `GET /jobs` (2.7): the same."""
+    queues = _mapping(raw)
+    return sum(_in_queue(_mapping(queues.get(name)).get("jobCounts")) for name in _TAGGING_QUEUES)
+
+
+#: Queues that a tag call fills.
+_TAGGING_QUEUES = ("sidecar", "metadataExtraction")
+
+
+def _in_queue(raw: Any) -> int:
+    counts = _mapping(raw)
+    return sum(_whole(counts, name) for name in ("active", "waiting", "delayed", "paused") if name in counts)
+
+
 def page(raw: Any) -> Page:
     """Of `POST /search/metadata`. An item that makes no sense is left out and counted, a repeated one left out."""
     answer = _mapping(_mapping(raw).get("assets"))

@@ -19,6 +19,7 @@ from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.foreign import meet_tags
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.queues import Queues
 from autotagger.pipeline.reconcile import reconcile
 from autotagger.pipeline.verdict import verdict
 from autotagger.pipeline.vocabulary import Namer
@@ -63,6 +64,7 @@ class Applier:
         batch_size: int,
         max_attempts: int,
         pace: Pace,
+        queues: Queues,
         begun: bool = False,
     ) -> None:
         self._desk = desk
@@ -72,6 +74,7 @@ class Applier:
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._pace = pace
+        self._queues = queues
         self._begun = begun
 
     async def apply_batch(self) -> bool:
@@ -92,6 +95,8 @@ class Applier:
             planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
             if not planned:
                 return bool(scored or stale)
+        if not await self._queues.have_room():
+            return False
         await self._pace.take(len(planned))
         await self._send(planned)
         return True

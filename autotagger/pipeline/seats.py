@@ -1,5 +1,6 @@
 """Seats at the writer: who sees to one account's tags, with its key and in its part of the ledger."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.pacing import Pace
+from autotagger.pipeline.queues import Queues
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verifier import Verifier
@@ -83,6 +85,7 @@ class Office:
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
             pace=self.pace,
+            queues=Queues(client, account.server, most=settings.immich.most_queued, clock=time.monotonic),
             begun=self.spec.errand is not None,
         )
         errand = self._errand(account, desk)
