@@ -392,7 +392,7 @@ def answer(home: Path, answers: list[tuple[str, str]], *arguments: str) -> tuple
                 shown += (more := read_terminal(ours))
                 assert more, f"ended without asking {question!r}: {shown}"
             os.write(ours, text.encode())
-        while more := read_terminal(ours):
+        while more := read_terminal(ours, again=answers[-1][1] if answers[-1][1].startswith("\x03") else ""):
             shown += more
         return shown, process.wait(timeout=30)
     finally:
@@ -407,9 +407,15 @@ TAKE_TERMINAL = (
 )
 
 
-def read_terminal(terminal: int) -> str:
-    """What the process has written; empty when it has closed its side."""
-    assert select.select([terminal], [], [], 30)[0], "the process has gone silent"
+def read_terminal(terminal: int, *, again: str = "") -> str:
+    """What the process has written; empty when it has closed its side. `again`: typed once more where it stays
+    silent, as a person does whose ctrl-C came before anybody heeded it."""
+    for _ in range(6):
+        if select.select([terminal], [], [], 10)[0]:
+            break
+        os.write(terminal, again.encode())
+    else:
+        raise AssertionError("the process has gone silent")
     try:
         return os.read(terminal, 4096).decode(errors="replace")
     except OSError:  # how Linux says that the other side is closed
