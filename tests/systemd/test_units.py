@@ -151,6 +151,7 @@ async def confined(state_dir: Path, *command: str, **environ: str) -> str:
 
 
 @pytest.mark.skipif(not can_confine(), reason="needs root, mount namespaces and systemd-analyze")
+@pytest.mark.slow  # a checkout in /tmp is hidden by the confinement itself
 async def test_the_service_works_under_its_confinement(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
     state_dir.mkdir()
