@@ -25,6 +25,12 @@ class Visit:
     body: Json
     key: Key | None
 
+    @property
+    def user(self) -> str:
+        """Id of the user who asks. Only on routes that need a key."""
+        assert self.key is not None
+        return self.key.user
+
 
 Handler = Callable[[World, Visit], Awaitable[web.StreamResponse]]
 

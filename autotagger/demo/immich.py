@@ -26,7 +26,7 @@ from autotagger.demo.gate import MAX_BODY_BYTES, Gate
 from autotagger.demo.jobs import Jobs
 from autotagger.demo.library import ME, AssetSpec, Library, Media, Preview
 from autotagger.demo.store import Clock, Row, Store
-from autotagger.demo.wire import ApiError, Dialect, error_response, json_response
+from autotagger.demo.wire import USERS, ApiError, Dialect, error_response, json_response
 from autotagger.demo.world import ALL, World
 
 KEEP_ALIVE_S = 5.0
@@ -175,9 +175,18 @@ class StandIn:
     def faults(self, faults: Faults | None) -> None:
         self._gate.faults = faults
 
-    def add_key(self, permissions: Iterable[str]) -> str:
-        """A further API key of the same user, with just these permissions."""
-        return self.world.add_key(permissions).secret
+    def add_key(self, permissions: Iterable[str], user: str = ME) -> str:
+        """A further API key, with just these permissions, of the user of `api_key` or of another one.
+
+        Raises KeyError for a user whom the server does not have.
+        """
+        if user not in USERS:
+            raise KeyError(user)
+        return self.world.add_key(permissions, user).secret
+
+    def share(self, owner: str, viewer: str) -> None:
+        """Let a user see another's timeline from now on, as Immich's partner sharing does."""
+        self.store.share(owner, viewer)
 
     def revoke_key(self, secret: str) -> None:
         del self.world.keys[secret]
@@ -232,13 +241,14 @@ class StandIn:
     def tag(self, asset_id: str, *values: str) -> None:
         """Tag by hand, in one call, with the jobs that follow."""
         row = self.store.rows[asset_id]
-        if self.store.link(row, [tag.id for tag in self.store.upsert(values)]):
+        if self.store.link(row, [tag.id for tag in self.store.upsert(values, row.spec.owner_id)]):
             self.jobs.links_changed(row)
 
     def untag(self, asset_id: str, *values: str) -> None:
         """Take tags off by hand, in one go, with the jobs that follow."""
         row = self.store.rows[asset_id]
-        self.store.unlink(row, [self.store.tags_by_value[value].id for value in values])
+        own = self.store.tags_of(row.spec.owner_id)
+        self.store.unlink(row, [own[value].id for value in values])
         self.jobs.links_changed(row)
 
     def delete_tag(self, value: str) -> None:

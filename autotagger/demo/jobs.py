@@ -176,7 +176,8 @@ class Jobs:
         return write
 
     def _replace_links(self, row: Row, values: tuple[str, ...]) -> None:
-        wanted = {tag.id for tag in self._store.upsert(after_round_trip(value) for value in values)}
+        read = (after_round_trip(value) for value in values)
+        wanted = {tag.id for tag in self._store.upsert(read, row.spec.owner_id)}
         if superfluous := row.tags - wanted:
             self._store.unlink(row, superfluous)
         self._store.link(row, wanted)

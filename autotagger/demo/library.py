@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 
 ME = "5b137f60-0c51-41a8-8d14-9bc60d0fbe8e"
-"""User id of the key's owner."""
+"""User id of the owner of the stand-in's first key."""
 PARTNER = "276b5ea1-1af5-40be-aa70-769dd1fe11c3"
 """A user who shares the timeline with us: listed in our searches, never ours to tag."""
 STRANGER = "90f7f1a1-6a0c-4a2b-9a55-6e1f7c0b6b5d"
@@ -88,6 +88,8 @@ class AssetSpec:
     motion_video_id: str | None = None
     awkward: str = ""
     """Name of the awkward kind (`cmyk`, `exif-rotated`...), empty for an ordinary picture."""
+    content: str = ""
+    """The same for several users' uploads of one file; empty for a file that nobody else has."""
 
     @property
     def read_only(self) -> bool:
@@ -95,9 +97,9 @@ class AssetSpec:
 
     @property
     def checksum(self) -> bytes:
-        """20 bytes like a SHA-1, one an asset (Immich refuses a second file of the same content), made without
-        drawing the file: a listing of 100,000 assets must not render them."""
-        return hashlib.sha1(f"{self.media.key}/{self.id}".encode(), usedforsecurity=False).digest()
+        """20 bytes like a SHA-1, one an asset (Immich refuses a user's second file of the same content), made
+        without drawing the file: a listing of 100,000 assets must not render them."""
+        return hashlib.sha1(f"{self.media.key}/{self.content or self.id}".encode(), usedforsecurity=False).digest()
 
     @property
     def original_path(self) -> str:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from autotagger.demo import previews
 from autotagger.demo.gate import Route, Visit
-from autotagger.demo.library import ME, PARTNER, Preview
+from autotagger.demo.library import Preview
 from autotagger.demo.store import Row
 from autotagger.demo.validation import MISSING, Checker
 from autotagger.demo.wire import ApiError
@@ -23,7 +23,7 @@ async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
     asset_id = check.uuid(visit.request.match_info["id"], ["id"])
     size = check.choice(visit.request.query.get("size", "thumbnail"), ["size"], SIZES)
     check.finish()
-    row = world.store.readable(str(asset_id))
+    row = world.store.readable(str(asset_id), visit.user)
     if row is None:
         raise ApiError(400, "Not found or no asset.view access")
     if size in ("original", "fullsize"):
@@ -35,13 +35,13 @@ async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
 
 
 async def original(world: World, visit: Visit) -> web.StreamResponse:
-    row = _own_or_404(world, _asset_id(world, visit))
+    row = _own_or_404(world, _asset_id(world, visit), visit.user)
     body = await world.media.get(row.spec.media, "original")
     return _file(visit.request, body, row.spec.media.mime, row.file_created_ms)
 
 
 async def playback(world: World, visit: Visit) -> web.StreamResponse:
-    row = world.store.readable(_asset_id(world, visit))
+    row = world.store.readable(_asset_id(world, visit), visit.user)
     if row is None:
         raise ApiError(400, "Not found or no asset.view access")
     if row.spec.media.kind != "VIDEO":
@@ -64,13 +64,13 @@ def _asset_id(world: World, visit: Visit) -> str:
     return str(asset_id)
 
 
-def _own_or_404(world: World, asset_id: str) -> Row:
+def _own_or_404(world: World, asset_id: str, user: str) -> Row:
     """Originals tell a foreign asset (404) from an unknown one (400), unlike every other call."""
-    row = world.store.readable(asset_id)
+    row = world.store.readable(asset_id, user)
     if row is not None:
         return row
     known = world.store.rows.get(asset_id)
-    if known is not None and known.spec.owner_id not in (ME, PARTNER):
+    if known is not None and known.spec.owner_id not in world.store.owners_seen_by(user):
         raise ApiError(404, "Asset media not found")
     raise ApiError(400, "Not found or no asset.download access")
 

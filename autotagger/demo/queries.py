@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from autotagger.demo.library import ME, PARTNER
 from autotagger.demo.search import Query, TagTest, Test, query_key
 from autotagger.demo.store import Row
 from autotagger.demo.validation import Checker, Path
@@ -82,12 +81,16 @@ _FLAT_KEYS = (
 
 
 class Asked:
-    """One search body, checked: the `query`, and the page of it that is wanted."""
+    """One search body, checked: the `query`, and the page of it that is wanted.
 
-    def __init__(self, body: Json, dialect: Dialect) -> None:
+    `owners`: ids of the users whose assets the one who asks can see.
+    """
+
+    def __init__(self, body: Json, dialect: Dialect, owners: frozenset[str]) -> None:
         """Raises ApiError: 400 for what Immich refuses, 401 for the locked folder."""
         self._check = Checker(dialect)
         self._body = body
+        self._owners = owners
         self.by_filter = dialect is Dialect.V3_2 and ("filter" in body or "cursor" in body)
         self.with_exif = bool(self._optional("withExif", self._check.boolean))
         self.size = self._number("size", MAX_SIZE) or DEFAULT_SIZE
@@ -100,7 +103,7 @@ class Asked:
         if self.with_exif:
             self.query.tests.append(lambda row: row.extracted)
             self.query.reads_updated = True
-        self.query.key = query_key(_without_paging(body), self.by_filter)
+        self.query.key = query_key(_without_paging(body), self.by_filter, sorted(owners))
 
     def next_page(self, dialect: Dialect, more: bool) -> dict[str, str | None]:
         """How the answer says where to go on: a page number as text, or 3.2's cursor (an encoded offset)."""
@@ -114,7 +117,7 @@ class Asked:
     # The flat fields
 
     def _flat(self) -> Query:
-        query = Query(tests=[_listed])
+        query = Query(tests=[_listed(self._owners)])
         order = self._optional("order", lambda value, path: self._check.choice(value, path, ("asc", "desc")))
         query.ascending = order == "asc"
         self._flat_choices(query)
@@ -196,7 +199,7 @@ class Asked:
         if "filter" not in self._body:
             self._check.custom("cursor needs a filter", ["cursor"])
         query = self._branch(self._body.get("filter", {}), ["filter"], (*_FILTER_KEYS, "or"))
-        query.tests.append(_listed)
+        query.tests.append(_listed(self._owners))
         query.ascending = self._direction() == "asc"
         branches = self._body["filter"].get("or") if isinstance(self._body.get("filter"), dict) else None
         if branches is not None:
@@ -286,9 +289,9 @@ class Asked:
         return found
 
 
-def _listed(row: Row) -> bool:
-    """Ours or a partner's, and not locked: all that any search of ours can see."""
-    return row.spec.owner_id in (ME, PARTNER) and row.visibility != "locked"
+def _listed(owners: frozenset[str]) -> Test:
+    """Of these users, and not locked: all that any search can see."""
+    return lambda row: row.spec.owner_id in owners and row.visibility != "locked"
 
 
 def _refuse_locked(visibility: Any) -> None:

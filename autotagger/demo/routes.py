@@ -69,17 +69,17 @@ async def my_key(_world: World, visit: Visit) -> web.Response:
 
 
 async def me(_world: World, visit: Visit) -> web.Response:
-    email, name, colour = USERS[ME]
+    email, name, colour = USERS[visit.user]
     body = {
-        "id": ME,
+        "id": visit.user,
         "email": email,
         "name": name,
         "profileImagePath": "",
         "avatarColor": colour,
         "profileChangedAt": USER_SINCE,
-        "storageLabel": "admin",
+        "storageLabel": "admin" if visit.user == ME else None,
         "shouldChangePassword": True,
-        "isAdmin": True,
+        "isAdmin": visit.user == ME,
         "createdAt": USER_SINCE,
         "deletedAt": None,
         "updatedAt": USER_SINCE,
@@ -113,7 +113,7 @@ async def my_preferences(world: World, visit: Visit) -> web.Response:
 
 
 async def search(world: World, visit: Visit) -> web.Response:
-    asked = Asked(visit.body, world.dialect)
+    asked = _asked(world, visit)
     found = world.searcher.page(asked.query, offset=asked.offset, size=asked.size)
     return json_response(
         search_json(
@@ -126,25 +126,25 @@ async def search(world: World, visit: Visit) -> web.Response:
 
 
 async def search_random(world: World, visit: Visit) -> web.Response:
-    asked = Asked(visit.body, world.dialect)
+    asked = _asked(world, visit)
     rows = world.store.some(world.searcher.matching(asked.query), asked.size)
     return json_response([asset_json(row, world.dialect, with_exif=asked.with_exif) for row in rows])
 
 
 async def search_statistics(world: World, visit: Visit) -> web.Response:
-    return json_response({"total": len(world.searcher.matching(Asked(visit.body, world.dialect).query))})
+    return json_response({"total": len(world.searcher.matching(_asked(world, visit).query))})
 
 
 async def asset(world: World, visit: Visit) -> web.Response:
     asset_id = _path_id(world, visit)
-    row = world.store.readable(asset_id)
+    row = world.store.readable(asset_id, visit.user)
     if row is None:
         raise ApiError(400, "Not found or no asset.read access")
     return json_response(full_asset_json(row, world.store, world.dialect), request=visit.request)
 
 
 async def tags(world: World, visit: Visit) -> web.Response:
-    ordered = sorted(world.store.tags.values(), key=lambda tag: tag.value)
+    ordered = sorted(world.store.tags_of(visit.user).values(), key=lambda tag: tag.value)
     return json_response([tag_json(tag) for tag in ordered], request=visit.request)
 
 
@@ -158,7 +158,7 @@ async def upsert_tags(world: World, visit: Visit) -> web.Response:
         visit.body.get("tags", MISSING), ["tags"], lambda value, path: _tag_value(check, value, path)
     )
     check.finish()
-    return json_response([tag_json(tag) for tag in world.store.upsert(values)])
+    return json_response([tag_json(tag) for tag in world.store.upsert(values, visit.user)])
 
 
 async def create_tag(world: World, visit: Visit) -> web.Response:
@@ -167,13 +167,13 @@ async def create_tag(world: World, visit: Visit) -> web.Response:
     parent_id = visit.body.get("parentId")
     parent_id = None if parent_id is None else check.uuid(parent_id, ["parentId"])
     check.finish()
-    parent = None if parent_id is None else world.store.tags.get(parent_id)
+    parent = None if parent_id is None else world.store.tag_of(visit.user, parent_id)
     if parent_id is not None and parent is None:
         raise ApiError(400, "Not found or no tag.read access")
     value = f"{parent.value}/{name}" if parent else str(name)
-    if value in world.store.tags_by_value:
+    if value in world.store.tags_of(visit.user):
         raise ApiError(400, "A tag with that name already exists")
-    return json_response(tag_json(world.store.create(value, parent)), status=201)
+    return json_response(tag_json(world.store.create(value, parent, visit.user)), status=201)
 
 
 async def tag_assets(world: World, visit: Visit) -> web.Response:
@@ -182,8 +182,8 @@ async def tag_assets(world: World, visit: Visit) -> web.Response:
     asset_ids = check.uuids(visit.body.get("assetIds", MISSING), ["assetIds"])
     tag_ids = check.uuids(visit.body.get("tagIds", MISSING), ["tagIds"])
     check.finish()
-    rows = world.store.writable(asset_ids)
-    known = [tag_id for tag_id in dict.fromkeys(tag_ids) if tag_id in world.store.tags]
+    rows = world.store.writable(asset_ids, visit.user)
+    known = [tag_id for tag_id in dict.fromkeys(tag_ids) if world.store.tag_of(visit.user, tag_id)]
     if len(rows) * len(known) > MOST_PAIRS:
         raise ApiError(500, "Failed to bulk tag assets")
     return json_response({"count": sum(_link(world, row, known) for row in rows)})
@@ -192,7 +192,7 @@ async def tag_assets(world: World, visit: Visit) -> web.Response:
 async def add_to_tag(world: World, visit: Visit) -> web.Response:
     the_tag = _tag(world, visit, "tag.asset")
     ids = _ids(world, visit)
-    writable = {row.id: row for row in world.store.writable(ids)}
+    writable = {row.id: row for row in world.store.writable(ids, visit.user)}
     results = []
     for asset_id in ids:
         row = world.store.rows.get(asset_id)
@@ -232,7 +232,7 @@ async def update_assets(world: World, visit: Visit) -> web.Response:
     wanted = visit.body.get("visibility")
     visibility = None if wanted is None else check.choice(wanted, ["visibility"], VISIBILITIES)
     check.finish()
-    rows = world.store.writable(ids)
+    rows = world.store.writable(ids, visit.user)
     if len(rows) < len(set(ids)):
         raise ApiError(400, "Not found or no asset.update access")
     for row in rows if visibility is not None else ():
@@ -285,6 +285,10 @@ ROUTES = (
 )
 
 
+def _asked(world: World, visit: Visit) -> Asked:
+    return Asked(visit.body, world.dialect, world.store.owners_seen_by(visit.user))
+
+
 def _path_id(world: World, visit: Visit) -> str:
     check = Checker(world.dialect)
     found = check.uuid(visit.request.match_info["id"], ["id"])
@@ -293,7 +297,7 @@ def _path_id(world: World, visit: Visit) -> str:
 
 
 def _tag(world: World, visit: Visit, permission: str) -> Tag:
-    found = world.store.tags.get(_path_id(world, visit))
+    found = world.store.tag_of(visit.user, _path_id(world, visit))
     if found is None:
         raise ApiError(400, f"Not found or no {permission} access")
     return found

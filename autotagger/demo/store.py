@@ -5,6 +5,7 @@ Nothing here knows HTTP. Every change that a search could see moves one of the c
 
 import random
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -39,13 +40,17 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Tag:
-    """A tag. `in_closure` is False for one made by `POST /tags`: searches do not find it before a job has run."""
+    """A tag of one user, the `owner`.
+
+    `in_closure` is False for one made by `POST /tags`: searches do not find it before a job has run.
+    """
 
     id: str
     value: str
     created_ms: int
     updated_ms: int
     parent: "Tag | None" = None
+    owner: str = ME
     in_closure: bool = True
     children: set[str] = field(default_factory=set)
     assets: set[Row] = field(default_factory=set)
@@ -73,7 +78,8 @@ class Store:
         self.versions = Versions()
         self.rows: dict[str, Row] = {spec.id: _row(spec) for spec in library.assets}
         self.tags: dict[str, Tag] = {}
-        self.tags_by_value: dict[str, Tag] = {}
+        self._tags_of: defaultdict[str, dict[str, Tag]] = defaultdict(dict)
+        self._shown_to: defaultdict[str, frozenset[str]] = defaultdict(frozenset, {ME: frozenset({PARTNER})})
         self._newest_first = sorted(self.rows.values(), key=_newest_first)
 
     def now_ms(self) -> int:
@@ -116,30 +122,56 @@ class Store:
         self.versions.shape += 1
         self.touch(row)
 
-    def readable(self, asset_id: str) -> Row | None:
-        """The row that `asset.read`, `asset.view` and `asset.download` reach: ours and a partner's, not locked."""
+    def share(self, owner: str, viewer: str) -> None:
+        """Make `owner` a partner who shares the timeline with `viewer`."""
+        self._shown_to[viewer] |= {owner}
+        self.versions.shape += 1
+
+    def owners_seen_by(self, user: str) -> frozenset[str]:
+        """The user and the partners who share their timelines with them."""
+        return self._shown_to[user] | {user}
+
+    def readable(self, asset_id: str, user: str) -> Row | None:
+        """The row that `asset.read`, `asset.view` and `asset.download` reach: the user's and a partner's, not
+        locked."""
         row = self.rows.get(asset_id)
         if row is None or row.visibility == "locked":
             return None
-        if row.spec.owner_id == ME:
+        if row.spec.owner_id == user:
             return row
-        shared = row.spec.owner_id == PARTNER and row.visibility == "timeline" and row.deleted_ms is None
+        shared = (
+            row.spec.owner_id in self._shown_to[user] and row.visibility == "timeline" and row.deleted_ms is None
+        )
         return row if shared else None
 
-    def writable(self, asset_ids: Iterable[str]) -> list[Row]:
-        """Those of the ids that `asset.update` reaches (ours, not locked), each once; the rest is skipped."""
+    def writable(self, asset_ids: Iterable[str], user: str) -> list[Row]:
+        """Those of the ids that `asset.update` reaches (the user's, not locked), each once, without the rest."""
         found = (self.rows.get(asset_id) for asset_id in dict.fromkeys(asset_ids))
-        return [row for row in found if row and row.spec.owner_id == ME and row.visibility != "locked"]
+        return [row for row in found if row and row.spec.owner_id == user and row.visibility != "locked"]
 
     # Tags
 
-    def upsert(self, values: Iterable[str]) -> list[Tag]:
-        """The leaf tag of each distinct value, parents made on the way (law 6); none for one of mere slashes."""
-        leaves = (self._upsert_path(value) for value in dict.fromkeys(values))
+    @property
+    def tags_by_value(self) -> dict[str, Tag]:
+        """The tags of the owner of the first key."""
+        return self.tags_of(ME)
+
+    def tags_of(self, user: str) -> dict[str, Tag]:
+        """A user's tags by value: two users' tags of one value are two tags."""
+        return self._tags_of[user]
+
+    def tag_of(self, user: str, tag_id: str) -> Tag | None:
+        """The tag, if it is the user's."""
+        tag = self.tags.get(tag_id)
+        return tag if tag is not None and tag.owner == user else None
+
+    def upsert(self, values: Iterable[str], owner: str = ME) -> list[Tag]:
+        """The owner's leaf tag of each distinct value, parents made on the way (law 6); none for mere slashes."""
+        leaves = (self._upsert_path(value, owner) for value in dict.fromkeys(values))
         return [leaf for leaf in leaves if leaf is not None]
 
-    def create(self, value: str, parent: Tag | None) -> Tag:
-        tag = self._new_tag(value, parent)
+    def create(self, value: str, parent: Tag | None, owner: str) -> Tag:
+        tag = self._new_tag(value, parent, owner)
         tag.in_closure = False
         return tag
 
@@ -152,7 +184,7 @@ class Store:
         if tag.parent is not None:
             tag.parent.children.discard(tag.id)
         del self.tags[tag.id]
-        del self.tags_by_value[tag.value]
+        del self._tags_of[tag.owner][tag.value]
         self.versions.links += 1
 
     def delete_empty_tags(self) -> int:
@@ -195,31 +227,35 @@ class Store:
 
     def values(self, row: Row) -> list[str]:
         """The values of the asset's tags, in the order of the tag list."""
-        return sorted(self.tags[tag_id].value for tag_id in row.tags)
+        return [tag.value for tag in self.tags_on(row)]
 
-    def _upsert_path(self, value: str) -> Tag | None:
+    def tags_on(self, row: Row) -> list[Tag]:
+        """The asset's tags, in the order of the tag list."""
+        return sorted((self.tags[tag_id] for tag_id in row.tags), key=lambda tag: tag.value)
+
+    def _upsert_path(self, value: str, owner: str) -> Tag | None:
         tag: Tag | None = None
         for part in filter(None, value.split("/")):
             path = f"{tag.value}/{part}" if tag else part
-            tag = self._upsert_one(path, tag)
+            tag = self._upsert_one(path, tag, owner)
         return tag
 
-    def _upsert_one(self, value: str, parent: Tag | None) -> Tag:
-        known = self.tags_by_value.get(value)
+    def _upsert_one(self, value: str, parent: Tag | None, owner: str) -> Tag:
+        known = self._tags_of[owner].get(value)
         if known is None:
-            return self._new_tag(value, parent)
+            return self._new_tag(value, parent, owner)
         known.updated_ms = self.now_ms()
         if not known.in_closure:
             known.in_closure = True
             self.versions.links += 1
         return known
 
-    def _new_tag(self, value: str, parent: Tag | None) -> Tag:
+    def _new_tag(self, value: str, parent: Tag | None, owner: str) -> Tag:
         now_ms = self.now_ms()
-        tag = Tag(self.new_id(), value, now_ms, now_ms, parent)
+        tag = Tag(self.new_id(), value, now_ms, now_ms, parent, owner)
         if parent is not None:
             parent.children.add(tag.id)
-        self.tags[tag.id] = self.tags_by_value[value] = tag
+        self.tags[tag.id] = self._tags_of[owner][value] = tag
         return tag
 
 

@@ -175,7 +175,7 @@ def full_asset_json(row: Row, store: Store, dialect: Dialect) -> Json:
         "avatarColor": colour,
         "profileChangedAt": USER_SINCE.replace("Z", "+00:00"),
     }
-    body["tags"] = [tag_json(store.tags_by_value[value], nested=True) for value in store.values(row)]
+    body["tags"] = [tag_json(tag, nested=True) for tag in store.tags_on(row)]
     body["stack"] = None
     if dialect is Dialect.V2_7:
         body["unassignedFaces"] = []

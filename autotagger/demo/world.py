@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from autotagger.demo.jobs import Jobs
-from autotagger.demo.library import Library
+from autotagger.demo.library import ME, Library
 from autotagger.demo.previews import MediaCache
 from autotagger.demo.search import Searcher
 from autotagger.demo.store import Store
@@ -20,12 +20,13 @@ KEY_LENGTH = 43
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key and what it may do."""
+    """An API key, what it may do, and the id of the user whom it belongs to."""
 
     id: str
     secret: str = field(repr=False)
     permissions: tuple[str, ...]
     created_ms: int
+    user: str = ME
 
     def may(self, permission: str) -> bool:
         return ALL in self.permissions or permission in self.permissions
@@ -55,9 +56,9 @@ class World:
     def __post_init__(self) -> None:
         self.searcher = Searcher(self.store, self.dialect)
 
-    def add_key(self, permissions: Iterable[str]) -> Key:
+    def add_key(self, permissions: Iterable[str], user: str = ME) -> Key:
         source = random.Random(f"{self.library.seed}/{len(self.keys)}")
         secret = "".join(source.choices(KEY_CHARACTERS, k=KEY_LENGTH))
-        key = Key(self.store.new_id(), secret, tuple(permissions), self.store.now_ms())
+        key = Key(self.store.new_id(), secret, tuple(permissions), self.store.now_ms(), user)
         self.keys[secret] = key
         return key
