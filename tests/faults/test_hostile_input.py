@@ -65,7 +65,7 @@ async def test_a_listing_full_of_nonsense_still_lists_what_makes_sense(dialect: 
         async def stuff(call: Call) -> web.StreamResponse | None:
             if call.name != "search":
                 return None
-            visit = Visit(call.request, json.loads(await call.request.read()), None)
+            visit = Visit(call.request, json.loads(await call.request.read()), server.world.keys[server.api_key])
             answer = await routes.search(server.world, visit)
             assert answer.body is not None
             page = json.loads(answer.text or "")
