@@ -16,7 +16,7 @@ from tests.pipeline.support import held_links, run_once, settings_for
 ASSETS = 60
 #: Calls of an undisturbed run: the moments of a plot are drawn from them.
 CALLS = 100
-ORDINARY, ALL = 4, 200
+ORDINARY, ALL = 6, 200
 
 LIBRARY = tiny_library(ASSETS)
 
