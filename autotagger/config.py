@@ -334,8 +334,11 @@ def _nearest_key(unknown: tuple[str, ...]) -> str:
     if unknown[:-1] == ("account",):
         own = {name: ("account", name) for name in AccountSettings.model_fields}
     anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
+    typed = unknown[-1].lower()
     for spelt in (own, anywhere):
-        for name in difflib.get_close_matches(unknown[-1].lower(), spelt, n=1, cutoff=0.6):
+        close = difflib.get_close_matches(typed, spelt, n=3, cutoff=0.6)
+        # The same letters in another order are a slip of two fingers, whatever else is similar.
+        for name in sorted(close, key=lambda name: sorted(name) != sorted(typed)):
             return f": did you mean {_spell(spelt[name])}?"
     return ""
 

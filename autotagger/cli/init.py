@@ -22,7 +22,7 @@ _OPTIONAL = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo and retag delete tags that are empty then",
+    "tag.delete": "undo deletes tags of ours that are empty then",
     "userPreference.read": "`autotagger doctor` sees whether tags are switched on",
 }
 

@@ -241,7 +241,15 @@ async def update_assets(world: World, visit: Visit) -> web.Response:
     return web.Response(status=204)
 
 
+def _only_for_admins(visit: Visit) -> None:
+    """The queues are the server's: the key's permission alone does not open them (immich.md; the words of the
+    refusal are not recorded)."""
+    if visit.user != ME:
+        raise ApiError(403, "Forbidden")
+
+
 async def queues(world: World, visit: Visit) -> web.Response:
+    _only_for_admins(visit)
     body = [
         {"name": name, "isPaused": world.jobs.is_paused(name), "statistics": _statistics(world, name)}
         for name in _queue_names(world)
@@ -250,6 +258,7 @@ async def queues(world: World, visit: Visit) -> web.Response:
 
 
 async def jobs(world: World, visit: Visit) -> web.Response:
+    _only_for_admins(visit)
     body = {
         name: {
             "jobCounts": _statistics(world, name),

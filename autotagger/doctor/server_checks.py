@@ -17,7 +17,7 @@ OPTIONAL = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo and retag delete tags that are empty then",
+    "tag.delete": "undo deletes tags of ours that are empty then",
     PREFERENCES: "a look at whether tags are switched on",
 }
 #: A call that a server in the same house answers more slowly than this is busy, asleep or far away.

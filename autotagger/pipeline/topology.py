@@ -2,7 +2,7 @@
 
 workers x threads = the cores we may use (affinity, cgroup quota): more would only wait for each other. A stream
 is one picture inferred at a time by its share of the threads; one stream a core is the fastest on a CPU wherever
-the memory allows it (docs/performance.md), because no thread ever waits for another one's half.
+the memory allows it, because no thread ever waits for another one's half.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from autotagger.settings import Settings
 #: From so many cores on, one process's memory bus and locks are worth sharing among several.
 CORES_OF_A_WORKER = 16
 #: What a worker needs beside its model, what OpenVINO makes of a model's weights (a copy, packed for the CPU),
-#: and what a stream needs to work in: measured with wd-vit (docs/performance.md), rounded up.
+#: and what a stream needs to work in: estimates, on the safe side of wd-vit's peaks in docs/performance.md.
 WORKER_BYTES, MODEL_COPIES, STREAM_BYTES = 250_000_000, 2.5, 100_000_000
 #: On a GPU or NPU: one picture is inferred while the next one is copied.
 DEVICE_STREAMS = 2

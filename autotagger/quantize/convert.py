@@ -19,7 +19,7 @@ from autotagger.tagger.preprocess import prepare
 _JOB = Path(__file__).with_name("nncf_job.py")
 #: Where scripts/setup-quantize makes it.
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-quantize"
-#: What NNCF needs: several copies of the weights and of all activations (docs/performance.md).
+#: What NNCF needs, an estimate: several copies of the weights and of all activations.
 JOB_BYTES, JOB_COPIES = 2_000_000_000, 7
 #: Fields of a manifest that speak of a download or of files that are already in the other fields.
 _LEFT_OUT = {"source", "preprocess", "category_thresholds", "label_count", "published_threshold"}

@@ -67,8 +67,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Decoding = Literal["exact", "fast"]
 
-#: Fast decoding keeps at least so many samples of a picture for each of the model's: at 1.5 the mean difference
-#: from exact decoding is 1 to 3 of 255 (docs/performance.md).
+#: Fast decoding keeps at least so many samples of a picture for each of the model's: docs/performance.md says
+#: what difference from exact decoding that leaves.
 FAST_OVERSAMPLING = 1.5
 
 

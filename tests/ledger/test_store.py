@@ -239,3 +239,8 @@ def test_an_asset_with_thirty_tags_and_its_history_costs_little_more_than_a_kilo
         ledger.record_verified(keys)
         assert len(ledger.history(keys[0])) == 3
     assert path.stat().st_size / count < 1024 + 96
+    with Ledger(path, writable=True) as ledger:
+        database: Any = ledger._db
+        database.execute_sql("DELETE FROM event")
+        database.execute_sql("VACUUM")
+    assert path.stat().st_size / count < 1024, "without the history, as before there was one"

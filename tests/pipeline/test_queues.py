@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.demo.library import PARTNER
+from autotagger.demo.world import ALL
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.pipeline.queues import LOOK_EVERY_S, Queues
@@ -43,6 +45,22 @@ async def test_there_is_no_room_while_immich_works_on_earlier_calls(dialect: str
             assert not await queues.have_room()
             clock.now_s += LOOK_EVERY_S
             assert await queues.have_room()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_user_who_is_no_administrator_is_refused_once_and_never_waits(
+    dialect: str, tmp_path: Path
+) -> None:
+    async with StandIn(tiny_library(4), dialect) as server:
+        settings = settings_for(server, tmp_path, immich={"api_key": server.add_key([ALL], PARTNER)})
+        key, clock = settings.immich.api_key, Clock()
+        assert key
+        async with ImmichClient(settings.immich, key) as client:
+            queues = Queues(client, await connect(client, settings.immich), most=1, clock=clock)
+            assert await queues.have_room()
+            clock.now_s += LOOK_EVERY_S
+            assert await queues.have_room()
+        assert server.calls["queues"] + server.calls["jobs"] == 1
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
