@@ -5,8 +5,11 @@ the supervisor from its own books, and no lock can die with its owner.
 """
 
 import asyncio
+import io
 import pickle
 import socket
+import sys
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
@@ -14,10 +17,23 @@ from typing import Any, Self
 #: The largest message (a `Listed` of 100 assets is near 30 KB), and the room we ask the kernel for.
 MESSAGE_BYTES = 1 << 18
 BUFFER_BYTES = 1 << 20
+#: Where the classes of messages, and of what is in them, come from. Whatever else arrives is not looked up.
+SPOKEN = frozenset(
+    {
+        "autotagger.ledger.rows",
+        "autotagger.ledger.schema",
+        "autotagger.pipeline.messages",
+        "autotagger.pipeline.requests",
+    }
+)
 
 
 class ChannelClosed(Exception):
     """The process at the other end is gone."""
+
+
+class Garbled(ChannelClosed):
+    """What the other end sent is no message: nothing more of it is believed."""
 
 
 def encoded(message: object) -> bytes:
@@ -26,6 +42,30 @@ def encoded(message: object) -> bytes:
     if len(packet) > MESSAGE_BYTES:
         raise ValueError(f"a {type(message).__name__} of {len(packet)} bytes is too large for a channel")
     return packet
+
+
+def decoded(packet: bytes) -> Any:
+    """The message in a packet. Raises Garbled for anything that `encoded` would not have made."""
+    if len(packet) > MESSAGE_BYTES:
+        raise Garbled(f"more than {MESSAGE_BYTES} bytes")
+    try:
+        return _Reader(io.BytesIO(packet)).load()
+    except Exception as error:  # bytes that are no message can fail in every way
+        raise Garbled(f"{len(packet)} bytes that are no message: {type(error).__name__}") from None
+
+
+class _Reader(pickle.Unpickler):
+    """Makes messages and nothing else, whatever the bytes ask for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "Counter"):
+            return Counter
+        if module not in SPOKEN:
+            raise pickle.UnpicklingError
+        found = vars(sys.modules[module])[name]
+        if not isinstance(found, type) or found.__module__ != module:
+            raise pickle.UnpicklingError
+        return found
 
 
 class Channel:
@@ -68,7 +108,7 @@ class Channel:
             raise ChannelClosed from None
 
     def receive(self) -> Any:
-        """The next message, waiting for it. Raises ChannelClosed."""
+        """The next message, waiting for it. Raises ChannelClosed, of which Garbled is one."""
         return self._receive()
 
     def try_send(self, message: bytes) -> bool:
@@ -90,23 +130,26 @@ class Channel:
 
     def _receive(self, flags: int = 0) -> Any:
         try:
-            message = self._socket.recv(MESSAGE_BYTES, flags)
+            packet = self._socket.recv(MESSAGE_BYTES + 1, flags)  # one more: a longer one would come cut
         except BlockingIOError:
             raise
         except OSError:
             raise ChannelClosed from None
-        if not message:
+        if not packet:
             raise ChannelClosed
-        return pickle.loads(message)  # noqa: S301 - from our own process, through an unnamed socket
+        return decoded(packet)
 
 
 class AsyncChannel:
-    """A channel inside an event loop: `handle` is called for every message, `closed` when the other end is gone.
+    """A channel inside an event loop: `handle` is called for every message, `closed` when the other end is gone
+    or no longer makes sense (Garbled).
 
     Messages that find no room wait in an outbox; `backlog` says how many, for those who can slow down.
     """
 
-    def __init__(self, channel: Channel, handle: Callable[[Any], None], closed: Callable[[], None]) -> None:
+    def __init__(
+        self, channel: Channel, handle: Callable[[Any], None], closed: Callable[[ChannelClosed], None]
+    ) -> None:
         self._channel = channel
         self._handle = handle
         self._on_closed = closed
@@ -127,8 +170,8 @@ class AsyncChannel:
         try:
             if not self._outbox and self._channel.try_send(packet):
                 return
-        except ChannelClosed:
-            self._lost()
+        except ChannelClosed as error:
+            self._lost(error)
             return
         if not self._outbox:
             self._loop.add_writer(self._channel.fileno(), self._writable)
@@ -139,8 +182,8 @@ class AsyncChannel:
         try:
             while self._open and (message := self._channel.try_receive()) is not None:
                 self._handle(message)
-        except ChannelClosed:
-            self._lost()
+        except ChannelClosed as error:
+            self._lost(error)
 
     def close(self) -> None:
         """Close this end; `closed` is not called for it."""
@@ -160,20 +203,20 @@ class AsyncChannel:
                 self._handle(message)
                 if not self._open:
                     return
-        except ChannelClosed:
-            self._lost()
+        except ChannelClosed as error:
+            self._lost(error)
 
     def _writable(self) -> None:
         try:
             while self._outbox and self._channel.try_send(self._outbox[0]):
                 self._outbox.pop(0)
-        except ChannelClosed:
-            self._lost()
+        except ChannelClosed as error:
+            self._lost(error)
             return
         if not self._outbox:
             self._loop.remove_writer(self._channel.fileno())
 
-    def _lost(self) -> None:
+    def _lost(self, error: ChannelClosed) -> None:
         if self._open:
             self.close()
-            self._on_closed()
+            self._on_closed(error)

@@ -109,7 +109,7 @@ class AsyncChild:
 
     def __init__(self, channel: Channel, handle: Callable[[Any], None]) -> None:
         # The supervisor is gone: what is under way is undone or done again by the next run.
-        self.channel = AsyncChannel(channel, handle, closed=lambda: os._exit(0))
+        self.channel = AsyncChannel(channel, handle, closed=lambda _: os._exit(0))
         self._counts: Counter[str] = Counter()
 
     def send(self, message: object) -> None:

@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from autotagger.pipeline.channel import AsyncChannel, Channel
+from loguru import logger
+
+from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed, Garbled
 
 #: Spawned, not forked: a fork would copy threads' locks and OpenVINO's state.
 _SPAWN = multiprocessing.get_context("spawn")
@@ -40,8 +42,7 @@ class Child:
         self._process.start()
         self._pid = self._process.pid or 0
         theirs.close()
-        # The end of the process is what counts; its channel closes a moment before.
-        self._channel = AsyncChannel(ours, self._heard, closed=lambda: None)
+        self._channel = AsyncChannel(ours, self._heard, closed=self._fell_silent)
         asyncio.get_running_loop().add_reader(self._process.sentinel, self._ended)
 
     @property
@@ -91,6 +92,13 @@ class Child:
     def _heard(self, message: Any) -> None:
         self.heard_s = self._clock()
         self._handle(self, message)
+
+    def _fell_silent(self, why: ChannelClosed) -> None:
+        """The end of the process is what counts, and its channel closes a moment before: unless it lives on and
+        talks nonsense."""
+        if isinstance(why, Garbled):
+            logger.error("the {} (process {}) sent {}; it is replaced", self.role, self._pid, why)
+            self.kill()
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)

@@ -71,7 +71,7 @@ def test_a_killed_process_closes_its_end(ends: Ends) -> None:
 
 async def test_what_finds_no_room_waits_in_the_outbox_and_nothing_is_lost(ends: Ends) -> None:
     ours, theirs = ends
-    sender = AsyncChannel(ours, handle=lambda _: None, closed=lambda: None)
+    sender = AsyncChannel(ours, handle=lambda _: None, closed=lambda _: None)
     sent = [Scored(number, bytes(20_000)) for number in range(200)]
     for message in sent:
         sender.send(message)
@@ -84,7 +84,7 @@ async def test_what_finds_no_room_waits_in_the_outbox_and_nothing_is_lost(ends: 
         if len(received) == len(sent):
             done.set()
 
-    receiver = AsyncChannel(theirs, collect, closed=lambda: None)
+    receiver = AsyncChannel(theirs, collect, closed=lambda _: None)
     await asyncio.wait_for(done.wait(), 30)
     assert received == sent
     sender.close()
@@ -93,11 +93,11 @@ async def test_what_finds_no_room_waits_in_the_outbox_and_nothing_is_lost(ends: 
 
 async def test_the_death_of_the_other_end_is_told_once(ends: Ends) -> None:
     ours, theirs = ends
-    deaths: list[None] = []
+    deaths: list[ChannelClosed] = []
     dead = asyncio.Event()
 
-    def closed() -> None:
-        deaths.append(None)
+    def closed(why: ChannelClosed) -> None:
+        deaths.append(why)
         dead.set()
 
     channel = AsyncChannel(ours, handle=lambda _: None, closed=closed)
@@ -105,4 +105,4 @@ async def test_the_death_of_the_other_end_is_told_once(ends: Ends) -> None:
     await asyncio.wait_for(dead.wait(), 30)
     channel.send("to nobody")
     channel.drain()
-    assert len(deaths) == 1
+    assert [type(why) for why in deaths] == [ChannelClosed]
