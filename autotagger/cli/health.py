@@ -6,6 +6,7 @@ import typer
 
 from autotagger.cli.context import SOME_FAILED, begin
 from autotagger.cli.output import print_json
+from autotagger.log import printable
 
 
 def health(
@@ -24,7 +25,7 @@ def health(
         print_json(answer)
     else:
         fine = "live and ready" if answer["ready"] else "live, not ready"
-        reasons = "; ".join(answer["reasons"])
+        reasons = "; ".join(map(printable, answer["reasons"]))
         typer.echo((fine if answer["live"] else "not live") + (f": {reasons}" if reasons else ""))
     if not (answer["live"] and (live or answer["ready"])):
         raise typer.Exit(SOME_FAILED)

@@ -7,6 +7,7 @@ import typer
 
 from autotagger.cli.context import SOME_FAILED, begin, config_path
 from autotagger.cli.output import Format, print_json, print_rows
+from autotagger.log import printable
 
 
 def quantize(
@@ -41,9 +42,8 @@ def quantize(
         print_rows(("category", "precision", "recall", "f1"), rows, Format.TABLE)
         typer.echo("\nthe worst pictures:" if verdict["worst"] else "\nno picture's tags differ")
         for one in verdict["worst"]:
-            typer.echo(
-                f"  {one['file']}: F1 {one['f1']}, extra {list(one['extra'])}, missing {list(one['missing'])}"
-            )
+            differs = f"extra {list(one['extra'])}, missing {list(one['missing'])}"
+            typer.echo(f"  {printable(one['file'])}: F1 {one['f1']}, {differs}")
         typer.echo(
             f"\nF1 {verdict['f1']} (least {least_f1}); speed-up {verdict['speed_up']} (least {least_speed_up})"
         )

@@ -10,6 +10,8 @@ from autotagger.settings import ServiceSettings
 
 #: It answers in a millisecond or hangs.
 TIMEOUT_S = 5.0
+#: More than an answer of ours ever has: whoever has taken the port may send anything.
+MOST_BYTES = 1 << 16
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -24,13 +26,14 @@ def ask(service: ServiceSettings) -> dict[str, Any]:
     connection = http.client.HTTPConnection(host, service.listen_port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health")
-        answer = json.loads(connection.getresponse().read())
-        return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": list(answer["reasons"])}
+        answer = json.loads(connection.getresponse().read(MOST_BYTES))
+        reasons = [str(reason) for reason in answer["reasons"]]
+        return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": reasons}
     except (OSError, http.client.HTTPException) as error:
         reason = (
             f"nobody answers at {host} port {service.listen_port} ({_why(error)}): is `autotagger run` running?"
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         reason = f"what answers at {host} port {service.listen_port} is not autotagger: set [service] listen_port"
     finally:
         connection.close()

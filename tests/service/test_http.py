@@ -4,11 +4,14 @@ import asyncio
 import os
 import socket
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from autotagger.cli import app
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.ledger.schema import State
 from autotagger.pipeline.figures import BOUNDS_MS, Tally, exchanged, timed
@@ -62,22 +65,59 @@ async def test_whoever_listens_everywhere_is_asked_on_loopback() -> None:
         assert (await asked(port, "0.0.0.0"))["live"]
 
 
-async def test_nobody_and_somebody_else_are_told_apart() -> None:
+@asynccontextmanager
+async def somebody_else(body: bytes) -> AsyncIterator[int]:
+    """The port of a server that answers one request, with this."""
+    with socket.create_server((HOST, 0)) as other:
+
+        def answer() -> None:
+            end, _ = other.accept()
+            with end, suppress(ConnectionError):  # of a body that is not read to its end
+                end.recv(4096)
+                end.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+
+        answering = asyncio.create_task(asyncio.to_thread(answer))
+        yield other.getsockname()[1]
+        await answering
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"",
+        b"[]",
+        b"null",
+        b'{"live": 1, "ready": 1}',
+        b"[" * 60_000,
+        b'"\xff"',
+        b" " * 10_000_000 + b"{}",
+    ],
+    ids=["page", "nothing", "list", "null", "no-reasons", "brackets", "no-utf-8", "large"],
+)
+async def test_somebody_else_on_the_port_is_told_apart(body: bytes) -> None:
+    async with somebody_else(body) as port:
+        found = await asked(port)
+    assert (found["live"], found["ready"]) == (False, False)
+    assert "is not autotagger" in found["reasons"][0]
+
+
+async def test_what_is_wrong_is_shown_without_what_a_terminal_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with somebody_else(b'{"live": true, "ready": false, "reasons": ["\\u001b[2J", 5]}') as port:
+        monkeypatch.setenv("AUTOTAGGER_CONFIG", os.devnull)
+        monkeypatch.setenv("AUTOTAGGER_SERVICE_LISTEN_PORT", str(port))
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(app, ["health"])
+    assert capsys.readouterr().out == "live, not ready: \\x1b[2J; 5\n"
+
+
+async def test_a_port_that_is_taken_and_one_where_nobody_listens() -> None:
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]
         with pytest.raises(StartupFailed, match=f"port {taken} .*set \\[service\\] listen_port"):
             await answered(observer(), HOST, taken).__aenter__()
-
-        def answer_oddly() -> None:
-            end, _ = other.accept()
-            with end:
-                end.recv(4096)
-                end.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>")
-
-        oddly = asyncio.create_task(asyncio.to_thread(answer_oddly))
-        found = await asked(taken)
-        await oddly
-        assert "is not autotagger" in found["reasons"][0]
     found = await asked(taken)
     assert (found["live"], found["ready"]) == (False, False)
     assert "Connection refused" in found["reasons"][0]
