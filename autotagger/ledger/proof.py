@@ -5,9 +5,10 @@ from typing import Any
 
 from peewee import JOIN, fn
 
+from autotagger.ledger.applying import meant
 from autotagger.ledger.base import Base, change_assets
-from autotagger.ledger.rows import AppliedAsset
-from autotagger.ledger.schema import Asset, Link, LinkState, State, Tag, What
+from autotagger.ledger.rows import AppliedAsset, RatedAsset
+from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, State, Tag, What
 
 
 class Proof(Base):
@@ -36,6 +37,29 @@ class Proof(Base):
             change_assets(Asset.key.in_(list(keys)), {"state": State.VERIFIED, "due_ms": None, "suspect": 0})
             self._note(keys, What.VERIFIED)
 
+    def record_moved(self, keys: Sequence[int], visibility: str) -> None:
+        """Ratings had these assets moved there, or found them there."""
+        with self.batch():
+            change_assets(Asset.key.in_(list(keys)), {"moved": visibility})
+
+    def unmoved(self, tags: Sequence[str], visibility: str, *, after: int, limit: int) -> list[RatedAsset]:
+        """Verified assets with one of `tags` that were not moved to `visibility`, by key, from above `after`."""
+        rated = (
+            Link.select(Link.asset)
+            .join(Tag, on=Link.tag == Tag.id)
+            .where((Link.asset == Asset.key) & Tag.name.in_(list(tags)) & Link.state.in_(MEANT))
+        )
+        query = (
+            Asset.select(Asset.key, Asset.asset_id, Asset.moved)
+            .where((Asset.state == State.VERIFIED) & Asset.due_ms.is_null() & (Asset.key > after))
+            .where((Asset.moved.is_null() | (Asset.moved != visibility)) & fn.EXISTS(rated))
+            .order_by(Asset.key)
+            .limit(limit)
+        )
+        rows = list(self._own(query).tuples())
+        links = self.links_of([key for key, _, _ in rows])
+        return [RatedAsset(key, asset_id, moved, meant(links[key])) for key, asset_id, moved in rows]
+
     def tag_names(self) -> list[str]:
         """Every name that was ever planned for an asset, oldest first."""
         used = Link.select(Link.tag).where(Link.state != LinkState.FOUND).distinct()
@@ -51,6 +75,7 @@ class Proof(Base):
                 Asset.answered_ms,
                 Asset.repairs,
                 Asset.suspect,
+                Asset.moved,
                 Tag.name,
             )
             .join(Tag, JOIN.LEFT_OUTER, on=Asset.removal == Tag.id)

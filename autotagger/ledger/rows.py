@@ -114,7 +114,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AppliedAsset:
-    """An asset whose call was answered and which Immich has not proven yet."""
+    """An asset whose call was answered and which Immich has not proven yet.
+
+    `moved`: where a rating had it moved to.
+    """
 
     key: int
     asset_id: str
@@ -123,7 +126,18 @@ class AppliedAsset:
     answered_ms: int
     repairs: int
     suspect: int
+    moved: str | None = None
     removal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RatedAsset:
+    """A verified asset and the tags that we mean it to have. `moved`: where a rating had it moved to."""
+
+    key: int
+    asset_id: str
+    moved: str | None
+    tags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

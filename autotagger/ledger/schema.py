@@ -142,6 +142,7 @@ class Asset(Table):  # type: ignore[misc]
     seen = IntegerField(default=0)
     origin = IntegerField(null=True)
     removal = IntegerField(null=True)
+    moved = TextField(null=True)
 
 
 class TagModel(Table):  # type: ignore[misc]

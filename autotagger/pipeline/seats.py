@@ -31,6 +31,7 @@ class Seat:
     desk: Desk
     applier: Applier
     verifier: Verifier
+    actions: RatingActions
     absence: Absence
     errand: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
@@ -55,7 +56,7 @@ class Seat:
 
     def is_idle(self, *, errand_only: bool) -> bool:
         """Whether nothing is left to be sent or proven; `errand_only`: of what had its tags before."""
-        if self.errand is not None or self.desk.ledger.unfinished():
+        if self.errand is not None or self.desk.ledger.unfinished() or self.actions.behind:
             return False
         if errand_only:
             return not self.desk.ledger.scored(1, begun=True)
@@ -89,9 +90,9 @@ class Office:
             begun=self.spec.errand is not None,
         )
         errand = self._errand(account, desk)
-        actions = RatingActions(client, rules.actions if rules else {})
+        actions = RatingActions(desk, rules.actions if rules and not self.spec.dry else {})
         verifier = Verifier(desk, sample=settings.verify.sample, actions=actions)
-        return Seat(desk, applier, verifier, Absence(desk), errand)
+        return Seat(desk, applier, verifier, actions, Absence(desk), errand)
 
     def _errand(self, account: Account, desk: Desk) -> Retag | Undo | Verify | None:
         """The errand that the run is for, if it is for one."""

@@ -80,10 +80,11 @@ class Verifier:
         self._verified(await self._acted_upon(proven, shown))
 
     async def look_at_due(self) -> bool:
-        """Look one by one at assets whose time has come; returns whether there were any."""
+        """Look one by one at assets whose time has come, or whose rating; returns whether there were any."""
         due = self._ledger.applied_due(self._desk.now_ms(), LOOKS_AT_ONCE)
         await self._read_all(due)
-        return bool(due)
+        caught_up = await self._actions.catch_up(LOOKS_AT_ONCE - len(due)) if len(due) < LOOKS_AT_ONCE else False
+        return bool(due) or caught_up
 
     def judge_canaries(self) -> bool:
         """Open or close the libraries whose canary has an end; returns whether there were any."""
@@ -150,7 +151,7 @@ class Verifier:
             )
         elif step.missing or row.removal in step.surplus:
             self._repair(row, held.asset.updated_ms, step)
-        elif step.done and await self._actions.act([_seen(row, held.asset.visibility, step.links)]):
+        elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
             self._look_later(row, is_canary=is_canary)
         else:  # as meant, or the next wave: another tag is to leave
             self._ledger.record_change(
@@ -214,4 +215,4 @@ class Verifier:
 
 
 def _seen(row: AppliedAsset, visibility: str, links: Mapping[str, LinkState]) -> Seen:
-    return Seen(row.key, row.asset_id, visibility, meant(links))
+    return Seen(row.key, row.asset_id, visibility, meant(links), row.moved)

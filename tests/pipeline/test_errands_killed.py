@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,9 @@ from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant, people
 MOST_KILLS = 6
 
 
-async def start(server: StandIn, state_dir: Path, command: str, log: Path) -> asyncio.subprocess.Process:
+async def start(
+    server: StandIn, state_dir: Path, command: str, log: Path, more: Mapping[str, str]
+) -> asyncio.subprocess.Process:
     settings = {
         "AUTOTAGGER_CONFIG": "/dev/null",
         "AUTOTAGGER_STATE_DIR": str(state_dir),
@@ -35,19 +38,19 @@ async def start(server: StandIn, state_dir: Path, command: str, log: Path) -> as
     with log.open("ab") as file:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "autotagger", *command.split()),
-            env={**os.environ, **settings, **SHORT},
+            env={**os.environ, **settings, **SHORT, **more},
             stdout=file,
             stderr=file,
         )
 
 
 async def killed_until_done(
-    server: StandIn, state_dir: Path, command: str, log: Path, chance: random.Random
+    server: StandIn, state_dir: Path, command: str, log: Path, chance: random.Random, more: Mapping[str, str] = {}
 ) -> None:
     """Run `command`, killing it (the supervisor, or one of its children) after a random number of changing calls,
-    again and again until it ends by itself."""
+    again and again until it ends by itself. `more`: settings in its environment."""
     for attempt in range(MOST_KILLS + 1):
-        run = await start(server, state_dir, command, log)
+        run = await start(server, state_dir, command, log, more)
         until = changing_calls(server) + chance.randint(0, 12)
         while run.returncode is None:
             if attempt < MOST_KILLS and changing_calls(server) >= until and (victims := processes(run.pid)):

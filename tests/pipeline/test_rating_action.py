@@ -1,5 +1,6 @@
 """Rating actions: off unless asked for, after the proof, never twice, never backwards."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from aiohttp import web
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call, status
 from autotagger.errors import BadConfig, ServerRefused
+from autotagger.pipeline.messages import Errand
+from autotagger.pipeline.run import run_errand
 from autotagger.pipeline.visibility import actions_of
 from autotagger.policy.rules import TagPolicy
 from autotagger.settings import PolicySettings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
+from tests.pipeline.test_errands_killed import killed_until_done
 
 #: What every drawn picture is rated.
 RATED = "general"
@@ -49,7 +53,7 @@ class Updates:
 
 
 def visibilities(server: StandIn) -> dict[str, str]:
-    return {asset.id: server.world.store.rows[asset.id].visibility for asset in server.library.assets}
+    return {asset_id: row.visibility for asset_id, row in server.world.store.rows.items()}
 
 
 async def test_what_is_proven_is_archived_once_and_stays_as_a_person_left_it(tmp_path: Path) -> None:
@@ -70,6 +74,50 @@ async def test_what_is_proven_is_archived_once_and_stays_as_a_person_left_it(tmp
         await run_once(settings)
         assert visibilities(server)[ids[1]] == "timeline"
         assert len(updates.changed) == len(ids) - 1
+
+
+async def test_what_was_tagged_before_follows_and_a_retag_leaves_what_a_person_moved_back(tmp_path: Path) -> None:
+    updates = Updates()
+    async with StandIn(tiny_library(12), faults=updates) as server:
+        updates.server = server
+        ids = [asset.id for asset in server.library.assets]
+        await run_once(settings_for(server, tmp_path))
+        await server.settle()
+        assert set(visibilities(server).values()) == {"timeline"}
+        gone = ids.pop()
+        server.remove(gone)  # which keeps nobody else
+
+        asking = settings_for(server, tmp_path, policy=ARCHIVE)
+        await run_once(asking)
+        assert set(visibilities(server).values()) == {"archive"}
+        assert sorted(updates.changed) == sorted(ids)
+
+        server.set_visibility(ids[0], "timeline")
+        renamed = settings_for(server, tmp_path, policy={**ARCHIVE, "rename": {"white_background": "white"}})
+        await run_errand(renamed, Errand("retag"))
+        await server.settle()
+        meant = ledger_links(renamed)
+        del meant[gone]
+        assert held_links(server) == meant, "all were changed once more"
+        assert any("white" in tags for tags in held_links(server).values())
+        assert visibilities(server)[ids[0]] == "timeline"
+        assert len(updates.changed) == len(ids), "and none of them moved again"
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_kill_9_at_random_moments_loses_no_tag_and_leaves_nothing_in_the_timeline(
+    seed: int, tmp_path: Path
+) -> None:
+    updates = Updates()
+    async with StandIn(tiny_library(24), faults=updates) as server:
+        updates.server = server
+        asked = {"AUTOTAGGER_POLICY_RATING_ACTION": '{"general": "archive"}'}
+        chance, log = random.Random(seed), tmp_path / "log"
+        await killed_until_done(server, tmp_path / "state", "run --once", log, chance, more=asked)
+        await server.settle()
+        assert updates.unsettled == []
+        assert set(visibilities(server).values()) == {"archive"}
+        assert held_links(server) == ledger_links(settings_for(server, tmp_path / "state", policy=ARCHIVE))
 
 
 async def test_a_key_that_may_not_is_told_before_anything_is_done(tmp_path: Path) -> None:
