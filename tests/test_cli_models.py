@@ -88,11 +88,15 @@ def test_pull_of_what_is_shipped_has_nothing_to_do(run: Run) -> None:  # noqa: F
     assert "palette" in run("models", "pull", "palette").out
 
 
-def test_the_table_in_the_documentation_is_the_catalogue() -> None:
-    page = (Path(__file__).parents[1] / "docs/models.md").read_text()
+def test_the_table_in_the_readme_is_the_catalogue() -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text()
     rows = re.findall(r"^\| `([^`]+)`(?: \(default\))? \| (\d+) \|[^|]*\| (\S+) \|", page, re.MULTILINE)
     expected = [(name, str(manifest.label_count), manifest.license) for name, manifest in catalogue().items()]
     assert sorted(rows) == sorted(expected)
+
+
+def test_the_manifest_in_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text()
     example = page.partition("```toml\n")[2].partition("```")[0]
     assert parse_manifest(example, Path("docs")).input.shape == (3, 448, 448)
 
