@@ -7,20 +7,43 @@ package is for development only.
 """
 
 import dataclasses
-import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotagger.errors import StartupFailed
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
+MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
 _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-_TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
+_TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_PLACE = 8, 9, 13, 14
 _FLOAT = 1
+
+
+class FileBytes:
+    """An open file as if it were one `bytes`, of which little is read. Mapped into memory it would cost more: the
+    kernel maps 64 KB around each of the thousand places that are looked at."""
+
+    _BLOCK = 1 << 13
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._number, self._block = -1, b""
+
+    def __len__(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def span(self, start: int, stop: int) -> bytes:
+        return os.pread(self._descriptor, stop - start, start)
+
+    def __getitem__(self, place: int) -> int:
+        number, offset = divmod(place, self._BLOCK)
+        if number != self._number:
+            self._number, self._block = number, self.span(number * self._BLOCK, (number + 1) * self._BLOCK)
+        return self._block[offset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +70,13 @@ class Signature:
 def read_signature(path: Path) -> Signature:
     """Read the graph's inputs and outputs. Raises StartupFailed when `path` is missing or not an ONNX model."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            return _signature(raw)
+        with path.open("rb") as file:
+            return _signature(FileBytes(file.fileno()))
     except FileNotFoundError:
         raise StartupFailed(f"the model {path} is missing", kind="model-missing") from None
     except OSError as error:
         raise StartupFailed(f"cannot read the model {path}: {error.strerror}", kind="model-broken") from None
-    except (ValueError, IndexError, UnicodeDecodeError, RecursionError):  # ValueError also from an empty file
+    except (ValueError, IndexError, UnicodeDecodeError, RecursionError):
         raise StartupFailed(
             f"{path} is not an ONNX model, or is cut short: fetch it again", kind="model-broken"
         ) from None
@@ -89,13 +112,13 @@ def external_files(path: Path, signature: Signature) -> list[Path]:
     return found
 
 
-def _external(raw: mmap.mmap, graph: tuple[int, int]) -> dict[str, int]:
+def _external(raw: FileBytes, graph: tuple[int, int]) -> dict[str, int]:
     """TensorProto.external_data is a list of key = 1, value = 2: location, offset, length."""
     found: dict[str, int] = {}
     for tensor in _tensors(raw, graph):
         said = {}
         for number, entry in _fields(raw, *tensor):
-            if number == _TENSOR_EXTERNAL:
+            if number == TENSOR_EXTERNAL:
                 pair = {key: _text(raw, value) for key, value in _fields(raw, *entry)}
                 said[pair.get(1, "")] = pair.get(2, "")
         if said:
@@ -105,10 +128,10 @@ def _external(raw: mmap.mmap, graph: tuple[int, int]) -> dict[str, int]:
     return found
 
 
-def _tensors(raw: mmap.mmap, graph: tuple[int, int]) -> Iterator[tuple[int, int]]:
+def _tensors(raw: FileBytes, graph: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """All tensors of a graph: its weights, and the constants of its nodes and of the graphs within these."""
     for number, span in _fields(raw, *graph):
-        if number == _GRAPH_INITIALIZER:
+        if number == GRAPH_INITIALIZER:
             yield span
         for attribute in _inside(raw, number == _GRAPH_NODE, span, _NODE_ATTRIBUTE):
             for part, value in _fields(raw, *attribute):
@@ -118,14 +141,14 @@ def _tensors(raw: mmap.mmap, graph: tuple[int, int]) -> Iterator[tuple[int, int]
                     yield from _tensors(raw, value)
 
 
-def _signature(raw: mmap.mmap) -> Signature:
-    graph = next((span for field, span in _fields(raw, 0, len(raw)) if field == _MODEL_GRAPH), None)
+def _signature(raw: FileBytes) -> Signature:
+    graph = next((span for field, span in _fields(raw, 0, len(raw)) if field == MODEL_GRAPH), None)
     if graph is None:
         raise ValueError("no graph")
     weights: set[str] = set()
     inputs, outputs = [], []
     for field, (start, stop) in _fields(raw, *graph):
-        if field == _GRAPH_INITIALIZER:
+        if field == GRAPH_INITIALIZER:
             weights.update(_text(raw, span) for name, span in _fields(raw, start, stop) if name == _TENSOR_NAME)
         elif field == _GRAPH_INPUT:
             inputs.append(_port(raw, start, stop))
@@ -135,7 +158,7 @@ def _signature(raw: mmap.mmap) -> Signature:
     return Signature(given, tuple(outputs), _external(raw, graph))
 
 
-def _port(raw: mmap.mmap, start: int, stop: int) -> Port:
+def _port(raw: FileBytes, start: int, stop: int) -> Port:
     """ValueInfoProto: name = 1, type = 2; TypeProto: tensor_type = 1; Tensor: elem_type = 1, shape = 2."""
     name, is_float32, shape = "", False, []
     for field, span in _fields(raw, start, stop):
@@ -148,7 +171,7 @@ def _port(raw: mmap.mmap, start: int, stop: int) -> Port:
     return Port(name, is_float32, tuple(shape))
 
 
-def _dimension(raw: mmap.mmap, span: tuple[int, int]) -> int | str:
+def _dimension(raw: FileBytes, span: tuple[int, int]) -> int | str:
     """Dimension: dim_value = 1, dim_param = 2."""
     for field, value in _fields(raw, *span):
         if field == 1:
@@ -158,32 +181,38 @@ def _dimension(raw: mmap.mmap, span: tuple[int, int]) -> int | str:
     return ""
 
 
-def _inside(raw: mmap.mmap, wanted: bool, span: tuple[int, int], number: int) -> list[tuple[int, int]]:
+def _inside(raw: FileBytes, wanted: bool, span: tuple[int, int], number: int) -> list[tuple[int, int]]:
     return [value for field, value in _fields(raw, *span) if field == number] if wanted else []
 
 
-def _fields(raw: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, tuple[int, int]]]:
+def _fields(raw: FileBytes, start: int, stop: int) -> Iterator[tuple[int, tuple[int, int]]]:
     """The fields of the message in `raw[start:stop]`: number, and the span of bytes or (value, 0) of a varint."""
+    for number, kind, _, begin, end in fields_whole(raw, start, stop):
+        yield number, (_varint(raw, begin)[0], 0) if kind == VARINT else (begin, end)
+
+
+def fields_whole(raw: FileBytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """The fields of the message in `raw[start:stop]`: number, kind, where the field begins, where its content,
+    and where both end. Raises ValueError or IndexError where that is no message."""
     while start < stop:
-        key, start = _varint(raw, start)
+        key, begin = _varint(raw, start)
         kind = key & 7
-        if kind == _VARINT:
-            value, start = _varint(raw, start)
-            yield key >> 3, (value, 0)
-            continue
-        if kind == _BYTES:
-            length, start = _varint(raw, start)
+        if kind == VARINT:
+            _, end = _varint(raw, begin)
+        elif kind == BYTES:
+            length, begin = _varint(raw, begin)
+            end = begin + length
         elif kind in (_FIXED32, _FIXED64):
-            length = 4 if kind == _FIXED32 else 8
+            end = begin + (4 if kind == _FIXED32 else 8)
         else:
             raise ValueError("unknown kind of field")
-        if start + length > stop:
+        if end > stop:
             raise ValueError("cut short")
-        yield key >> 3, (start, start + length)
-        start += length
+        yield key >> 3, kind, start, begin, end
+        start = end
 
 
-def _varint(raw: mmap.mmap, start: int) -> tuple[int, int]:
+def _varint(raw: FileBytes, start: int) -> tuple[int, int]:
     value = 0
     for place in range(10):
         byte = raw[start + place]
@@ -193,5 +222,5 @@ def _varint(raw: mmap.mmap, start: int) -> tuple[int, int]:
     raise ValueError("varint too long")
 
 
-def _text(raw: mmap.mmap, span: tuple[int, int]) -> str:
-    return bytes(raw[span[0] : span[1]]).decode("utf-8")
+def _text(raw: FileBytes, span: tuple[int, int]) -> str:
+    return raw.span(*span).decode("utf-8")

@@ -7,6 +7,8 @@ results in silence; each is named where it is set.
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
 from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.memory import give_back
 from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
+from autotagger.tagger.weights import without_weights
 
 Device = Literal["auto", "CPU", "GPU", "NPU"]
 _PROVIDER = "OpenVINOExecutionProvider"
@@ -135,22 +139,40 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
         options.add_free_dimension_override_by_name(source.shape[0], 1)
     # Without it a part that OpenVINO cannot run goes to onnxruntime's own CPU provider, unsaid.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        session = ort.InferenceSession(
-            str(model.path),
+    path = model.path.resolve()
+    # Given as bytes, the model finds the weights that it refers to in this folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+
+    def load(content: bytes | str) -> ort.InferenceSession:
+        return ort.InferenceSession(
+            content,
             options,
             providers=[_PROVIDER],
             provider_options=[_provider_options(device, streams, threads)],
             enable_fallback=0,  # the Python wrapper has a fallback of its own, which prints to stdout
         )
+
+    try:
+        session = _load_lean(load, path) or load(str(path))
     except Exception as error:  # the provider's exceptions share no other root
         raise StartupFailed(
             f"cannot load the model {model.path} on {device}: {_too_new(error) or _one_line(error)}",
             kind="model-broken",
         ) from None
+    give_back(path)
     if session.get_providers()[0] != _PROVIDER:
         raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
     return session
+
+
+def _load_lean(load: Callable[[bytes], ort.InferenceSession], path: Path) -> ort.InferenceSession | None:
+    """Without a copy of the weights. None where that does not apply, or does not work: then the model is given as
+    a whole, which takes more memory, or says what is wrong with it."""
+    graph = without_weights(path)
+    try:
+        return load(graph) if graph else None
+    except Exception:
+        return None
 
 
 def _provider_options(device: str, streams: int, threads: int) -> dict[str, str]:
