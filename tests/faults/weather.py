@@ -75,12 +75,13 @@ class Weather:
     def __init__(
         self, seed: str, *, kinds: Sequence[Answer], names: Sequence[str] = CALLS, share: float, most: int
     ) -> None:
-        self._seed, self._kinds, self._names = seed, kinds, names
+        self.kinds = kinds
+        self._seed, self._names = seed, names
         self._share, self._left = share, most
         self.spoilt: Counter[str] = Counter()
 
     def __str__(self) -> str:
-        kinds = ", ".join(kind.__name__ for kind in self._kinds)
+        kinds = ", ".join(kind.__name__ for kind in self.kinds)
         return f"{self._share:.0%} of {', '.join(self._names)} answered with {kinds}, at most {self._left}"
 
     async def __call__(self, call: Call) -> web.StreamResponse | None:
@@ -89,7 +90,7 @@ class Weather:
             return None
         self._left -= 1
         self.spoilt[call.name] += 1
-        return await draw.choice(self._kinds)(call, draw)
+        return await draw.choice(self.kinds)(call, draw)
 
 
 async def applied_and_lost(server: StandIn, call: Call, draw: random.Random) -> web.StreamResponse:
