@@ -1,11 +1,13 @@
 """One fault each, for those that deserve a test of their own: the story is always the same."""
 
 import asyncio
+import os
 import random
 import signal
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -13,6 +15,9 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.schema import State
+from autotagger.pipeline.children import Child
+from autotagger.pipeline.messages import Drained
+from autotagger.pipeline.supervisor import Supervisor
 from tests.faults import weather
 from tests.faults.stage import gone, make_due
 from tests.faults.story import Clock, Story, start, states
@@ -177,6 +182,62 @@ async def test_sigterm_while_the_end_of_once_waits_for_immich_to_settle(signals:
         server.jobs.resume()
         await server.settle()
         assert (await run_once(settings)).states[State.VERIFIED] == 20
+
+
+async def test_a_writer_that_dies_while_the_end_waits_for_proof_is_replaced_and_all_is_proven(
+    tmp_path: Path,
+) -> None:
+    async with StandIn(tiny_library(20)) as server:
+        settings = settings_for(server, tmp_path / "state")
+        await run_once(settings, limit=1)
+        server.jobs.pause()
+        run = await start(server, tmp_path / "state", tmp_path / "log", AUTOTAGGER_VERIFY_SETTLE_TIMEOUT_S="3600")
+        story = Story(server, Clock(), tmp_path / "state", random.Random(0), run)
+        async with asyncio.timeout(LONG_S):
+            for _ in range(2):
+                while len(states(tmp_path / "state", (State.APPLIED,))) < 19 or not writers(story):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                [writer] = writers(story)
+                writer.kill()
+                while writer.is_running():  # noqa: ASYNC110 - only looking can tell
+                    await asyncio.sleep(0.02)
+            server.jobs.resume()
+            assert await run.wait() == 0
+        await gone(story)
+        assert len(states(tmp_path / "state", (State.VERIFIED,))) == 20
+        assert held_links(server) == ledger_links(settings)
+
+
+def writers(story: Story) -> list[psutil.Process]:
+    return [child for child in story.below() if child.name() == "autotag-writer"]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_writer_that_never_gets_to_its_last_line_costs_nothing_but_that(
+    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is proven and only the summary of the run is still to be written."""
+    hear = Supervisor._hear
+
+    def disturbed(supervisor: Supervisor, child: Child, message: object) -> None:
+        if isinstance(message, Drained):
+            os.kill(child.pid, signal.SIGSTOP if hangs else signal.SIGKILL)
+        hear(supervisor, child, message)
+        if isinstance(message, Drained) and hangs:
+            child.heard_s -= settings.pipeline.hang_timeout_s  # nobody has to wait for it
+
+    async with StandIn(tiny_library(12)) as server:
+        settings = settings_for(server, tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Supervisor, "_hear", disturbed)
+            async with asyncio.timeout(LONG_S):
+                summary = await run_once(settings)
+        assert summary.states[State.VERIFIED] == 12
+        assert summary.counts.get("restarts", 0) == 0, "it was done"
+        calls = server.calls["preview"], server.calls["tag_assets"]
+        assert (await run_once(settings)).states[State.VERIFIED] == 12
+        assert (server.calls["preview"], server.calls["tag_assets"]) == calls, "there was nothing left to do"
+        assert held_links(server) == ledger_links(settings)
 
 
 DAY_S = 86_400.0
