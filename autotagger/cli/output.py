@@ -24,6 +24,9 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+#: Columns that no table of ours needs.
+UNWRAPPED = 100_000
+
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 
 
@@ -68,7 +71,9 @@ def _print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in columns))
-    Console(markup=False, highlight=False).print(table)
+    # Into a pipe or a file every row is one line, for grep; a terminal wraps at its width.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNWRAPPED
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 def _cell(value: object) -> str:
