@@ -7,7 +7,7 @@ from loguru import logger
 
 from autotagger.hours import Hours
 from autotagger.pipeline.messages import Poll, Polled, Sweep, Swept
-from autotagger.pipeline.pausing import is_paused
+from autotagger.pipeline.pausing import PAUSED, is_paused
 from autotagger.settings import Settings
 
 #: After an outage a listing is tried again so much later.
@@ -22,7 +22,8 @@ class Clockwork:
     nothing is listed at all; `heeds_pause`: False where a person asks for something just now. `clock`: seconds,
     monotonic; `now`: the local time.
 
-    `tick` looks at the time; everything else answers from that look.
+    `tick` looks at the time; everything else answers from that look. `rest`: why nothing new is begun now, empty
+    while there is no reason.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class Clockwork:
         self._begun_s = 0.0
         self._next_sweep_s = self._next_poll_s = float("-inf")
         self._poll_from_ms: int | None = None
-        self._rest = ""
+        self.rest = ""
 
     @property
     def resting(self) -> bool:
         """Whether nothing new is to be fetched, scored or tagged now."""
-        return bool(self._rest)
+        return bool(self.rest)
 
     @property
     def holds(self) -> bool:
@@ -67,13 +68,13 @@ class Clockwork:
         """Look at the hour and at the pause."""
         rest = ""
         if self._heeds_pause and is_paused(self._settings.state_dir):
-            rest = "paused: nothing new is begun until `autotagger resume`"
+            rest = PAUSED
         elif not self._hours.hold(self._now()):
             hours = ", ".join(self._settings.watch.hours)
             rest = f"outside the hours of [watch] ({hours}): new pictures are noted and wait"
-        if rest != self._rest:
+        if rest != self.rest:
             logger.info("{}", rest or "working again")
-        self._rest = rest
+        self.rest = rest
 
     def next_order(self, next_sweep: Callable[[], int]) -> Sweep | Poll | None:
         """What the fetcher is to list now, if anything; from here on it counts as being listed. `next_sweep`: the

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+#: What to tell about it.
+PAUSED = "paused: nothing new is begun until `autotagger resume`"
+
 
 def is_paused(state_dir: Path) -> bool:
     """Whether the file is there."""

@@ -31,7 +31,7 @@ class Summary:
     """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs; `errand`:
     the figures of retag, undo or verify.
 
-    `accounts`: the states by account, at the end of a run for several; `refused`: the accounts whose key Immich
+    `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
     refused, and why.
     """
 

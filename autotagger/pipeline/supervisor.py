@@ -146,7 +146,7 @@ class Supervisor:
                 await self._turn()
                 if self._plans.error:
                     raise self._plans.error
-                return self._summary(by_account=True)
+                return self._summary()
             except DATABASE_ERRORS as error:
                 raise plainly(self._settings.ledger_path, error) from None
 
@@ -314,7 +314,7 @@ class Supervisor:
                 self._plans.errand = result
             case m.Drained():
                 self._plans.drained = message
-                self._crew.writer.send(m.Finish(self._summary(by_account=True).as_dict()))
+                self._crew.writer.send(m.Finish(self._summary().as_dict()))
         self._dispatch()
 
     def _ready(self, child: Child, message: m.Ready) -> None:
@@ -498,8 +498,8 @@ class Supervisor:
         self._plans.drain = drain
         self._crew.writer.send(drain)
 
-    def _summary(self, *, by_account: bool = False) -> Summary:
-        household = by_account and (len(self._spec.accounts) > 1 or self._refused)
+    def _summary(self) -> Summary:
+        household = len(self._spec.accounts) > 1 or self._refused
         return Summary(
             states=self._ledger.counts(),
             counts=dict(self._counts),
@@ -524,6 +524,7 @@ class Supervisor:
             free_slots=self._slots.free,
             listing=not self._clockwork.listed,
             paused=self._clock() < plans.paused_until_s,
+            rest=self._clockwork.rest,
             stopping=plans.stopping,
             model=model.name if model else "",
             model_identity=model.identity if model else "",

@@ -30,6 +30,7 @@ class View:
     free_slots: int
     listing: bool
     paused: bool  # after an outage of Immich
+    rest: str  # why nothing new is begun: a person's pause, or the hours; empty while it works
     stopping: bool
     model: str
     model_identity: str

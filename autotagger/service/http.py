@@ -93,6 +93,7 @@ def status_document(observer: Observer) -> dict[str, Any]:
         "model_identity": view.model_identity,
         "listing": view.listing,
         "paused": view.paused,
+        "rest": view.rest or None,
         "stopping": view.stopping,
         "run": figures(view.summary, observer.pace),
         "under_way": view.flights,

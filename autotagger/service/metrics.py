@@ -91,6 +91,7 @@ def _state(view: View) -> Iterator[Metric]:
     yield _gauges("slots", "Places for pictures in shared memory.", "state", slots)
     yield _gauge("listing", "1 while the library is listed.", view.listing)
     yield _gauge("paused", "1 while nothing is begun after an outage of Immich.", view.paused)
+    yield _gauge("resting", "1 while nothing is begun: a pause, or outside the hours.", bool(view.rest))
     processes = view.processes
     yield _gauges("process_ready", "1 when it has started.", "process", {p.name: p.ready for p in processes})
     yield _gauges(

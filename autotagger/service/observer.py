@@ -76,7 +76,8 @@ class Observer:
         words = progress(view.summary, self.pace)
         if view.listing:
             words += ", listing the library"
-        return "; ".join((*health.reasons, words))
+        rest = (view.rest,) if view.rest else ()
+        return "; ".join((*health.reasons, *rest, words))
 
     def _tell_status(self, status: str) -> None:
         if status != self._status:

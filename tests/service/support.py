@@ -40,6 +40,7 @@ def view(*processes: ProcessView, **changes: Any) -> View:
         free_slots=32,
         listing=False,
         paused=False,
+        rest="",
         stopping=False,
         model="palette",
         model_identity="0123456789abcdef",

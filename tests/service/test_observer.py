@@ -87,6 +87,12 @@ def test_an_outage_of_immich_is_no_reason_to_be_killed(stage: Stage) -> None:
     assert not stage.observer.health.ready
 
 
+def test_a_pause_is_told_and_counts_as_well(stage: Stage) -> None:
+    stage.observer.observe(view(rest="paused: nothing new is begun"))
+    assert stage.observer.health.healthy
+    assert "paused: nothing new is begun" in stage.systemd.read()[-1]
+
+
 def test_stopping_is_told_once(stage: Stage) -> None:
     stage.observer.observe(view())
     stage.observer.observe(view(stopping=True))
