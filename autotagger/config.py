@@ -85,6 +85,17 @@ def api_keys(settings: Settings) -> dict[str, SecretStr]:
     return keys
 
 
+def of_account(settings: Settings, name: str) -> Settings:
+    """The settings for one [[account]] alone. Raises BadConfig where there is none of this name."""
+    chosen = tuple(account for account in settings.account if account.name == name)
+    if not chosen:
+        names = ", ".join(account.name for account in settings.account)
+        raise BadConfig(
+            f"no [[account]] is called {name}: there is {names}" if names else "there are no [[account]] sections"
+        )
+    return settings.model_copy(update={"account": chosen})
+
+
 def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
     path = config or find_config(environ)

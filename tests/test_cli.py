@@ -432,6 +432,7 @@ def read_terminal(terminal: int, *, again: str = "") -> str:
         (["undo", "--all", "--tag", "sky"], "say what to undo"),
         (["undo", "--tag", "auto:processed"], "leaves with the other tags"),
         (["undo", "--asset", "picture.png"], "is no id of an asset"),
+        (["undo", "--all", "--account", "ben"], "there are no [[account]] sections"),
         (["verify", "--sample", "2"], "--sample"),
     ],
 )

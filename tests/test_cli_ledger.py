@@ -106,6 +106,9 @@ def test_an_export_holds_every_asset_with_its_tags(run: Run, after_a_run: Path) 
     assert {row["asset"]: frozenset(row["tags"]) for row in lines if row["tags"]} == links
     assert {row["asset"]: frozenset(row["tags"].split("; ")) for row in rows if row["tags"]} == links
     assert len(lines) == len(rows) == len(listed(run, "--limit", "0"))
+    assert {row["account"] for row in rows} == {"default"}
+    assert len(listed(run, "--limit", "0", "--account", "default")) == len(rows)
+    assert run("list", "--account", "ben").returncode == 2
 
 
 def test_what_a_person_took_off_often_is_proposed_for_the_blacklist(run: Run, after_a_run: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
+from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def undo(
     tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="This tag.")] = None,
     asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Of this asset.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that autotagger ever put there.")] = False,
+    account: AccountOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,13 +126,14 @@ def undo(
     from autotagger.ledger.rows import Selection
     from autotagger.pipeline.messages import Errand
 
-    settings = begin(context)
+    settings = begin(context, account=account)
     selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
     if everything == (selection != Selection()):
         raise BadConfig("say what to undo: --run, --model, --tag or --asset, or else --all")
     if tag == settings.marker:
         raise BadConfig(f"the marker {tag} leaves with the other tags: --all, or --asset ID")
-    if not yes and not typer.confirm(f"Take {_words(selection)} off in Immich?"):
+    whose = f" of account {account}" if account else ""
+    if not yes and not typer.confirm(f"Take {_words(selection)}{whose} off in Immich?"):
         raise typer.Abort
     _see_to(settings, Errand("undo", selection=selection), as_json)
 
@@ -143,12 +145,13 @@ def verify(
         float, typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to read.")
     ] = 1.0,
     full: Annotated[bool, typer.Option("--full", help="Read every asset (the default).")] = False,
+    account: AccountOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Compare Immich with the ledger, asset by asset: lost, taken off by a person, come back, gone, changed."""
     from autotagger.pipeline.messages import Errand
 
-    settings = begin(context)
+    settings = begin(context, account=account)
     summary = _done(settings, Errand("verify", sample=1.0 if full else sample, repair=repair))
     result = summary.errand or {}
     if form is Format.JSON:
@@ -160,6 +163,8 @@ def verify(
         if form is Format.TABLE:
             figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
             print_rows(("what", "count"), figures, form)
+    if summary.refused:
+        raise typer.Exit(REFUSED)
     if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
         raise typer.Exit(SOME_FAILED)
 
@@ -190,3 +195,5 @@ def _see_to(settings: "Settings", errand: "Errand", as_json: bool) -> None:
         print_json(summary.as_dict())
     else:
         Console().print(summary_table(summary))
+    if summary.refused:
+        raise typer.Exit(REFUSED)

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from loguru import logger
 
-from autotagger.config import cautions, load_settings
+from autotagger.config import cautions, load_settings, of_account
 from autotagger.errors import BadConfig
 from autotagger.log import setup_logging
 from autotagger.settings import Settings
@@ -19,6 +19,10 @@ REFUSED = 4
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: no other code of ours
 INTERRUPTED = 130
 
+AccountOption = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="Only of this [[account]]; else of all.")
+]
+
 
 def config_path(context: typer.Context) -> Path | None:
     """FILE of `autotagger --config FILE`, where given."""
@@ -26,9 +30,14 @@ def config_path(context: typer.Context) -> Path | None:
     return path
 
 
-def begin(context: typer.Context, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings for a command and set up logging; `flags` are nested like the TOML. Raises BadConfig."""
+def begin(
+    context: typer.Context, flags: Mapping[str, Any] | None = None, *, account: str | None = None
+) -> Settings:
+    """Read the settings for a command and set up logging; `flags` are nested like the TOML, `account` is the only
+    one that it is about. Raises BadConfig."""
     settings = load_settings(config_path(context), flags)
+    if account is not None:
+        settings = of_account(settings, account)
     setup_logging(settings.log_level, settings.log_format)
     for caution in cautions(settings, config_path(context)):
         logger.warning("{}", caution)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, asset_id_of, begin
+from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
 from autotagger.errors import AssetFailed, BadConfig
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 _LISTED = ("asset", "file", "state", "trouble", "model", "run", "collection", "again")
-_EXPORTED = (*_LISTED, "kind", "mime", "checksum", "attempts", "repairs", "tags")
+_EXPORTED = (*_LISTED, "account", "kind", "mime", "checksum", "attempts", "repairs", "tags")
 _REJECTED = ("asset", "file", "tag", "model", "run")
 
 StateOption = Annotated[
@@ -49,6 +49,7 @@ def list_assets(
     run: RunOption = None,
     collection: CollectionOption = None,
     name: NameOption = None,
+    account: AccountOption = None,
     rejected: Annotated[
         bool, typer.Option("--rejected", help="Instead: tags of ours that a person took off, and stays off.")
     ] = False,
@@ -68,9 +69,10 @@ def list_assets(
         raise BadConfig("--after goes with --sort asset")
     with Ledger(settings.ledger_path, writable=False) as ledger:
         if rejected:
-            _list_rejected(ledger, limit or None, form)
+            mine = ledger if account is None else ledger.of_account(ledger.account_named(account))
+            _list_rejected(mine, limit or None, form)
             return
-        chosen = _filter(ledger, state, error, tag, model, run, collection, name, after)
+        chosen = _filter(ledger, state, error, tag, model, run, collection, name, account, after)
         rows = [_row(asset) for asset in ledger.assets(chosen, sort=sort, limit=limit or None)]
     print_rows(_LISTED, rows, form)
     if form is Format.TABLE and rows and len(rows) == limit and sort == "asset":
@@ -125,6 +127,7 @@ def export(
     run: RunOption = None,
     collection: CollectionOption = None,
     name: NameOption = None,
+    account: AccountOption = None,
     form: Annotated[Format, typer.Option("--format", help="csv, or json: one object a line.")] = Format.CSV,
 ) -> None:
     """Print every asset with the tags that it is meant to have: CSV, or JSON with one object a line."""
@@ -140,7 +143,7 @@ def export(
     if form is Format.TABLE:
         raise BadConfig("--format table is for a screenful: `autotagger ledger list`")
     with Ledger(settings.ledger_path, writable=False) as ledger:
-        chosen = _filter(ledger, state, error, tag, model, run, collection, name, None)
+        chosen = _filter(ledger, state, error, tag, model, run, collection, name, account, None)
         out = sys.stdout.buffer
         text = io.StringIO()
         writer = csv.DictWriter(text, _EXPORTED, lineterminator="\n")
@@ -260,6 +263,7 @@ def _filter(
     run: int | None,
     collection: int | None,
     name: str | None,
+    account: str | None,
     after: str | None,
 ) -> "AssetFilter":
     from autotagger.ledger.rows import AssetFilter
@@ -275,7 +279,8 @@ def _filter(
             raise BadConfig(f"--after {after}: the ledger does not know this asset")
         behind = row.key
     chosen = tuple(State(state) for state in states or ())
-    return AssetFilter(chosen, error, tag, model, run, collection, name, after=behind)
+    whose = None if account is None else ledger.account_named(account)
+    return AssetFilter(chosen, error, tag, model, run, collection, name, whose, after=behind)
 
 
 def _row(asset: "AssetRow") -> dict[str, Any]:
@@ -297,6 +302,7 @@ def _exported(ledger: "Ledger", chosen: "AssetFilter") -> Iterator[dict[str, Any
         for asset in page:
             yield {
                 **_row(asset),
+                "account": asset.account,
                 "kind": asset.kind,
                 "mime": asset.mime,
                 "checksum": asset.checksum,
@@ -310,6 +316,7 @@ def _facts(asset: "AssetRow") -> dict[str, Any]:
     return {
         **_row(asset),
         "reason": asset.error,
+        "account": asset.account,
         "kind": asset.kind,
         "mime": asset.mime,
         "checksum": asset.checksum,

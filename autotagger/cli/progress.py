@@ -86,6 +86,10 @@ def summary_table(summary: "Summary") -> "Table":
         ("lost", str(counts.get("lost", 0))),
     ]
     right = [(str(state), str(count)) for state, count in states.items()]
+    right += [
+        (f"{name}: {state}", str(n)) for name, mine in summary.accounts.items() for state, n in mine.items() if n
+    ]
+    right += [(f"{name}: key refused", "-") for name in summary.refused]
     for row in range(max(len(left), len(right))):
         table.add_row(
             *(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", ""))

@@ -21,6 +21,7 @@ def status(
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.store import Ledger
+    from autotagger.pipeline.pausing import PAUSED, is_paused
 
     settings = begin(context)
     form = Format.JSON if as_json else form
@@ -46,11 +47,17 @@ def status(
         states = {str(state): count for state, count in ledger.counts().items()}
         failures, last = ledger.failures(), ledger.last_run()
         unwanted = ledger.unwanted()
+        accounts = ledger.account_counts()
+    paused = is_paused(settings.state_dir)
     if form is Format.JSON:
         print_json(
             {
                 "assets": sum(states.values()),
                 **states,
+                "paused": paused,
+                "accounts": {
+                    name: {str(state): count for state, count in mine.items()} for name, mine in accounts.items()
+                },
                 "failures": failures,
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
                 "last_run": _last_run(last),
@@ -58,8 +65,16 @@ def status(
         )
         return
     rows = [{"what": state, "assets": count} for state, count in states.items()]
+    if len(accounts) > 1:
+        each = [(f"{name}: {state}", n) for name, mine in accounts.items() for state, n in mine.items() if n]
+        rows += [{"what": what, "assets": count} for what, count in each]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
     rows += [{"what": f"taken off by people (for the blacklist?): {tag}", "assets": n} for tag, n in unwanted]
+    if form is Format.TABLE:
+        for name, why in ((last and last[2]) or {}).get("refused", {}).items():
+            typer.echo(f"account {name} was left alone by the last run: {why}")
+        if paused:
+            typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)
 
 

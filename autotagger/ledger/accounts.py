@@ -5,6 +5,7 @@ from typing import Any
 
 from peewee import chunked, fn
 
+from autotagger.errors import BadConfig
 from autotagger.ledger.base import ROWS, TO_FETCH
 from autotagger.ledger.collections import Collections
 from autotagger.ledger.schema import Account, Asset, Collection, Probe, Score, State
@@ -31,6 +32,13 @@ class Accounts(Collections):
             Account.update(name=name, user_id=user_id).where(Account.id == account).execute()
             self._hand_over(user_id, account)
             return account
+
+    def account_named(self, name: str) -> int:
+        """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
+        known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
+        if name not in known:
+            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
+        return int(known[name])
 
     def account_counts(self) -> dict[str, dict[State, int]]:
         """Assets by account name and state; every account and every state is there."""

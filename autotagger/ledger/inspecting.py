@@ -12,6 +12,7 @@ from peewee import JOIN, SQL, NodeList, fn
 from autotagger.ledger.base import ROWS, Base
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Rejection
 from autotagger.ledger.schema import (
+    Account,
     Asset,
     Collection,
     Event,
@@ -95,7 +96,7 @@ class Inspecting(Base):
             .order_by(Link.asset)
             .limit(limit)
         )
-        for row in query.tuples().iterator():
+        for row in self._own(query).tuples().iterator():
             yield Rejection(*row)
 
     def unwanted(self, least: int = REJECTED_OFTEN) -> list[tuple[str, int]]:
@@ -147,11 +148,13 @@ class Inspecting(Base):
                 Asset.answered_ms,
                 Asset.collection,
                 Collection.library_id,
+                Account.name,
                 TagModel.name,
                 Policy.identity,
                 Origin.run,
             )
             .join(Collection, on=Asset.collection == Collection.id)
+            .join(Account, on=Asset.account == Account.id)
             .switch(Asset)
             .join(Score, JOIN.LEFT_OUTER, on=Score.asset == Asset.key)
             .join(TagModel, JOIN.LEFT_OUTER, on=Score.model == TagModel.id)
@@ -171,22 +174,21 @@ _REJECTED = NodeList(
 
 
 def _conditions(chosen: AssetFilter) -> Iterator[Any]:
+    equal = (
+        (Asset.asset_id, chosen.asset_id),
+        (Asset.error_kind, chosen.error),
+        (Asset.account, chosen.account),
+        (Asset.collection, chosen.collection),
+        (TagModel.name, chosen.model),
+        (Origin.run, chosen.run),
+    )
+    yield from (column == value for column, value in equal if value is not None)
     if chosen.after:
         yield Asset.key > chosen.after
-    if chosen.asset_id is not None:
-        yield Asset.asset_id == chosen.asset_id
     if chosen.states:
         yield Asset.state.in_(chosen.states)
-    if chosen.error is not None:
-        yield Asset.error_kind == chosen.error
     if chosen.name is not None:
         yield Asset.file_name % chosen.name  # GLOB, in SQLite
-    if chosen.collection is not None:
-        yield Asset.collection == chosen.collection
-    if chosen.model is not None:
-        yield TagModel.name == chosen.model
-    if chosen.run is not None:
-        yield Origin.run == chosen.run
     if chosen.tag is not None:
         holds = Link.select(SQL("1")).join(Tag, on=Link.tag == Tag.id)
         ours = Link.state.not_in((LinkState.REMOVED, LinkState.REJECTED))

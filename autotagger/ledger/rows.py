@@ -181,7 +181,7 @@ class Problem:
 class AssetFilter:
     """Which assets a listing is about; what is empty selects everything. `error`: class of trouble; `tag`: held
     now; `model`: its scores' model, by name; `run`: that decided its tags last; `name`: pattern of the file name
-    with `*`, `?` and `[...]`; `after`: only keys above it."""
+    with `*`, `?` and `[...]`; `account`: the ledger's id of it; `after`: only keys above it."""
 
     states: tuple[State, ...] = ()
     error: str | None = None
@@ -190,6 +190,7 @@ class AssetFilter:
     run: int | None = None
     collection: int | None = None
     name: str | None = None
+    account: int | None = None
     asset_id: str | None = None
     after: int = 0
 
@@ -218,6 +219,7 @@ class AssetRow:
     answered_ms: int | None
     collection: int
     library_id: str
+    account: str
     model: str | None
     policy: str | None
     run: int | None

@@ -54,7 +54,8 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
     """Write the ledger anew; `report` is told the assets read so far. `replace`: also where it is sound.
 
     Raises StartupFailed where the ledger is sound and not to be replaced, or a run holds it; ServerRefused and
-    Unreachable where Immich is to blame. The old ledger stays as it is until the new one is complete.
+    Unreachable where Immich is to blame. The old ledger stays as it is until the new one is complete; where a key
+    is refused there is none, since it would know nothing of that account.
     """
     path = settings.ledger_path
     if path.exists() and not replace and _is_sound(path):
@@ -63,6 +64,8 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
     try:
         lock.acquire()
         household, model = await check_accounts(settings), await load_model(settings)
+        for error in household.refused.values():
+            raise error
         fresh = path.with_name(f"{path.stem}.rebuilding{path.suffix}")
         _remove(fresh)
         with Ledger(fresh, writable=True) as ledger:

@@ -37,8 +37,14 @@ async def service(
     server: StandIn, state_dir: Path, *arguments: str, **environ: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`autotagger run`, listing the library again every second."""
+    async with serving(environment(server, state_dir, environ), *arguments) as process:
+        yield process
+
+
+@asynccontextmanager
+async def serving(environ: Mapping[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autotagger", "run", *arguments), env=environment(server, state_dir, environ)
+        *(sys.executable, "-m", "autotagger", "run", *arguments), env=environ
     )
     try:
         yield process
