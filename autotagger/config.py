@@ -329,7 +329,8 @@ def _explain(error: ValidationError, path: Path | None) -> str:
         hint = ""
         if problem["type"] == "literal_error":
             hint = _nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]))
-        lines.append(f"{_spell(where)}: {problem['msg'].removeprefix('Value error, ')}{hint}")
+        said = problem["msg"].removeprefix("Value error, ") + hint
+        lines.append(f"{_spell(where)}: {said}" if where else said)  # what two sections say is no key's
     source = f" (from {path}, the environment or the command line)" if path else ""
     return "; ".join(lines) + source
 

@@ -159,6 +159,9 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("marker = ' '", r"marker: must be a plain tag name"),
         ("immich = 5", r"immich: "),
         ("log_level = 'info'", r"log_level: "),
+        ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* exclude each other"),
+        ("[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'", r"^two \[\[account\]\] sections are called ben"),
+        ("[[account]]\nnam = 'ben'", r"unknown key \[account\] nam: did you mean \[account\] name\?"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_right_key(toml: str, says: str, tmp_path: Path) -> None:

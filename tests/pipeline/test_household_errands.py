@@ -213,7 +213,7 @@ async def test_retag_and_undo_for_two_survive_kill_9(seed: int, tmp_path: Path) 
         previews = server.calls["preview"]
         write_config(household, config)
         high = household.settings()
-        more = {"AUTOTAGGER_CONFIG": str(config)}
+        more = {"AUTOTAGGER_CONFIG": str(config), "IMMICH_API_KEY": ""}
 
         await killed_until_done(server, high.state_dir, "retag", log, chance, more)
         await server.settle()
