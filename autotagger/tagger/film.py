@@ -29,8 +29,16 @@ FIRST, LAST = 0.05, 0.95
 SAME = 3.0
 #: Up to this length a video is decoded from end to end; in a longer one each frame is sought from a key frame.
 WALK_S = 60.0
+#: Pixels of a frame: 8K has 33 million. A decoder keeps up to 16 of them, and they may be larger than the file
+#: says: it has to be told too.
+MAX_FRAME_PIXELS = 36_000_000
+#: Pixels of all frames that are held at once. Of an animation as large as pictures may be that is the first alone.
+MAX_HELD_PIXELS = 8 * MAX_FRAME_PIXELS
 #: Containers that hold a video and nothing that leads elsewhere.
-_OPTIONS = {"format_whitelist": "mov,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"}
+_OPTIONS = {
+    "format_whitelist": "mov,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg",
+    "max_pixels": str(MAX_FRAME_PIXELS),  # for the look at the codecs that opening takes
+}
 
 Clock = Callable[[], float]
 
@@ -96,9 +104,12 @@ def excerpt(file: io.IOBase, most: int) -> bytes:
 
 def _animation(image: Image.Image, most: int, is_late: Callable[[], bool]) -> Iterator[Image.Image]:
     count = int(getattr(image, "n_frames", 1))
+    now = -1
     for place in sorted({int(share * count) for share in _shares(min(most, count))}):
-        image.seek(place)
-        image.load()
+        while now < place and not (now >= 0 and is_late()):  # each frame is drawn on the one before, however far
+            now += 1
+            image.seek(now)
+            image.load()
         yield image.copy()
         if is_late():
             return
@@ -112,8 +123,9 @@ def _video(file: BinaryIO, most: int, is_late: Callable[[], bool], *, every: boo
         if not source.streams.video:
             raise AssetFailed("the video has no pictures", kind="broken-film")
         stream = source.streams.video[0]
-        check_size((stream.width, stream.height))
+        check_size((stream.width, stream.height), MAX_FRAME_PIXELS)
         stream.codec_context.thread_count = 1  # the other cores have pictures of their own
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         walk = _every(source, stream, most) if every else _sought(source, stream, most, is_late)
         for frame in walk:
             yield _upright(frame)
@@ -173,15 +185,21 @@ def _shares(count: int) -> list[float]:
 
 
 def _distinct(frames: Iterator[Image.Image], broken: Callable[[Exception], AssetFailed]) -> list[Image.Image]:
-    """The frames that look different. Where a file breaks off, those before it; none at all is an error."""
+    """The frames that look different. Where a file breaks off, or memory would, those before it; none at all is an
+    error."""
     kept: list[Image.Image] = []
     looks: list[NDArray[np.float32]] = []
+    held = 0
     try:
         for frame in frames:
+            pixels = frame.width * frame.height
+            if kept and held + pixels > MAX_HELD_PIXELS:
+                break
             look = np.asarray(frame.convert("RGB").resize((16, 16)), np.float32)
             if all(np.abs(look - other).mean() >= SAME for other in looks):
                 kept.append(frame)
                 looks.append(look)
+                held += pixels
     except (AssetFailed, MemoryError):
         raise
     except Exception as error:  # Pillow and ffmpeg raise nearly anything on damaged bytes

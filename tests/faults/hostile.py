@@ -105,7 +105,7 @@ PACKED_BOMB = gzip.compress(bytes(4 * HUGE))
 NAMES = (
     *("\x1b[31mred\x1b[0m", "\u202egnp.exe\u202c", "<script>alert(1)</script>", "a\x00b", "tab\tand\nnewline"),
     *(
-        "x" * 100_000,
+        "x" * 10_000_000,
         "\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         "%s{}%(a)s",
         "../../etc",

@@ -1,8 +1,11 @@
 """Frames of videos and animations: which moments, which of them differ, and what may not be read."""
 
 import io
+import itertools
 from collections.abc import Sequence
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +14,7 @@ from autotagger.demo.files import VIDEO_FPS, film
 from autotagger.errors import AssetFailed
 from autotagger.scores import SCORE_FLOOR
 from autotagger.tagger.combine import combined, mean_rows
-from autotagger.tagger.film import excerpt, frames_of
+from autotagger.tagger.film import MAX_FRAME_PIXELS, excerpt, frames_of
 from tests.tagger.support import encoded
 
 SIZE = (64, 48)
@@ -69,6 +72,48 @@ def test_late_means_that_what_is_there_has_to_do() -> None:
     body = film(greys(40), 10)
     frames = frames_of(io.BytesIO(body), 8, timeout_s=3.0, clock=lambda: float(next(now)))
     assert 1 <= len(frames) < 8
+
+
+def test_late_on_the_way_to_a_frame_means_the_same() -> None:
+    """A small file can have a million frames, each of which is drawn on the one before."""
+    first, *others = greys(100)
+    body = encoded(first, "GIF", save_all=True, append_images=others)
+    now = itertools.count()
+    [frame] = frames_of(io.BytesIO(body), 1, timeout_s=5.0, clock=lambda: float(next(now)))
+    assert shades([frame])[0] < 0.1, "not the middle one"
+
+
+def mjpeg(sizes: Sequence[tuple[int, int]]) -> bytes:
+    """A video that says of itself that it is as large as the first of its frames."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=VIDEO_FPS)
+        stream.width, stream.height = sizes[0]
+        stream.pix_fmt = "yuvj420p"
+        for number, size in enumerate(sizes):
+            packet = av.Packet(encoded(Image.new("RGB", size, (250, 40 * number, 0)), "JPEG"))
+            packet.stream, packet.pts, packet.time_base = stream, number, Fraction(1, VIDEO_FPS)
+            container.mux(packet)
+    return target.getvalue()
+
+
+def test_a_frame_larger_than_its_video_says_is_not_decoded() -> None:
+    huge = (7_000, 6_000)
+    assert huge[0] * huge[1] > MAX_FRAME_PIXELS
+    assert {frame.size for frame in taken(mjpeg([SIZE, SIZE, huge, SIZE]))} == {SIZE}
+    with pytest.raises(AssetFailed) as caught:
+        taken(mjpeg([huge]))
+    assert caught.value.kind in ("broken-film", "too-many-pixels")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "MP4"])
+def test_no_more_frames_are_held_than_there_is_room_for(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = greys(8)
+    body = (
+        film([first, *others], 8) if kind == "MP4" else encoded(first, kind, save_all=True, append_images=others)
+    )
+    monkeypatch.setattr("autotagger.tagger.film.MAX_HELD_PIXELS", 3 * SIZE[0] * SIZE[1])
+    assert len(taken(body)) == 3
 
 
 def test_what_breaks_off_is_judged_by_what_came_before() -> None:
