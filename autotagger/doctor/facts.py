@@ -31,8 +31,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """One user's key. `trouble`: why a run could not use it; `server`: None where Immich does not accept it."""
+
+    name: str
+    trouble: Fatal | None
+    server: Server | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """Immich. The first of the `*_trouble` that is set ended the look; what comes after it is None or empty.
+
+    With several accounts it is the first whose key works that all of this is about; `accounts` has every one, and
+    `total` and `marked` are theirs together.
 
     `effects`: by permission, what Immich said when it was used: empty when it worked. `skew_s`: our clock minus
     Immich's. `counted_up_to`: where the key may not ask for totals, listing stopped at so many assets.
@@ -54,6 +66,7 @@ class ServerFacts:
     marked: int | None = None
     counted_up_to: int | None = None
     sample: Sample | None = None
+    accounts: tuple[AccountFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

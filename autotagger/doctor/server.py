@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 from uuid import uuid4
 
 import orjson
+from pydantic import SecretStr
 from yarl import URL
 
-from autotagger.config import api_key
-from autotagger.doctor.facts import PreviewFact, Sample, ServerFacts
+from autotagger.config import api_keys
+from autotagger.doctor.facts import AccountFacts, PreviewFact, Sample, ServerFacts
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
@@ -31,20 +33,43 @@ _Facts = dict[str, Any]
 
 
 async def look_at_server(settings: Settings) -> ServerFacts:
-    """Everything about Immich that can be found out with this address and key."""
-    facts: _Facts = {}
-    immich = settings.immich.model_copy(update={"retry_budget_s": min(_BUDGET_S, settings.immich.retry_budget_s)})
+    """Everything about Immich that can be found out with this address and these keys."""
+    looks: dict[str, ServerFacts] = {}
+    main: ServerFacts | None = None
     try:
-        client = ImmichClient(immich, api_key(immich))
+        for name, key in api_keys(settings).items():
+            looks[name] = look = await _look(settings, key, thorough=main is None)
+            main = main or (look if look.server and not look.key_trouble else None)
     except Fatal as error:
         return ServerFacts(address_trouble=error)
-    facts["address"] = client.address
-    facts["exposed"] = is_exposed(URL(client.address))
-    async with client, Transport(immich, api_key(immich)) as transport:
+    main = main or next(iter(looks.values()))
+    accounts = tuple(AccountFacts(name, look.key_trouble, look.server) for name, look in looks.items())
+    return _together(replace(main, accounts=accounts), looks.values())
+
+
+def _together(main: ServerFacts, looks: Iterable[ServerFacts]) -> ServerFacts:
+    """`main`, with the assets of all accounts that could be counted."""
+    counted = [look for look in looks if look.total is not None]
+    if not counted:
+        return main
+    total = sum(look.total or 0 for look in counted)
+    marked = sum(look.marked or 0 for look in counted)
+    ended = all(look.counted_up_to is None for look in counted)
+    return replace(main, total=total, marked=marked, counted_up_to=None if ended else total)
+
+
+async def _look(settings: Settings, key: SecretStr, *, thorough: bool) -> ServerFacts:
+    """What one key shows; `thorough`: the server too, every permission in use, and pictures."""
+    immich = settings.immich.model_copy(update={"retry_budget_s": min(_BUDGET_S, settings.immich.retry_budget_s)})
+    client = ImmichClient(immich, key)
+    facts: _Facts = {"address": client.address, "exposed": is_exposed(URL(client.address)), "effects": {}}
+    async with client, Transport(immich, key) as transport:
         if await _introduced(client, immich, facts):
-            await _used(transport, facts)
+            if thorough:
+                await _used(transport, facts)
             await _counted(client, settings, facts)
-            await _sampled(client, settings, facts)
+            if thorough:
+                await _sampled(client, settings, facts)
     return ServerFacts(**facts)
 
 
@@ -135,13 +160,19 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
         return
     try:
         marker = next((tag for tag in await client.tags() if tag.value == settings.marker), None)
-        if server.may("asset.statistics"):
+        has_totals = server.may("asset.statistics")
+        # a total counts what partners share too, and in a household these have a turn of their own
+        if has_totals and not settings.account:
             facts["total"] = await _total(client, settings, None)
-            facts["marked"] = await _total(client, settings, marker) if marker else 0
-            return
-        facts["total"], ended = await _listed(client, settings, None)
-        facts["counted_up_to"] = None if ended else facts["total"]
-        facts["marked"] = (await _listed(client, settings, marker))[0] if marker else 0
+        else:
+            facts["total"], ended = await _listed(client, settings, None, server.user_id)
+            facts["counted_up_to"] = None if ended else facts["total"]
+        if not marker:
+            facts["marked"] = 0
+        elif has_totals:
+            facts["marked"] = await _total(client, settings, marker)
+        else:
+            facts["marked"], _ = await _listed(client, settings, marker, server.user_id)
     except AutotaggerError:
         return  # the check of the library says that it could not be counted
 
@@ -159,8 +190,10 @@ async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> i
     return sum([await client.total(totals(search)) for search in _searches(settings, tag)])
 
 
-async def _listed(client: ImmichClient, settings: Settings, tag: Tag | None) -> tuple[int, bool]:
-    """Assets counted page by page, and whether that came to its end."""
+async def _listed(
+    client: ImmichClient, settings: Settings, tag: Tag | None, owner: str | None
+) -> tuple[int, bool]:
+    """Assets counted page by page (of `owner`, where known), and whether that came to its end."""
     seen: set[str] = set()
     pages = 0
     for search in _searches(settings, tag):
@@ -170,7 +203,7 @@ async def _listed(client: ImmichClient, settings: Settings, tag: Tag | None) -> 
                 return len(seen), False
             page = await client.search(body)
             pages += 1
-            seen.update(asset.id for asset in page.assets)
+            seen.update(asset.id for asset in page.assets if owner in (None, asset.owner_id))
             body = following(body, page)
     return len(seen), True
 

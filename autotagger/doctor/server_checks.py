@@ -106,7 +106,7 @@ def permission(name: str, facts: Facts) -> Verdict:
     found = facts.server
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
-    needed = name in _needed(facts)
+    needed = name in needed_permissions(facts)
     purpose = f" ({OPTIONAL[name]})" if name in OPTIONAL else ""
     tick = f"tick {name} in {KEYS_PAGE}, edit the key"
     if not found.server.may(name) and not needed and name == UPDATE:
@@ -118,11 +118,12 @@ def permission(name: str, facts: Facts) -> Verdict:
     return good("held, and works")
 
 
-def _needed(facts: Facts) -> set[str]:
+def needed_permissions(facts: Facts) -> set[str]:
     """The permissions without which a run with these settings does not start."""
     original = {"asset.download"} if facts.settings.immich.picture == "original" else set()
     moving = {UPDATE} if facts.settings.policy.rating_action else set()
-    return {*NEEDED, *original, *moving}
+    whose = {"user.read"} if facts.settings.account else set()
+    return {*NEEDED, *original, *moving, *whose}
 
 
 def unexpected(facts: Facts) -> Verdict:

@@ -1,0 +1,82 @@
+"""The doctor and a household: every account's key is tried, and the libraries are counted together."""
+
+from pathlib import Path
+
+import pytest
+
+from autotagger.demo.library import ME, PARTNER
+from autotagger.doctor.registry import CHECKS
+from autotagger.doctor.server import look_at_server
+from autotagger.doctor.server_checks import OPTIONAL
+from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Level, Verdict
+from autotagger.immich.dialect import NEEDED
+from tests.doctor.support import facts_with
+from tests.pipeline.test_households import EACH, Household
+
+EVERY = (*NEEDED, *OPTIONAL)
+LOOKED_AT = ("server.address", "key.accepted", "key.user.read", "key.accounts", "library.size")
+
+
+async def judged(household: Household) -> dict[str, Verdict]:
+    settings = household.settings()
+    facts = facts_with(settings=settings, server=await look_at_server(settings))
+    return {name: CHECKS[name](facts) for name in LOOKED_AT}
+
+
+async def test_all_keys_are_tried_and_all_libraries_counted(tmp_path: Path) -> None:
+    household = Household(tmp_path)
+    async with household.server as server:
+        household.keys = {user: server.add_key(EVERY, user) for user in (ME, PARTNER)}
+        verdicts = await judged(household)
+    assert {verdict.level for verdict in verdicts.values()} == {Level.PASS}
+    assert verdicts["key.accounts"].found == "accepted: anna, ben"
+    # and what they share with each other, or others with them, is not counted twice
+    assert verdicts["library.size"].found.startswith(f"{2 * EACH} assets, 0 of them marked")
+
+
+@pytest.mark.parametrize(("user", "name"), [(ME, "anna"), (PARTNER, "ben")])
+async def test_a_key_that_is_refused_is_named_and_does_not_keep_the_others(
+    user: str, name: str, tmp_path: Path
+) -> None:
+    household = Household(tmp_path)
+    async with household.server as server:
+        server.revoke_key(household.keys[user])
+        verdicts = await judged(household)
+    assert verdicts["key.accounts"].level is Level.WARN
+    assert verdicts["key.accounts"].found.startswith(f"{name}: Immich does not accept the API key")
+    assert verdicts["library.size"].level is Level.PASS
+
+
+async def test_nobody_s_key_is_accepted(tmp_path: Path) -> None:
+    household = Household(tmp_path)
+    async with household.server as server:
+        for key in household.keys.values():
+            server.revoke_key(key)
+        verdicts = await judged(household)
+    assert (verdicts["key.accepted"].level, verdicts["key.accepted"].exit_code) == (Level.FAIL, REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("missing", "level", "code"),
+    [("tag.asset", Level.WARN, 0), ("user.read", Level.FAIL, REFUSED), ("tag.delete", Level.WARN, 0)],
+)
+async def test_what_another_account_s_key_lacks_is_named(
+    missing: str, level: Level, code: int, tmp_path: Path
+) -> None:
+    household = Household(tmp_path)
+    async with household.server as server:
+        household.keys[ME] = server.add_key(EVERY, ME)
+        household.keys[PARTNER] = server.add_key([one for one in EVERY if one != missing], PARTNER)
+        verdict = (await judged(household))["key.accounts"]
+    assert (verdict.level, verdict.exit_code) == (level, code)
+    assert "ben" in verdict.found
+    assert missing in verdict.found
+
+
+async def test_two_keys_of_one_user_keep_a_run_from_starting(tmp_path: Path) -> None:
+    household = Household(tmp_path)
+    async with household.server as server:
+        household.keys[PARTNER] = server.add_key(EVERY, ME)
+        verdict = (await judged(household))["key.accounts"]
+    assert (verdict.level, verdict.exit_code) == (Level.FAIL, WRONG_SETTING)
+    assert verdict.found == "anna and ben have keys of the same Immich user"
