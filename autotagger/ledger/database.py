@@ -17,6 +17,7 @@ from peewee import SqliteDatabase
 
 from autotagger.errors import StartupFailed
 from autotagger.ledger.schema import TABLES
+from autotagger.memory import ensure_memory
 
 #: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
 #: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.
@@ -70,7 +71,8 @@ def check_pages(path: Path) -> None:
 
 @contextmanager
 def told_plainly(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say into one line that names the file and the fix."""
+    """Turn what SQLite and the file system say into one line that names the file and the fix. Raises MemoryError
+    when they say only that this process has no more."""
     try:
         yield
     except (*DATABASE_ERRORS, OSError) as error:
@@ -78,8 +80,13 @@ def told_plainly(path: Path) -> Iterator[None]:
 
 
 def plainly(path: Path, error: BaseException) -> StartupFailed:
-    """What SQLite or the file system says of the ledger, as one line that names the file and the fix."""
-    return StartupFailed(f"ledger {path}: {_fix(_first_cause(error))}", kind="ledger")
+    """What SQLite or the file system says of the ledger, as one line that names the file and the fix. Raises
+    MemoryError when they say only that this process has no more."""
+    ensure_memory()
+    cause = _first_cause(error)
+    if isinstance(cause, MemoryError) or getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMMAP:
+        raise MemoryError from error
+    return StartupFailed(f"ledger {path}: {_fix(cause)}", kind="ledger")
 
 
 class LedgerLock:
@@ -151,8 +158,9 @@ def _uri(path: Path) -> str:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """On a full disk SQLite rolls back by itself, and the rollback that follows fails for want of one."""
-    while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error | OSError):
+    """On a full disk, or without memory, SQLite rolls back by itself, and the rollback that follows fails for want
+    of a transaction."""
+    while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error | OSError | MemoryError):
         error = error.__context__
     return error
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
+from autotagger.memory import ensure_memory
+
 #: The largest message (a `Listed` of 100 assets is near 30 KB), and the room we ask the kernel for.
 MESSAGE_BYTES = 1 << 18
 BUFFER_BYTES = 1 << 20
@@ -50,7 +52,10 @@ def decoded(packet: bytes) -> Any:
         raise Garbled(f"more than {MESSAGE_BYTES} bytes")
     try:
         return _Reader(io.BytesIO(packet)).load()
+    except MemoryError:
+        raise
     except Exception as error:  # bytes that are no message can fail in every way
+        ensure_memory()
         raise Garbled(f"{len(packet)} bytes that are no message: {type(error).__name__}") from None
 
 

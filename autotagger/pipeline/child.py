@@ -6,16 +6,18 @@ import faulthandler
 import os
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 
 from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
 from autotagger.ledger.database import LedgerLock
 from autotagger.log import forward_logs
+from autotagger.memory import ensure_memory
 from autotagger.pipeline.accounts import Account
 from autotagger.pipeline.channel import AsyncChannel, Channel, ChannelClosed
 from autotagger.pipeline.figures import exchanged
@@ -30,6 +32,8 @@ BEAT_S = 2.0
 _PR_SET_PDEATHSIG = 1
 #: prctl(2): the calling thread's name, of at most 15 bytes; the main thread's is the process's in ps and top.
 _PR_SET_NAME = 15
+#: The exit code of a child that is to be replaced: EX_SOFTWARE of sysexits.h.
+CRASHED = 70
 #: Characters of one log line; a message can quote what Immich sent, and must fit into a channel's message.
 MOST_LOGGED = 10_000
 
@@ -95,7 +99,9 @@ def trouble_of(error: Retryable | AssetFailed) -> Trouble:
 
 
 def report_end(send: Callable[[object], None], error: Exception) -> None:
-    """Tell the supervisor why the run cannot go on."""
+    """Tell the supervisor why the run cannot go on. Raises `error` when that is no reason, and MemoryError when it
+    only looks like one."""
+    ensure_memory()
     if isinstance(error, Fatal):
         send(Ended(error.message, error.kind, error.exit_code))
     elif isinstance(error, OSError):
@@ -144,8 +150,11 @@ def run_async_child(
     enter_child(channel, spec, role)
 
     async def guarded() -> None:
+        asyncio.get_running_loop().set_exception_handler(_handle_fault)
         try:
             await main(channel, spec)
+        except* MemoryError as group:
+            _end_for_want_of_memory(first(group))
         except* (Fatal, OSError) as group:
             report_end(channel.send, first(group))
 
@@ -153,6 +162,24 @@ def run_async_child(
         uvloop.run(guarded())
     except ChannelClosed:
         os._exit(0)
+    except MemoryError as error:
+        _end_for_want_of_memory(error)
+
+
+def _handle_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, MemoryError):
+        _end_for_want_of_memory(error)
+    loop.default_exception_handler(context)
+
+
+def _end_for_want_of_memory(error: BaseException) -> NoReturn:
+    """At once, without a last word to anybody: nothing works any more as its author thought. Who takes our place
+    starts with memory."""
+    try:
+        traceback.print_exception(error)
+    finally:
+        os._exit(CRASHED)
 
 
 def first(group: BaseException) -> Exception:

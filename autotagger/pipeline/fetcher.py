@@ -12,6 +12,7 @@ from autotagger.errors import AssetFailed, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import PictureSize
 from autotagger.ledger.rows import Work
+from autotagger.memory import ensure_memory
 from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of, wall_ms
@@ -239,5 +240,8 @@ def has_transparency(thumbnail: bytes) -> bool:
                 return False
             alpha = image.convert("RGBA").getchannel("A")
             return alpha.histogram()[255] < alpha.width * alpha.height
+    except MemoryError:
+        raise
     except Exception:  # Pillow raises nearly anything on broken bytes
+        ensure_memory()
         return False

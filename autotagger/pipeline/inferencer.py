@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import BEAT_S, ChildSpec, enter_child, name_thread, report_end, trouble_of
+from autotagger.pipeline.child import BEAT_S, CRASHED, ChildSpec, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.figures import Tally, timed
 from autotagger.pipeline.films import Parcel, unpack_body
 from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
@@ -33,9 +33,6 @@ from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
 
 if TYPE_CHECKING:
     from autotagger.tagger.session import Session
-
-#: EX_SOFTWARE of sysexits.h.
-CRASHED = 70
 
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:

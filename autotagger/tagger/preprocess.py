@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autotagger.errors import AssetFailed
+from autotagger.memory import ensure_memory
 from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
 
 #: Part of a model's identity: raise it when the tensor changes for any picture.
@@ -156,7 +157,8 @@ def load_picture(image: Image.Image) -> None:
 
 
 def broken_picture(error: Exception) -> AssetFailed:
-    """What any decoder's error means."""
+    """What any decoder's error means. Raises MemoryError when it means nothing about the picture."""
+    ensure_memory()
     return AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture")
 
 
@@ -220,6 +222,8 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged: the picture itself is fine."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
     except Exception:  # whatever the parser trips over
         return 1
     return value if value in _UPRIGHT else 1
