@@ -23,7 +23,7 @@ from autotagger.pipeline.rebuild import rebuild
 from autotagger.pipeline.run import run_errand
 from autotagger.settings import Settings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once
-from tests.pipeline.test_errands import HIGH, LOW
+from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant
 from tests.pipeline.test_errands_killed import killed_until_done
 from tests.pipeline.test_households import EACH, Household, write_config
 from tests.pipeline.test_service import serving, until
@@ -46,26 +46,28 @@ async def tagged(household: Household, policy: dict[str, Any] | None = None) -> 
     return settings
 
 
-def a_gift(household: Household) -> dict[str, frozenset[str]]:
-    """What each of the two gave a picture of their own before us, some of which the model gives too."""
+def a_gift(household: Household, *tags: str) -> dict[str, frozenset[str]]:
+    """Each of the two gave these tags to a picture of their own before us."""
     given = {}
     for user in USERS:
         asset_id = min(household.owned_by(user))
-        household.server.tag(asset_id, "holiday", "rating:general")
-        given[asset_id] = frozenset({"holiday", "rating:general"})
+        household.server.tag(asset_id, *tags)
+        given[asset_id] = frozenset(tags)
     return given
 
 
 async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path: Path) -> None:
     household = Household(tmp_path)
     async with household.server as server:
+        given = a_gift(household, "holiday", "rating:general")  # the second we give, too
+        await server.settle()
         await tagged(household, LOW)
         high = with_policy(household, HIGH)
         calls = server.calls.copy()
         await run_errand(high, Errand("retag"))
         await server.settle()
         meant = ledger_links(high)
-        assert held_links(server) == meant
+        assert_as_meant(server, high, given)
         assert server.calls["preview"] == calls["preview"]
         for user in USERS:
             names = set().union(*(meant[asset_id] for asset_id in household.owned_by(user)))
@@ -91,21 +93,25 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
             for name, user in (("anna", ME), ("ben", PARTNER)):
                 [taken_off] = ledger.of_account(ledger.account_named(name)).rejections()
                 assert taken_off.asset_id == sorted(household.owned_by(user))[1]
-        assert held_links(server) == ledger_links(high) == meant
+        assert ledger_links(high) == meant
+        assert_as_meant(server, high, given)
         household.assert_tags_are_the_owners()
 
         undone = await run_errand(of_account(high, "ben"), Errand("undo"))
         await server.settle()
         assert undone.errand
         assert undone.errand["deleted_tags"] > 1
-        assert held_links(server) == ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
-        assert not server.store.tags_of(PARTNER)
+        assert ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
+        assert_as_meant(server, high, given)
+        assert set(server.store.tags_of(PARTNER)) == {"holiday", "rating:general"}
         assert MARKER in server.store.tags_of(ME)
 
 
 async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_path: Path) -> None:
     household = Household(tmp_path)
     async with household.server as server:
+        given = a_gift(household, "holiday")
+        await server.settle()
         settings = await tagged(household)
         before, path = ledger_links(settings), settings.ledger_path
         server.revoke_key(household.keys[PARTNER])
@@ -117,7 +123,7 @@ async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_pat
         path.unlink()
         settings = household.settings()
         found = await rebuild(settings, replace=False, report=lambda _: None)
-        assert found.assets == 2 * EACH
+        assert (found.assets, found.others) == (2 * EACH, 2)
         assert ledger_links(settings) == before
         assert inspect(path) == []
         with Ledger(path, writable=False) as ledger:
@@ -127,7 +133,7 @@ async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_pat
         assert again.counts.get("tag_calls", 0) == again.counts.get("preview_downloads", 0) == 0
         await run_errand(settings, Errand("undo"))
         await server.settle()
-        assert held_links(server) == {}
+        assert held_links(server) == given
 
 
 def environment(config: Path) -> dict[str, str]:
@@ -207,7 +213,7 @@ async def test_retag_and_undo_for_two_survive_kill_9(seed: int, tmp_path: Path) 
     household, config, log = Household(tmp_path / "state"), tmp_path / "config.toml", tmp_path / "log"
     chance = random.Random(seed)
     async with household.server as server:
-        given = a_gift(household)
+        given = a_gift(household, "holiday", "rating:general")  # the second we give, too
         await server.settle()
         await tagged(household, LOW)
         previews = server.calls["preview"]
@@ -217,12 +223,20 @@ async def test_retag_and_undo_for_two_survive_kill_9(seed: int, tmp_path: Path) 
 
         await killed_until_done(server, high.state_dir, "retag", log, chance, more)
         await server.settle()
-        held, meant = held_links(server), ledger_links(high)
-        assert held == {key: meant.get(key, frozenset()) | given.get(key, frozenset()) for key in held}
-        assert held.keys() == meant.keys() == household.owned_by(*USERS)
+        assert_as_meant(server, high, given)
+        meant = ledger_links(high)
+        assert meant.keys() == household.owned_by(*USERS)
         assert all("simple background" not in tags for tags in meant.values())
         assert server.calls["preview"] == previews
         household.assert_tags_are_the_owners()
+
+        await killed_until_done(server, high.state_dir, "undo --account ben --all --yes", log, chance, more)
+        await server.settle()
+        assert ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
+        assert_as_meant(server, high, given)
+        server.refresh_metadata()
+        await server.settle()
+        assert_as_meant(server, high, given)
 
         await killed_until_done(server, high.state_dir, "undo --all --yes", log, chance, more)
         await server.settle()
