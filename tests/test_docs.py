@@ -113,3 +113,19 @@ def test_the_image_says_the_version_that_the_package_has() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"ARG VERSION={project['version']}\n" in dockerfile
     assert project["version"] == __version__
+
+
+def test_every_test_in_the_table_of_faults_is_there_and_no_test_of_faults_is_left_out() -> None:
+    rows = re.findall(r"^\| .+ \| ([^|]+) \|$", (ROOT / "docs/faults.md").read_text(), re.MULTILINE)[1:]
+    assert len(rows) > 40
+    named: set[str] = set()
+    for row in rows:
+        folder = ""
+        for name in re.findall(r"`([\w/]+\.py)`", row):
+            if "/" in name:  # what follows without a folder is beside it
+                folder = name.rpartition("/")[0] + "/"
+            named.add(name if "/" in name or (ROOT / "tests" / name).exists() else folder + name)
+        assert "`" in row or "seeds" in row, row
+    assert [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []
+    harness = {f"faults/{path.name}" for path in (ROOT / "tests/faults").glob("test_*.py")}
+    assert harness - named == {"faults/test_seeds.py"}, "the seeds are named without their file"

@@ -1,10 +1,12 @@
 """The scripts and locks that a fresh machine begins with."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -167,3 +169,40 @@ def fingerprint_of(machine: Path) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+# What follows runs scripts/audit with a pip-audit that has a report ready, the same for every list.
+
+VULNERABLE = {"name": "rich", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+SOUND = {"name": "typer", "version": "2.0", "vulns": []}
+UNKNOWN = {"name": "av", "skip_reason": "not found"}
+
+
+@pytest.mark.parametrize(
+    ("report", "exit_code", "says"),
+    [
+        ([VULNERABLE, SOUND], 1, "audit: rich 1.0: PYSEC-1, fixed in 1.1\n"),
+        ([SOUND, UNKNOWN], 0, "audit: the registry says nothing about av\naudit: 1 packages looked up, 0 of them"),
+        ([UNKNOWN], 2, "NOT AUDITED: the registry says nothing"),
+        (None, 2, "NOT AUDITED: the registry's vulnerabilities cannot be had (no network)"),
+    ],
+)
+def test_an_audit_tells_what_it_found_from_what_it_could_not_look_up(
+    report: list[object] | None, exit_code: int, says: str, tmp_path: Path
+) -> None:
+    answer = "" if report is None else json.dumps({"dependencies": report})
+    script(tmp_path / "pip-audit", f"printf '%s' '{answer}'; echo 'no network' >&2; exit 1")
+    script(tmp_path / "its-python", f'[ "$1" = -m ] || exec {sys.executable} "$@"')
+    script(
+        tmp_path / "python",
+        'mkdir -p "$3/bin"; cd "$(dirname "$0")"; cp pip-audit "$3/bin"; cp its-python "$3/bin/python"',
+    )
+    done = subprocess.run(
+        [ROOT / "scripts/audit"],
+        env=os.environ | {"PYTHON": str(tmp_path / "python")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (exit_code, "")
+    assert says in done.stdout

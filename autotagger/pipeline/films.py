@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-import orjson
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable, Unreachable
@@ -30,7 +29,8 @@ WHOLE_BYTES = 8 << 20
 BLOCK_BYTES = 1 << 19
 #: Begins a film in a slot; no picture begins like this.
 _MAGIC = b"\0AUTOTAGGER FILM\0"
-_LENGTH = struct.Struct("<I")
+#: What begins a film: `_MAGIC`, whether it is an excerpt, and the bytes of its name and of its still frame.
+_HEAD = struct.Struct(f"<{len(_MAGIC)}s?II")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,20 @@ class Parcel:
 
 def pack_film(name: str, film: Film, still: bytes) -> bytes:
     """A film and the still frame to fall back to, as one body for a slot."""
-    head = orjson.dumps({"name": name, "excerpt": film.excerpt, "still": len(still)})
-    return b"".join((_MAGIC, _LENGTH.pack(len(head)), head, still, film.body))
+    told = name.encode()
+    return b"".join((_HEAD.pack(_MAGIC, film.excerpt, len(told), len(still)), told, still, film.body))
 
 
 def unpack_body(body: memoryview) -> Parcel:
-    """Undo `pack_film`; anything else is a picture."""
-    if bytes(body[: len(_MAGIC)]) != _MAGIC:
+    """Undo `pack_film`. What only begins like a film is a picture, as anything is that Immich may send."""
+    if len(body) < _HEAD.size:
         return Parcel(body)
-    begin = len(_MAGIC) + _LENGTH.size
-    end = begin + _LENGTH.unpack(body[len(_MAGIC) : begin])[0]
-    head = orjson.loads(body[begin:end])
-    film = end + head["still"]
-    return Parcel(body[end:film], Film(body[film:], head["excerpt"]), head["name"])
+    magic, excerpt, name_bytes, still_bytes = _HEAD.unpack(body[: _HEAD.size])
+    still = _HEAD.size + name_bytes
+    film = still + still_bytes
+    if magic != _MAGIC or film > len(body):
+        return Parcel(body)
+    return Parcel(body[still:film], Film(body[film:], excerpt), str(body[_HEAD.size : still], errors="replace"))
 
 
 class FilmFetcher:

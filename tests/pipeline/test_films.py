@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import SecretStr
 
@@ -151,3 +153,22 @@ def test_a_film_travels_through_a_slot() -> None:
     assert (bytes(parcel.film.body), parcel.film.excerpt) == (b"film", True)
     picture = unpack_body(memoryview(b"\xff\xd8\xff"))
     assert (bytes(picture.still), picture.film) == (b"\xff\xd8\xff", None)
+
+
+@given(
+    begin=st.sampled_from([0, 16, 17, 18, 22, 26, 40]),
+    places=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=3),
+    rest=st.binary(max_size=60),
+)
+def test_any_bytes_in_a_slot_are_a_film_or_a_picture(
+    begin: int, places: list[tuple[int, int]], rest: bytes
+) -> None:
+    body = bytearray(pack_film("ä.mp4", Film(b"film"), b"still")[:begin] + rest)
+    for place, value in places:
+        if place < len(body):
+            body[place] = value
+    parcel = unpack_body(memoryview(body))
+    if parcel.film is None:
+        assert parcel.still == body, "a picture is looked at as a whole"
+    else:
+        assert len(parcel.still) + len(parcel.film.body) < len(body)
