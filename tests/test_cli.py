@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from autotagger import __version__, cli, log
 from autotagger.config import api_key, load_settings
 from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
+from autotagger.ledger.store import Ledger
 
 KEY = "s3cret-key-of-the-tests"
 LEAST = ["asset.read", "asset.view", "tag.read", "tag.create", "tag.asset"]
@@ -80,10 +81,20 @@ def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) ->
 
 
 def test_the_help_loads_no_machinery() -> None:
-    heavy = ["numpy", "onnxruntime", "PIL", "aiohttp", "peewee", "huggingface_hub", "rich.progress"]
+    heavy = ["numpy", "onnxruntime", "PIL", "aiohttp", "peewee", "huggingface_hub", "rich.console"]
     code = f"import sys, autotagger.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_path: Path, run: Run) -> None:
+    Ledger(tmp_path / "ledger.sqlite3", writable=True).close()
+    for command in (("status",), ("ledger", "list")):
+        looked = run(*command, AUTOTAGGER_STATE_DIR=str(tmp_path), PYTHONPROFILEIMPORTTIME="1")
+        loaded = {line.rpartition("|")[2].strip() for line in looked.err.splitlines()}
+        assert looked.code == 0, looked.err
+        assert "peewee" in loaded
+        assert not loaded & {"numpy", "onnxruntime", "PIL", "aiohttp", "tenacity", "huggingface_hub", "av"}
 
 
 def test_version(run: Run) -> None:

@@ -1,7 +1,6 @@
 """`autotagger pause` and `autotagger resume`: nothing new for a while, without stopping the service."""
 
 import typer
-from rich.console import Console
 
 from autotagger.cli.context import begin
 
@@ -14,7 +13,7 @@ def pause(context: typer.Context) -> None:
     from autotagger.pipeline import pausing
 
     paused = pausing.pause(begin(context).state_dir)
-    Console().print("paused; `autotagger resume` goes on" if paused else "paused already")
+    typer.echo("paused; `autotagger resume` goes on" if paused else "paused already")
 
 
 def resume(context: typer.Context) -> None:
@@ -22,4 +21,4 @@ def resume(context: typer.Context) -> None:
     from autotagger.pipeline import pausing
 
     resumed = pausing.resume(begin(context).state_dir)
-    Console().print("working again" if resumed else "not paused")
+    typer.echo("working again" if resumed else "not paused")

@@ -20,6 +20,7 @@ def status(
     ] = False,
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
+    from autotagger.ledger.schema import State
     from autotagger.ledger.store import Ledger
     from autotagger.pipeline.pausing import PAUSED, is_paused
 
@@ -44,10 +45,10 @@ def status(
                 form,
             )
             return
-        states = {str(state): count for state, count in ledger.counts().items()}
+        accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
         unwanted = ledger.unwanted()
-        accounts = ledger.account_counts()
+    states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
     if form is Format.JSON:
         print_json(

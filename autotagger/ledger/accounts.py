@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from peewee import chunked, fn
+from peewee import SQL, chunked, fn
 
 from autotagger.errors import BadConfig
 from autotagger.ledger.base import ROWS, TO_FETCH
@@ -40,15 +40,21 @@ class Accounts(Collections):
             raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
         return int(known[name])
 
+    def counts(self) -> dict[State, int]:
+        """Assets by state; every state is there."""
+        accounts = self.account_counts().values()
+        return {state: sum(mine[state] for mine in accounts) for state in State}
+
     def account_counts(self) -> dict[str, dict[State, int]]:
         """Assets by account name and state; every account and every state is there."""
         names = dict(Account.select(Account.id, Account.name).order_by(Account.id).tuples())
-        of = dict(Collection.select(Collection.id, Collection.account).tuples())
         counts = {name: dict.fromkeys(State, 0) for name in names.values()}
-        # by collection and state, which an index answers without reading a row
-        query = Asset.select(Asset.collection, Asset.state, fn.COUNT(Asset.key))
-        for collection, state, count in query.group_by(Asset.collection, Asset.state).tuples():
-            counts[names[of[collection]]][State(state)] += count
+        # Counted state by state in an index: grouping a million assets takes SQLite twice as long.
+        here = Asset.select(fn.COUNT(SQL("*"))).where(Asset.collection == Collection.id)
+        query = Collection.select(Collection.account, *(here.where(Asset.state == state) for state in State))
+        for account, *found in query.tuples():
+            for state, count in zip(State, found, strict=True):
+                counts[names[account]][state] += count
         return counts
 
     def has(self, *states: State) -> bool:

@@ -12,11 +12,6 @@ from autotagger.ledger.schema import MEANT, Asset, Link, State, Tag
 class Reports(Base):
     """Counts and lists for people."""
 
-    def counts(self) -> dict[State, int]:
-        """Assets by state; every state is there."""
-        query = Asset.select(Asset.state, fn.COUNT(Asset.key)).group_by(Asset.state)
-        return dict.fromkeys(State, 0) | {State(state): count for state, count in query.tuples()}
-
     def failures(self) -> dict[str, int]:
         """Failed assets by class, most first."""
         # All troubles are counted, by the index that holds nothing else: failed ones alone would be looked up.

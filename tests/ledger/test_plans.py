@@ -1,5 +1,6 @@
 """A million assets: whoever asks for a page or a figure gets it from an index, never by reading all assets."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +33,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 
 
 def plan_of(ledger: Ledger, question: Question) -> list[str]:
-    """How SQLite answers each statement of a question."""
+    """How SQLite answers each statement of a question, tables by their names."""
     connection = ledger._db.connection()
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
@@ -42,16 +43,18 @@ def plan_of(ledger: Ledger, question: Question) -> list[str]:
             list(found)
     finally:
         connection.set_trace_callback(None)
-    return [
-        str(row[3])
-        for statement in asked
-        if statement.startswith("SELECT") and 'FROM "model"' not in statement  # there are a few models
-        for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
-    ]
+    statements = [statement for statement in asked if statement.startswith("SELECT")]
+    return [step for statement in statements for step in steps_of(connection, statement)]
+
+
+def steps_of(connection: sqlite3.Connection, statement: str) -> Iterator[str]:
+    tables = {alias: table for table, alias in re.findall(r'"(\w+)" AS "(t\d+)"', statement)}
+    for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
+        yield re.sub(r"\bt\d+\b", lambda alias: tables[alias[0]], row[3])
 
 
 QUESTIONS: dict[str, tuple[Question, str]] = {
-    "counts": (lambda it: it.counts(), "COVERING INDEX asset_by_state"),
+    "counts": (lambda it: it.counts(), "COVERING INDEX asset_by_collection (collection=? AND state=?)"),
     "failures": (lambda it: it.failures(), "COVERING INDEX asset_in_trouble"),
     "troubles": (lambda it: it.troubles(), "COVERING INDEX asset_in_trouble"),
     "due": (lambda it: it.due(NOW, 5), "INDEX asset_by_state"),
@@ -78,4 +81,4 @@ def test_what_is_asked_of_a_large_ledger_is_answered_from_an_index(name: str, le
     question, index = QUESTIONS[name]
     plan = plan_of(ledger, question)
     assert any(index in step for step in plan), plan
-    assert not [step for step in plan if step in ("SCAN t1", "SCAN asset", "SCAN link")], plan
+    assert not {"SCAN asset", "SCAN score", "SCAN link", "SCAN event"} & set(plan), plan
