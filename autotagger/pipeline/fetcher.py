@@ -240,8 +240,6 @@ def has_transparency(thumbnail: bytes) -> bool:
                 return False
             alpha = image.convert("RGBA").getchannel("A")
             return alpha.histogram()[255] < alpha.width * alpha.height
-    except MemoryError:
-        raise
     except Exception:  # Pillow raises nearly anything on broken bytes
         ensure_memory()
         return False

@@ -29,7 +29,7 @@ from autotagger.pipeline.channel import (
     encoded,
 )
 from autotagger.pipeline.children import Child
-from autotagger.pipeline.messages import Beat, Log, Ready
+from autotagger.pipeline.messages import Beat, Failed, Log, Next, Ready, Trouble
 from autotagger.pipeline.requests import Request
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,6 +60,17 @@ def little_memory() -> Iterator[None]:
 def message_or_garbled(packet: bytes) -> None:
     with little_memory(), suppress(Garbled):
         decoded(packet)
+
+
+def test_a_message_arrives_where_python_pickles_an_enum_by_an_order_to_look_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As 3.11.2 does, which is Debian 12's."""
+    monkeypatch.setattr(Next, "__reduce_ex__", lambda member, _: (getattr, (Next, member.name)))
+    message = Failed(1, Trouble(Next.RETRY, "kind", "message"))
+    with pytest.raises(Garbled, match="UnpicklingError"):
+        decoded(pickle.dumps(message))
+    assert decoded(encoded(message)) == message
 
 
 @QUICK
