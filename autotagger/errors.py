@@ -66,6 +66,13 @@ class StartupFailed(Fatal):
     exit_code = 3
 
 
+class KeptCrashing(Fatal):
+    """A process of ours that once worked ends again and again: a later start, with more memory, may go better."""
+
+    default_kind = "crash-loop"
+    exit_code = 70
+
+
 class ServerRefused(Fatal):
     """Immich cannot be reached at start, is not Immich, is too old, or does not accept the key."""
 

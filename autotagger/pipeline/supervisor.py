@@ -15,7 +15,7 @@ from typing import Any
 
 from loguru import logger
 
-from autotagger.errors import Fatal, ServerRefused, StartupFailed
+from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
@@ -135,7 +135,7 @@ class Supervisor:
                 duty=self._duty,
                 hear=self._hear,
                 lost=self._lost,
-                give_up=lambda message: self._fail(StartupFailed(message, kind="crash-loop")),
+                give_up=self._give_up,
                 clock=self._clock,
             )
             cleanup.callback(self._crew.dismiss)
@@ -262,6 +262,13 @@ class Supervisor:
                 message = f"{flight.work.file_name} ended its {child.role} twice ({child.exit_description})"
                 self._record(flight, m.Trouble(m.Next.NEVER, "killed-worker", message))
         return True
+
+    def _give_up(self, message: str) -> None:
+        """Replacing does not help. Only where nothing ever worked is there no point in starting again later."""
+        if self._device:
+            self._fail(KeptCrashing(message))
+        else:
+            self._fail(StartupFailed(message, kind="crash-loop"))
 
     def _fail(self, error: Fatal) -> None:
         self._plans.error = self._plans.error or error

@@ -102,6 +102,20 @@ async def test_any_process_may_die_at_any_moment(
         assert_same_end(server, tmp_path / "state", meant)
 
 
+async def test_where_processes_die_again_and_again_the_run_ends_as_one_that_may_go_better_later(
+    tmp_path: Path,
+) -> None:
+    """systemd starts the service again after exit code 70, and not after the 3 of what never worked."""
+    async with StandIn(LIBRARY) as server:
+        run = await start(server, tmp_path / "state")
+        await until(lambda: server.calls["tag_assets"] > 0, run)
+        while run.returncode is None:
+            for child in spawned(run.pid):
+                child.kill()
+            await asyncio.sleep(0.01)
+        assert run.returncode == 70
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_everything_at_once_may_die_at_any_moment_and_the_next_run_ends_the_same(
     seed: int, tmp_path: Path, meant: dict[str, frozenset[str]]
