@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOption
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -25,16 +26,27 @@ def plan(
         int, typer.Option("--score", min=0, metavar="N", help="Score up to N pictures that have no scores yet.")
     ] = 20,
     asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Only this asset.")] = None,
+    tag: TagOption = None,
+    run: RunOption = None,
+    collection: CollectionOption = None,
+    name: NameOption = None,
+    account: AccountOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Dry run: what run and retag would change in Immich. Nothing is written there."""
+    """Dry run: what run and retag would change in Immich. Nothing is written there.
+
+    Selections of assets combine, and mean what they do in `ledger list`; of such a selection nothing is scored.
+    """
     from rich.console import Console
 
-    from autotagger.pipeline.dry import plan_library
+    from autotagger.ledger.rows import AssetFilter
+    from autotagger.pipeline.dry import EVERYTHING, plan_library
 
-    settings = begin(context)
+    settings = begin(context, account=account)
     one = asset_id_of(asset) if asset is not None else None
-    outlook = asyncio.run(plan_library(settings, score=0 if one else score, asset_id=one))
+    chosen = AssetFilter(asset_id=one, tag=tag, run=run, collection=collection, name=name)
+    score = score if chosen == EVERYTHING else 0
+    outlook = asyncio.run(plan_library(settings, score=score, chosen=chosen, account=account))
     tags = sorted(outlook.added.keys() | outlook.removed.keys())
     rows: list[dict[str, object]] = [
         {

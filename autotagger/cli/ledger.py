@@ -9,7 +9,7 @@ import typer
 
 from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
-from autotagger.errors import AssetFailed, BadConfig
+from autotagger.errors import BadConfig
 
 if TYPE_CHECKING:
     from autotagger.ledger.rows import AssetFilter, AssetRow
@@ -91,9 +91,7 @@ def show(
     settings = begin(context)
     asset_id = asset_id_of(asset)
     with Ledger(settings.ledger_path, writable=False) as ledger:
-        row = ledger.find(asset_id)
-        if row is None:
-            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+        row = ledger.known(asset_id)
         links = [
             {"tag": link.tag, "state": link.state.name.lower(), "model": link.model, "policy": link.policy}
             | {"run": link.run}

@@ -9,7 +9,9 @@ from typing import Any
 
 from peewee import JOIN, SQL, NodeList, fn
 
+from autotagger.errors import AssetFailed
 from autotagger.ledger.base import ROWS, Base
+from autotagger.ledger.filtering import conditions
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Rejection
 from autotagger.ledger.schema import (
     Account,
@@ -54,6 +56,13 @@ class Inspecting(Base):
     def find(self, asset_id: str) -> AssetRow | None:
         """One asset; None where the ledger does not know it."""
         return next(self.assets(AssetFilter(asset_id=asset_id)), None)
+
+    def known(self, asset_id: str) -> AssetRow:
+        """One asset. Raises AssetFailed where the ledger does not know it."""
+        row = self.find(asset_id)
+        if row is None:
+            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+        return row
 
     def links_told(self, key: int) -> list[LinkRow]:
         """Every tag that the ledger knows of an asset, with whose it is and where it comes from. What a verified
@@ -162,7 +171,7 @@ class Inspecting(Base):
             .join(Origin, JOIN.LEFT_OUTER, on=Asset.origin == Origin.id)
             .join(Policy, JOIN.LEFT_OUTER, on=Origin.policy == Policy.id)
         )
-        for condition in _conditions(chosen):
+        for condition in conditions(chosen):
             query = query.where(condition)
         return query
 
@@ -171,25 +180,3 @@ class Inspecting(Base):
 _REJECTED = NodeList(
     (Link.state, SQL(f"= {int(LinkState.REJECTED)} AND"), Link.state, SQL("NOT IN (0, 1)")),
 )
-
-
-def _conditions(chosen: AssetFilter) -> Iterator[Any]:
-    equal = (
-        (Asset.asset_id, chosen.asset_id),
-        (Asset.error_kind, chosen.error),
-        (Asset.account, chosen.account),
-        (Asset.collection, chosen.collection),
-        (TagModel.name, chosen.model),
-        (Origin.run, chosen.run),
-    )
-    yield from (column == value for column, value in equal if value is not None)
-    if chosen.after:
-        yield Asset.key > chosen.after
-    if chosen.states:
-        yield Asset.state.in_(chosen.states)
-    if chosen.name is not None:
-        yield Asset.file_name % chosen.name  # GLOB, in SQLite
-    if chosen.tag is not None:
-        holds = Link.select(SQL("1")).join(Tag, on=Link.tag == Tag.id)
-        ours = Link.state.not_in((LinkState.REMOVED, LinkState.REJECTED))
-        yield fn.EXISTS(holds.where((Link.asset == Asset.key) & (Tag.name == chosen.tag) & ours))

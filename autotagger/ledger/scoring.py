@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from peewee import chunked
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, TO_FETCH, Base, change_assets, problem
-from autotagger.ledger.rows import ScoredAsset
+from autotagger.ledger.filtering import conditions
+from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.schema import Asset, Event, Score, State, What
+
+_OURS = Asset.state.not_in((State.SKIPPED, State.GONE))
 
 
 class Scoring(Base):
@@ -49,21 +52,15 @@ class Scoring(Base):
         row = self._scored().where(Asset.asset_id == asset_id).tuples().first()
         return ScoredAsset(*row) if row else None
 
-    def taggable(self, model: int, after: int, limit: int, asset_id: str | None = None) -> list[ScoredAsset]:
-        """The next assets with a key above `after` that have scores of `model` and are ours to tag; `asset_id`:
-        only this one."""
-        query = self._scored().where(
-            (Score.model == model) & (Asset.key > after) & Asset.state.not_in((State.SKIPPED, State.GONE))
-        )
-        if asset_id is not None:
-            query = query.where(Asset.asset_id == asset_id)
+    def taggable(self, model: int, limit: int, chosen: AssetFilter) -> list[ScoredAsset]:
+        """The first of the chosen assets that have scores of `model` and are ours to tag."""
+        query = self._scored().where(Score.model == model, _OURS, *conditions(chosen))
         return [ScoredAsset(*row) for row in query.order_by(Asset.key).limit(limit).tuples()]
 
-    def unscored(self, model: int) -> int:
-        """How many assets that are ours to tag have no scores of `model`."""
+    def unscored(self, model: int, chosen: AssetFilter) -> int:
+        """How many of the chosen assets that are ours to tag have no scores of `model`."""
         mine = Score.select(Score.asset).where(Score.model == model)
-        ours = Asset.state.not_in((State.SKIPPED, State.GONE))
-        return int(Asset.select().where(ours & Asset.key.not_in(mine)).count())
+        return int(Asset.select().where(_OURS, Asset.key.not_in(mine), *conditions(chosen)).count())
 
     def rescore_others(self, model: int) -> None:
         """What another model scored and nobody applied yet is scored again, by `model`."""

@@ -1,10 +1,13 @@
 """A dry run: list the library, score a few pictures, and tell what would be done. Immich is only read."""
 
+from dataclasses import replace
+
 from loguru import logger
 
 from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
 from autotagger.immich.client import ImmichClient
+from autotagger.ledger.rows import AssetFilter
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.outlook import Outlook, look_ahead
 from autotagger.pipeline.rules import tag_policy
@@ -12,12 +15,17 @@ from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.settings import Settings
 
+EVERYTHING = AssetFilter()
 
-async def plan_library(settings: Settings, *, score: int, asset_id: str | None = None) -> Outlook:
-    """What run and retag would change, in all or with one asset.
 
-    At most `score` pictures without scores are scored for it first; where
-    another run is under way, it is planned from what that has scored so far. Raises Fatal."""
+async def plan_library(
+    settings: Settings, *, score: int, chosen: AssetFilter = EVERYTHING, account: str | None = None
+) -> Outlook:
+    """What run and retag would change with the chosen assets of one account, or of all.
+
+    At most `score` pictures without scores are scored for it first, chosen or not; where another run is under way,
+    it is planned from what that has scored so far. Raises Fatal, and AssetFailed where one asset is chosen that
+    the ledger does not know."""
     if score:
         try:
             await run_pipeline(settings, once=True, limit=score, dry=True)
@@ -31,9 +39,13 @@ async def plan_library(settings: Settings, *, score: int, asset_id: str | None =
         async with ImmichClient(settings.immich, key) as client:
             in_immich |= {tag.value for tag in await client.tags()}
     with Ledger(settings.ledger_path, writable=False) as ledger:
+        if account is not None:
+            chosen = replace(chosen, account=ledger.account_named(account))
+        if chosen.asset_id is not None:
+            ledger.known(chosen.asset_id)
         known = ledger.model_id(model.identity)
         if known is None:
-            return Outlook(unscored=ledger.unscored(-1))
+            return Outlook(unscored=ledger.unscored(-1, chosen))
         policy = tag_policy(model, settings)
         namer = Namer(ledger, policy, model=known, cap=settings.policy.vocabulary, marker=settings.marker)
         return look_ahead(
@@ -43,5 +55,5 @@ async def plan_library(settings: Settings, *, score: int, asset_id: str | None =
             marker=settings.marker,
             in_immich=in_immich,
             batch_size=settings.immich.batch_size,
-            asset_id=asset_id,
+            chosen=chosen,
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from autotagger.ledger.applying import revised
-from autotagger.ledger.rows import ScoredAsset
+from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.schema import LinkState
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.vocabulary import Namer
@@ -47,27 +47,23 @@ def look_ahead(
     marker: str,
     in_immich: Set[str],
     batch_size: int,
-    asset_id: str | None = None,
+    chosen: AssetFilter,
 ) -> Outlook:
-    """Decide every asset that `model` scored, and compare with what the ledger means it to have.
+    """Decide every asset of the chosen that `model` scored, and compare with what the ledger means it to have.
 
-    `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together;
-    `asset_id`: only this asset.
+    `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
     """
-    outlook = Outlook()
-    for window in _windows(ledger, model, asset_id):
+    outlook = Outlook(unscored=ledger.unscored(model, chosen))
+    for window in _windows(ledger, model, chosen):
         _decide(outlook, ledger, namer.tags(window), marker, batch_size)
-    if asset_id is None:
-        outlook.unscored = ledger.unscored(model)
     outlook.new_tags = sorted(outlook.added.keys() - in_immich)
     return outlook
 
 
-def _windows(ledger: Ledger, model: int, asset_id: str | None) -> Iterable[list[ScoredAsset]]:
-    after = 0
-    while window := ledger.taggable(model, after, WINDOW, asset_id):
+def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[ScoredAsset]]:
+    while window := ledger.taggable(model, WINDOW, chosen):
         yield window
-        after = window[-1].key
+        chosen = chosen.behind(window[-1].key)
 
 
 def _decide(

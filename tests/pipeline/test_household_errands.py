@@ -18,6 +18,7 @@ from autotagger.errors import ServerRefused
 from autotagger.ledger.care import inspect
 from autotagger.ledger.schema import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline.dry import plan_library
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.rebuild import rebuild
 from autotagger.pipeline.run import run_errand
@@ -63,10 +64,13 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
         await server.settle()
         await tagged(household, LOW)
         high = with_policy(household, HIGH)
-        calls = server.calls.copy()
+        before, calls = ledger_links(high), server.calls.copy()
+        of_ben = await plan_library(of_account(high, "ben"), score=0, account="ben")
         await run_errand(high, Errand("retag"))
         await server.settle()
-        meant = ledger_links(high)
+        meant, bens = ledger_links(high), household.owned_by(PARTNER)
+        assert of_ben.changed == sum(before[asset_id] != meant[asset_id] for asset_id in bens)
+        assert of_ben.changed + of_ben.unchanged == EACH
         assert_as_meant(server, high, given)
         assert server.calls["preview"] == calls["preview"]
         for user in USERS:

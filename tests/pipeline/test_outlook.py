@@ -1,9 +1,14 @@
 """`plan`: what it says is what retag then does, and it writes nothing in Immich."""
 
+import uuid
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from autotagger.demo import StandIn, tiny_library
+from autotagger.errors import AssetFailed
+from autotagger.ledger.rows import AssetFilter
 from autotagger.pipeline.dry import plan_library
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.run import run_errand
@@ -41,7 +46,9 @@ async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> 
         assert not (WRITES | {"preview"}) & set(server.calls - calls)
         assert (outlook.first, outlook.unscored) == (0, 0)
         one = next(iter(before))
-        alone = await plan_library(high, score=0, asset_id=one)
+        alone = await plan_library(high, score=0, chosen=AssetFilter(asset_id=one))
+        plain = {key for key, tags in before.items() if "simple background" in tags}
+        of_plain = await plan_library(high, score=0, chosen=AssetFilter(tag="simple background"))
         await run_errand(high, Errand("retag"))
         after = ledger_links(high)
         assert Counter(tag for key in after for tag in after[key] - before[key]) == outlook.added
@@ -51,6 +58,10 @@ async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> 
 
         assert alone.changed + alone.unchanged == 1
         assert set(alone.removed) == before[one] - after[one]
+        assert 0 < of_plain.changed + of_plain.unchanged == len(plain) < 30
+        assert Counter(tag for key in plain for tag in before[key] - after[key]) == of_plain.removed
+        with pytest.raises(AssetFailed, match="does not know"):
+            await plan_library(high, score=0, chosen=AssetFilter(asset_id=str(uuid.uuid4())))
 
         done = await plan_library(high, score=0)
         assert (done.changed, done.unchanged, done.calls, done.changes) == (0, 30, 0, 0)
