@@ -7,21 +7,17 @@ from autotagger.ledger.schema import State
 from autotagger.pipeline.summary import Summary
 from autotagger.service.pace import Pace
 
-#: What is still to be done with a picture before its tags are in Immich.
+#: Where a picture stands that we have work with before its tags are in Immich.
 TO_DO = (State.PENDING, State.SCORED, State.STALE, State.PLANNED)
 
 
-def done_and_total(summary: Summary) -> tuple[int, int]:
-    """Assets that nothing is to be done with but to look after them, of all in the ledger."""
-    total = sum(summary.states.values())
-    return total - sum(summary.states[state] for state in TO_DO), total
-
-
 def progress(summary: Summary, pace: Pace) -> str:
-    """`1,200 of 5,000 assets done, 4.2/s, 15 min left`."""
-    done, total = done_and_total(summary)
-    words = f"{done:,} of {total:,} assets done"
-    if done == total:
+    """`1,200 of 5,000 assets done, 30 waiting for Immich, 4.2/s, 15 min left`. What was set aside is done, too."""
+    states = summary.states
+    total, to_do, waiting = sum(states.values()), sum(states[state] for state in TO_DO), states[State.WAITING]
+    words = f"{total - to_do - waiting:,} of {total:,} assets done"
+    words += f", {waiting:,} waiting for Immich" if waiting else ""
+    if not to_do:
         return words
     left_s = pace.seconds_for(summary.states[State.PENDING])
     return f"{words}, {pace.per_s:.1f}/s" + (f", {duration(left_s)} left" if left_s else "")

@@ -11,7 +11,7 @@ from autotagger.service.health import FEWEST_BEATS, SILENCE_S, STALL_S, examine,
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.service.pace import WINDOW_S, Pace
-from autotagger.service.words import duration
+from autotagger.service.words import duration, progress
 from tests.service.support import NotifySocket, process, summary, view
 
 WATCHDOG_S = 40.0
@@ -122,6 +122,18 @@ def test_the_run_is_summed_up_now_and_then_and_at_the_end(stage: Stage) -> None:
         "1 processes replaced in 100 s; none failed"
     )
     assert stage.systemd.read()[-1] == "STATUS=ended: 302 of 1,502 assets done, 1.0/s, 20 min left"
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ({State.VERIFIED: 3, State.APPLIED: 2, State.SKIPPED: 1}, "6 of 6 assets done"),
+        ({State.VERIFIED: 3, State.WAITING: 2}, "3 of 5 assets done, 2 waiting for Immich"),
+        ({State.WAITING: 2, State.PENDING: 1}, "0 of 3 assets done, 2 waiting for Immich, 0.0/s"),
+    ],
+)
+def test_what_waits_for_immich_is_not_done(states: dict[State, int], words: str) -> None:
+    assert progress(summary(states=states), Pace()) == words
 
 
 def test_before_the_first_view_a_run_lives_and_is_not_ready() -> None:
