@@ -1,6 +1,15 @@
-"""`python -m autotagger`."""
+"""`python -m autotagger`, and the command itself.
 
-from autotagger.cli import main
+Every process that multiprocessing spawns imports this module again: that must not bring the command line along.
+"""
+
+
+def main() -> None:
+    """Run the command line."""
+    from autotagger.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ import pytest
 
 from autotagger.demo import StandIn, draw_library
 from autotagger.ledger.database import LedgerLock
-from autotagger.ledger.schema import LinkState, State
+from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, run_once, settings_for
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from autotagger.demo import StandIn, tiny_library
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.requests import FOLDER
 from tests.pipeline.support import run_once, settings_for

@@ -12,7 +12,7 @@ from autotagger.bench.apart import apart
 from autotagger.bench.processes import Usage, usages
 from autotagger.bench.server import served
 from autotagger.errors import StartupFailed
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.log import setup_logging
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary

@@ -8,7 +8,7 @@ import numpy as np
 
 from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.processes import usages
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Device, Session, open_session
 

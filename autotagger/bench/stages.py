@@ -21,8 +21,8 @@ from autotagger.pipeline.slots import SlotMemory
 from autotagger.pipeline.writer import RECORD_AT_ONCE
 from autotagger.scores import pack, unpack
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model
 from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare
 
 #: Labels that a picture of a real model scores on (models.md), and how many of them become tags.

@@ -14,8 +14,8 @@ from autotagger.config import config_to_write
 from autotagger.configfile import set_key
 from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.model import Model
 
 #: A topology that needs more memory or processes has to be faster by this to be chosen.
 WORTH_IT = 1.03

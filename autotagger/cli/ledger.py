@@ -265,7 +265,7 @@ def _filter(
     after: str | None,
 ) -> "AssetFilter":
     from autotagger.ledger.rows import AssetFilter
-    from autotagger.ledger.schema import State
+    from autotagger.ledger.states import State
 
     unknown = sorted(set(states or ()) - set(State))
     if unknown:

@@ -13,9 +13,9 @@ from autotagger.errors import StartupFailed
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
-    from autotagger.tagger.catalog import Model
     from autotagger.tagger.checkup import Checkup
     from autotagger.tagger.manifest import Manifest
+    from autotagger.tagger.model import Model
 
 models = typer.Typer(help="Models: list, fetch, check.", no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]

@@ -20,7 +20,7 @@ def status(
     ] = False,
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
-    from autotagger.ledger.schema import State
+    from autotagger.ledger.states import State
     from autotagger.ledger.store import Ledger
     from autotagger.pipeline.pausing import PAUSED, is_paused
 

@@ -15,7 +15,7 @@ from autotagger.demo.serve import DemoLibrary, served
 from autotagger.errors import AssetGone
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import Problem
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary

@@ -7,7 +7,7 @@ from pathlib import Path
 from autotagger.doctor.facts import LedgerFacts
 from autotagger.errors import Fatal
 from autotagger.ledger.database import check_pages
-from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.states import Probe, State
 from autotagger.ledger.store import Ledger
 from autotagger.settings import Settings
 

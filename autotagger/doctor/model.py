@@ -6,7 +6,8 @@ from autotagger.doctor.facts import ModelFacts
 from autotagger.errors import Fatal, StartupFailed
 from autotagger.memory import resident_bytes
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model, catalogue, find_model
+from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.model import Model
 from autotagger.tagger.session import Session, open_session
 
 #: What `run` mends by itself: it fetches the files (again).

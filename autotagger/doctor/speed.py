@@ -8,7 +8,7 @@ import numpy as np
 
 from autotagger.doctor.facts import SpeedFacts
 from autotagger.errors import AssetFailed, Retryable
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare
 from autotagger.tagger.session import Session
 

@@ -8,7 +8,8 @@ from peewee import SQL, chunked, fn
 from autotagger.errors import BadConfig
 from autotagger.ledger.base import ROWS, TO_FETCH
 from autotagger.ledger.collections import Collections
-from autotagger.ledger.schema import Account, Asset, Collection, Probe, Score, State
+from autotagger.ledger.schema import Account, Asset, Collection, Score
+from autotagger.ledger.states import Probe, State
 
 
 class Accounts(Collections):

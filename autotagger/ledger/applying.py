@@ -6,7 +6,8 @@ from peewee import EXCLUDED, JOIN, chunked, fn
 
 from autotagger.ledger.base import NO_PROBLEM, ROWS, Base, change_assets, problem
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
-from autotagger.ledger.schema import MEANT, Asset, Collection, KnownTag, Link, LinkState, Probe, State, Tag, What
+from autotagger.ledger.schema import Asset, Collection, KnownTag, Link, Tag
+from autotagger.ledger.states import MEANT, LinkState, Probe, State, What
 
 
 class Applying(Base):

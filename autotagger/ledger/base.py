@@ -10,7 +10,8 @@ from typing import Any, Self
 from peewee import chunked
 
 from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
-from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, Score, State, Tag, What
+from autotagger.ledger.schema import Asset, Collection, Link, Score, Tag
+from autotagger.ledger.states import LinkState, Probe, State, What
 
 #: SQLite binds at most 32,766 variables in one statement; our widest row has some fifteen.
 ROWS = 500

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotagger.errors import BadConfig
 from autotagger.ledger.database import LedgerLock, open_for_reading, open_for_writing, told_plainly
-from autotagger.ledger.schema import LinkState, Probe, State
+from autotagger.ledger.states import LinkState, Probe, State
 
 #: Assets named for a finding.
 _EXAMPLES = 3

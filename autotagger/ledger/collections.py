@@ -2,7 +2,8 @@
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, Base, change_assets, problem
 from autotagger.ledger.rows import Canary, CollectionRow
-from autotagger.ledger.schema import Asset, Collection, Link, LinkState, Probe, Score, State
+from autotagger.ledger.schema import Asset, Collection, Link, Score
+from autotagger.ledger.states import LinkState, Probe, State
 
 
 class Collections(Base):

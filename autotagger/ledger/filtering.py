@@ -6,7 +6,8 @@ from typing import Any
 from peewee import SQL, fn
 
 from autotagger.ledger.rows import AssetFilter
-from autotagger.ledger.schema import Asset, Link, LinkState, Origin, Score, Tag, TagModel
+from autotagger.ledger.schema import Asset, Link, Origin, Score, Tag, TagModel
+from autotagger.ledger.states import LinkState
 
 
 def conditions(chosen: AssetFilter) -> Iterator[Any]:

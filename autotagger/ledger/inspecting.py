@@ -13,21 +13,8 @@ from autotagger.errors import AssetFailed
 from autotagger.ledger.base import ROWS, Base
 from autotagger.ledger.filtering import conditions
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Rejection
-from autotagger.ledger.schema import (
-    Account,
-    Asset,
-    Collection,
-    Event,
-    Link,
-    LinkState,
-    Origin,
-    Policy,
-    Score,
-    State,
-    Tag,
-    TagModel,
-    What,
-)
+from autotagger.ledger.schema import Account, Asset, Collection, Event, Link, Origin, Policy, Score, Tag, TagModel
+from autotagger.ledger.states import LinkState, State, What
 
 #: A tag that people took off so many assets is proposed for the blacklist: one or two may be single wrong
 #: pictures, at five somebody does not want the tag.

@@ -15,7 +15,8 @@ from autotagger.ledger.base import (
     problem,
 )
 from autotagger.ledger.rows import ListedAsset, Work
-from autotagger.ledger.schema import Asset, Collection, State
+from autotagger.ledger.schema import Asset, Collection
+from autotagger.ledger.states import State
 
 
 class Listing(Base):

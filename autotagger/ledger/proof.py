@@ -8,7 +8,8 @@ from peewee import JOIN, fn
 from autotagger.ledger.applying import meant
 from autotagger.ledger.base import Base, change_assets
 from autotagger.ledger.rows import AppliedAsset, RatedAsset
-from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, State, Tag, What
+from autotagger.ledger.schema import Asset, Link, Tag
+from autotagger.ledger.states import MEANT, LinkState, State, What
 
 
 class Proof(Base):

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from autotagger.ledger.applying import Applying
 from autotagger.ledger.base import change_assets
 from autotagger.ledger.rows import HeldAsset
-from autotagger.ledger.schema import Asset, Collection, LinkState, Probe, State, What
+from autotagger.ledger.schema import Asset, Collection
+from autotagger.ledger.states import LinkState, Probe, State, What
 
 
 class Rebuilding(Applying):

@@ -6,7 +6,8 @@ from peewee import fn
 
 from autotagger.ledger.base import Base
 from autotagger.ledger.rows import Problem
-from autotagger.ledger.schema import MEANT, Asset, Link, State, Tag
+from autotagger.ledger.schema import Asset, Link, Tag
+from autotagger.ledger.states import MEANT, State
 
 
 class Reports(Base):

@@ -5,7 +5,8 @@ from typing import Any
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, change_assets
 from autotagger.ledger.collections import Collections
-from autotagger.ledger.schema import MEANT, Asset, Link, LinkState, Score, State, What
+from autotagger.ledger.schema import Asset, Link, Score
+from autotagger.ledger.states import MEANT, LinkState, State, What
 
 #: Kinds of trouble that are the picture's: another try fetches it and scores it anew. After every other kind the
 #: stored scores are as good as they were.

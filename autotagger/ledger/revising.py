@@ -6,20 +6,8 @@ from typing import Any
 from autotagger.ledger.applying import Applying
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, change_assets
 from autotagger.ledger.rows import RestingAsset, Selection
-from autotagger.ledger.schema import (
-    MEANT,
-    Asset,
-    KnownTag,
-    Link,
-    LinkState,
-    Origin,
-    Policy,
-    Score,
-    State,
-    Tag,
-    TagModel,
-    What,
-)
+from autotagger.ledger.schema import Asset, KnownTag, Link, Origin, Policy, Score, Tag, TagModel
+from autotagger.ledger.states import MEANT, LinkState, State, What
 
 #: Assets with a call under way: what they hold is not known before they have settled.
 IN_FLIGHT = (State.PLANNED, State.APPLIED)

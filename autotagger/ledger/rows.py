@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autotagger.ledger.schema import LinkState, Probe, State, What
+from autotagger.ledger.states import LinkState, Probe, State, What
 
 
 @dataclass(frozen=True, slots=True)

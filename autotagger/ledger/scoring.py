@@ -7,7 +7,8 @@ from peewee import chunked
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, TO_FETCH, Base, change_assets, problem
 from autotagger.ledger.filtering import conditions
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
-from autotagger.ledger.schema import Asset, Event, Score, State, What
+from autotagger.ledger.schema import Asset, Event, Score
+from autotagger.ledger.states import State, What
 
 _OURS = Asset.state.not_in((State.SKIPPED, State.GONE))
 

@@ -9,7 +9,8 @@ from autotagger.ledger.applying import UNDONE
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, NOT_READY, ROWS, change_assets, problem
 from autotagger.ledger.revising import IN_FLIGHT, Revising
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.schema import MEANT, Asset, LinkState, Score, State, What
+from autotagger.ledger.schema import Asset, Score
+from autotagger.ledger.states import MEANT, LinkState, State, What
 
 #: Assets that are being changed: what a listing says of them counts when they are at rest again.
 CHANGING = (State.STALE, *IN_FLIGHT)

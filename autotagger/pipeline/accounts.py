@@ -1,8 +1,7 @@
-"""The accounts of a run: whose library is read and tagged with which key."""
+"""The accounts of a run, at its start: which keys does Immich take, and for whose library?"""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 from loguru import logger
 from pydantic import SecretStr
@@ -13,30 +12,12 @@ from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
-from autotagger.immich.pacing import Limiter
 from autotagger.immich.types import Server
-from autotagger.immich.verdict import KEY_REFUSED
 from autotagger.ledger.store import Ledger
 from autotagger.log import hide_secret
-from autotagger.settings import ImmichSettings, Settings
-
-
-@dataclass(frozen=True)
-class Account:
-    """One user of Immich. `server`: what was found out with the user's `key`; `id`: in the ledger."""
-
-    name: str
-    key: SecretStr
-    server: Server
-    id: int = 1
-
-
-@dataclass(frozen=True)
-class Household:
-    """Everybody whose library is tagged, and the others with what is wrong with their key."""
-
-    accounts: tuple[Account, ...]
-    refused: dict[str, Fatal]
+from autotagger.pipeline.clients import is_account_s_own
+from autotagger.pipeline.household import Account, Household
+from autotagger.settings import Settings
 
 
 async def check_accounts(settings: Settings) -> Household:
@@ -74,24 +55,6 @@ def registered(accounts: Iterable[Account], ledger: Ledger) -> tuple[Account, ..
     return tuple(
         replace(account, id=ledger.register_account(account.name, account.server.user_id)) for account in accounts
     )
-
-
-@asynccontextmanager
-async def clients_of(
-    settings: ImmichSettings, accounts: Iterable[Account]
-) -> AsyncIterator[dict[int, ImmichClient]]:
-    """A client for every account, by its id; together they are as gentle with Immich as one."""
-    limiter = Limiter(settings.concurrency, settings.rate)
-    async with AsyncExitStack() as stack:
-        yield {
-            account.id: await stack.enter_async_context(ImmichClient(settings, account.key, limiter))
-            for account in accounts
-        }
-
-
-def is_account_s_own(error: Fatal) -> bool:
-    """Whether it is one account's key that Immich refuses, and other accounts may go on."""
-    return error.kind == KEY_REFUSED
 
 
 async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:

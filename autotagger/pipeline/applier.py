@@ -14,7 +14,7 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.types import TagCallAnswer
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
-from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.states import Probe, State
 from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.foreign import meet_tags

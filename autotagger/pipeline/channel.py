@@ -24,7 +24,7 @@ BUFFER_BYTES = 1 << 20
 SPOKEN = frozenset(
     {
         "autotagger.ledger.rows",
-        "autotagger.ledger.schema",
+        "autotagger.ledger.states",
         "autotagger.pipeline.messages",
         "autotagger.pipeline.requests",
     }

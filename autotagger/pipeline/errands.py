@@ -15,7 +15,7 @@ from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import tagged
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Change, RestingAsset, Selection
-from autotagger.ledger.schema import LinkState, State
+from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.reconcile import Step, reconcile
 

@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from loguru import logger
-from PIL import Image
 
 from autotagger.errors import AssetFailed, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import PictureSize
 from autotagger.ledger.rows import Work
 from autotagger.memory import ensure_memory
-from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, run_async_child, trouble_of, wall_ms
-from autotagger.pipeline.films import FilmFetcher, pack_film
+from autotagger.pipeline.child import trouble_of, wall_ms
+from autotagger.pipeline.clients import clients_of, is_account_s_own
+from autotagger.pipeline.films import FilmFetcher
 from autotagger.pipeline.lister import Lister
+from autotagger.pipeline.loop_child import AsyncChild, run_async_child
 from autotagger.pipeline.messages import (
     Failed,
     Fetch,
@@ -34,7 +34,9 @@ from autotagger.pipeline.messages import (
     Swept,
     Trouble,
 )
+from autotagger.pipeline.parcels import pack_film
 from autotagger.pipeline.slots import SlotMemory
+from autotagger.pipeline.spec import ChildSpec
 
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
@@ -234,6 +236,8 @@ class Fetcher:
 
 def has_transparency(thumbnail: bytes) -> bool:
     """Whether a thumbnail has a pixel that is not opaque. One that cannot be read has none that we know of."""
+    from PIL import Image  # for libraries with transparent pictures alone
+
     try:
         with Image.open(io.BytesIO(thumbnail)) as image:
             if not image.has_transparency_data:

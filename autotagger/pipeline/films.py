@@ -1,4 +1,4 @@
-"""Videos and animations: what of them is downloaded, and how that travels through a slot.
+"""Videos and animations: what of them is downloaded.
 
 A small video is downloaded whole. Of a larger one, ffmpeg reads the index and the key frames that it needs, by way
 of byte ranges, and copies these frames (undecoded) into a small file; the inferencers decode. Whatever goes wrong,
@@ -7,9 +7,7 @@ Immich's still frame is tagged instead, and a log line says so.
 
 import asyncio
 import io
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from loguru import logger
@@ -18,6 +16,7 @@ from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Work
+from autotagger.pipeline.parcels import Film
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,45 +26,6 @@ if TYPE_CHECKING:
 WHOLE_BYTES = 8 << 20
 #: What is read at once of a larger one: a key frame in full HD has some 100 to 400 KB.
 BLOCK_BYTES = 1 << 19
-#: Begins a film in a slot; no picture begins like this.
-_MAGIC = b"\0AUTOTAGGER FILM\0"
-#: What begins a film: `_MAGIC`, whether it is an excerpt, and the bytes of its name and of its still frame.
-_HEAD = struct.Struct(f"<{len(_MAGIC)}s?II")
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """A video or animation in a file's form. `excerpt`: its frames are the ones to look at, every one of them."""
-
-    body: bytes | memoryview
-    excerpt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """What a slot holds: a picture (`still`), or a film with its still frame. `name`: for messages."""
-
-    still: memoryview
-    film: Film | None = None
-    name: str = ""
-
-
-def pack_film(name: str, film: Film, still: bytes) -> bytes:
-    """A film and the still frame to fall back to, as one body for a slot."""
-    told = name.encode()
-    return b"".join((_HEAD.pack(_MAGIC, film.excerpt, len(told), len(still)), told, still, film.body))
-
-
-def unpack_body(body: memoryview) -> Parcel:
-    """Undo `pack_film`. What only begins like a film is a picture, as anything is that Immich may send."""
-    if len(body) < _HEAD.size:
-        return Parcel(body)
-    magic, excerpt, name_bytes, still_bytes = _HEAD.unpack(body[: _HEAD.size])
-    still = _HEAD.size + name_bytes
-    film = still + still_bytes
-    if magic != _MAGIC or film > len(body):
-        return Parcel(body)
-    return Parcel(body[still:film], Film(body[film:], excerpt), str(body[_HEAD.size : still], errors="replace"))
 
 
 class FilmFetcher:

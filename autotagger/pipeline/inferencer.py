@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
 from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import BEAT_S, CRASHED, ChildSpec, enter_child, name_thread, report_end, trouble_of
+from autotagger.pipeline.child import BEAT_S, CRASHED, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.figures import Tally, timed
-from autotagger.pipeline.films import Parcel, unpack_body
 from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
+from autotagger.pipeline.parcels import Parcel, unpack_body
 from autotagger.pipeline.slots import SlotMemory
-from autotagger.pipeline.topology import Topology, choose
+from autotagger.pipeline.spec import ChildSpec
+from autotagger.pipeline.topology import Topology, topology_for
 from autotagger.scores import pack
-from autotagger.settings import Settings, VideoSettings
-from autotagger.tagger.catalog import Model
+from autotagger.settings import VideoSettings
 from autotagger.tagger.combine import combined, mean_rows
-from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
 
 if TYPE_CHECKING:
@@ -56,23 +56,6 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
         os._exit(0)
     except (Fatal, OSError) as error:
         report_end(channel.send, error)
-
-
-def topology_for(settings: Settings, model: Model, *, on_cpu: bool) -> Topology:
-    """The topology of a run on this machine."""
-    return choose(
-        settings,
-        cores=allowed_cores(),
-        memory_bytes=allowed_memory(),
-        model_bytes=model.path.stat().st_size,
-        on_cpu=on_cpu,
-    )
-
-
-def with_workers(settings: Settings, model: Model) -> Settings:
-    """Settings in which the number of workers stands: memory that is free now is not when they start."""
-    workers = topology_for(settings, model, on_cpu=settings.model.device in ("auto", "CPU")).workers
-    return settings.model_copy(update={"pipeline": settings.pipeline.model_copy(update={"workers": workers})})
 
 
 class Inferencer:

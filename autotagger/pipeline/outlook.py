@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from autotagger.ledger.applying import revised
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
-from autotagger.ledger.schema import LinkState
+from autotagger.ledger.states import LinkState
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.plan import plan_calls

@@ -7,7 +7,7 @@ taken off by a person and never comes back; a tag that was there before our firs
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from autotagger.ledger.schema import MEANT, LinkState
+from autotagger.ledger.states import MEANT, LinkState
 
 
 @dataclass(frozen=True, slots=True)

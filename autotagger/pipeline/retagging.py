@@ -5,7 +5,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.rules import tag_policy
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 
 
 def hand_over(settings: Settings, model: Model) -> int:

@@ -7,7 +7,7 @@ from autotagger.pipeline.visibility import actions_of
 from autotagger.pipeline.vocabulary import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 
 
 def tag_policy(model: Model, settings: Settings) -> TagPolicy:

@@ -12,7 +12,8 @@ from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.supervisor import REPORT_S, Supervisor
 from autotagger.pipeline.view import Observe, unobserved
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
+from autotagger.tagger.model import Model
 
 
 async def run_pipeline(

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotagger.immich.client import ImmichClient
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.absence import Absence
-from autotagger.pipeline.accounts import Account
 from autotagger.pipeline.applier import Applier
-from autotagger.pipeline.child import ChildSpec
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.errands import Retag, Undo, Verify
+from autotagger.pipeline.household import Account
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.queues import Queues
 from autotagger.pipeline.rules import Rules
+from autotagger.pipeline.spec import ChildSpec
 from autotagger.pipeline.tag_ids import TagIds
 from autotagger.pipeline.verifier import Verifier
 from autotagger.pipeline.visibility import RatingActions

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 
 #: Figures of a run that are always reported, also when they are 0.
 REPORTED: tuple[str, ...] = (

@@ -20,24 +20,24 @@ from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
+from autotagger.pipeline import duties, pausing
 from autotagger.pipeline import messages as m
-from autotagger.pipeline import pausing
-from autotagger.pipeline.accounts import Household, registered
-from autotagger.pipeline.child import ChildSpec, wall_ms
+from autotagger.pipeline.accounts import registered
+from autotagger.pipeline.child import wall_ms
 from autotagger.pipeline.children import Child
 from autotagger.pipeline.clockwork import Clockwork
 from autotagger.pipeline.crew import Crew, Duty
-from autotagger.pipeline.fetcher import fetcher_main
 from autotagger.pipeline.flights import Flight, FlightBook, Stage
-from autotagger.pipeline.inferencer import inferencer_main, with_workers
+from autotagger.pipeline.household import Household
 from autotagger.pipeline.requests import Mailbox
 from autotagger.pipeline.slots import SlotMemory, SlotTable
+from autotagger.pipeline.spec import ChildSpec
 from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.topology import with_workers
 from autotagger.pipeline.view import Observe, View, process_views, unobserved
 from autotagger.pipeline.worklist import WorkList
-from autotagger.pipeline.writer import writer_main
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.
 MOST_RECORDING = 200
@@ -247,8 +247,10 @@ class Supervisor:
 
     def _duty(self, role: str) -> Duty:
         if role == "writer":
-            return writer_main, (replace(self._spec, lock=self._lock),)
-        return (fetcher_main if role == "fetcher" else inferencer_main), (self._spec, self._memory)
+            return duties.write, (self._spec.of_writer(self._lock),)
+        if role == "fetcher":
+            return duties.fetch, (self._spec.of_fetcher(), self._memory)
+        return duties.infer, (self._spec.of_inferencer(), self._memory)
 
     def _lost(self, child: Child) -> bool:
         """Do again, or give up, what a dead child held. Returns whether it is to be replaced."""

@@ -8,6 +8,8 @@ the memory allows it, because no thread ever waits for another one's half.
 from dataclasses import dataclass
 
 from autotagger.settings import Settings
+from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.model import Model
 
 #: From so many cores on, one process's memory bus and locks are worth sharing among several.
 CORES_OF_A_WORKER = 16
@@ -49,3 +51,20 @@ def choose(settings: Settings, *, cores: int, memory_bytes: int, model_bytes: in
 def _workers(cores: int, memory_bytes: int, model_bytes: int) -> int:
     fit = int(memory_bytes // (WORKER_BYTES + MODEL_COPIES * model_bytes + CORES_OF_A_WORKER * STREAM_BYTES))
     return max(1, min(cores // CORES_OF_A_WORKER, fit))
+
+
+def topology_for(settings: Settings, model: Model, *, on_cpu: bool) -> Topology:
+    """The topology of a run on this machine."""
+    return choose(
+        settings,
+        cores=allowed_cores(),
+        memory_bytes=allowed_memory(),
+        model_bytes=model.path.stat().st_size,
+        on_cpu=on_cpu,
+    )
+
+
+def with_workers(settings: Settings, model: Model) -> Settings:
+    """Settings in which the number of workers stands: memory that is free now is not when they start."""
+    workers = topology_for(settings, model, on_cpu=settings.model.device in ("auto", "CPU")).workers
+    return settings.model_copy(update={"pipeline": settings.pipeline.model_copy(update={"workers": workers})})

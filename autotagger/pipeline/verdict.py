@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.messages import Next, Trouble
 
 #: First and longest time before an asset in trouble is tried again; each try doubles it.

@@ -15,7 +15,7 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
 from autotagger.ledger.applying import meant
 from autotagger.ledger.rows import AppliedAsset, Change
-from autotagger.ledger.schema import LinkState, Probe, State
+from autotagger.ledger.states import LinkState, Probe, State
 from autotagger.pipeline.desk import Desk
 from autotagger.pipeline.reconcile import Step, reconcile
 from autotagger.pipeline.visibility import RatingActions, Seen

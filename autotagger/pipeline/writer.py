@@ -14,12 +14,13 @@ from autotagger import __version__
 from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.database import DATABASE_ERRORS, plainly
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.accounts import clients_of, is_account_s_own
 from autotagger.pipeline.channel import Channel
-from autotagger.pipeline.child import AsyncChild, ChildSpec, first, run_async_child, wall_ms
+from autotagger.pipeline.child import wall_ms
+from autotagger.pipeline.clients import clients_of, is_account_s_own
 from autotagger.pipeline.errands import Retag
+from autotagger.pipeline.loop_child import AsyncChild, first, run_async_child
 from autotagger.pipeline.messages import (
     Asked,
     Copy,
@@ -43,6 +44,7 @@ from autotagger.pipeline.pacing import Pace
 from autotagger.pipeline.requests import Request
 from autotagger.pipeline.rules import Rules
 from autotagger.pipeline.seats import Office, Seat, together
+from autotagger.pipeline.spec import ChildSpec
 from autotagger.pipeline.verdict import verdict
 
 T = TypeVar("T")

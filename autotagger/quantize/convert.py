@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from autotagger.errors import AssetFailed, StartupFailed
-from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_memory
 from autotagger.tagger.manifest import FILE_NAME, Manifest
+from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import read_signature
 from autotagger.tagger.preprocess import prepare
 

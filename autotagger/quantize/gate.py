@@ -12,7 +12,7 @@ from typing import Any
 from autotagger.errors import AssetFailed
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import SparseScores, pack, unpack
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Session
 

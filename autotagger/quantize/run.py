@@ -19,8 +19,9 @@ from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_
 from autotagger.quantize.gate import LEAST_F1, LEAST_SPEED_UP, Agreement, Verdict, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
 from autotagger.settings import Settings
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.model import Model
 from autotagger.tagger.session import open_session
 
 Say = Callable[[str], None]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.summary import Summary
 from autotagger.service.pace import Pace
 

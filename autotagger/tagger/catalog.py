@@ -1,65 +1,22 @@
-"""From a name or a folder to a model: manifest, labels, and an identity that changes when its scores would.
+"""From a name or a folder to a model.
 
 The catalogue is one manifest per downloadable model in `models/`, and `palette`, whose folder is shipped.
 """
 
 import difflib
-import hashlib
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import hub
 from autotagger.tagger.companions import with_companions
 from autotagger.tagger.guess import guess_manifest
-from autotagger.tagger.labels import Label, read_label_file
+from autotagger.tagger.labels import read_label_file
 from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest
-from autotagger.tagger.onnxfile import external_files, read_signature
-from autotagger.tagger.preprocess import PREPROCESSING_VERSION
+from autotagger.tagger.model import Model
 
 _PACKAGE = Path(__file__).parent
 CATALOGUE = _PACKAGE / "models"
 SHIPPED = {"palette": _PACKAGE.parent / "demo" / "palette_model"}
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model whose files are there and fit their manifest.
-
-    `manifest` has in it what the author's companion files say. `series`: the series that a character is from,
-    by the name of its label, and `thresholds`: the author's, of single labels, where the label file tells them.
-    """
-
-    name: str
-    folder: Path
-    manifest: Manifest
-    labels: tuple[Label, ...]
-    series: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    thresholds: dict[Label, float] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path:
-        """The ONNX file."""
-        return self.folder / self.manifest.model
-
-    @cached_property
-    def identity(self) -> str:
-        """SHA-256 in hex over all that decides the scores: weights, labels, manifest, our own preprocessing.
-
-        Thresholds, source and licence are left out: scores stay what they are when those change. So are fields
-        that say what they say by default: one more of them must not make every stored score stale. A default
-        that is changed is a new PREPROCESSING_VERSION.
-        """
-        deciding = self.manifest.model_dump_json(
-            include={"input", "output", "labels"}, exclude={"labels": {"threshold"}}, exclude_defaults=True
-        )
-        beside = [path for path in self.folder.iterdir() if path.name.startswith(self.manifest.model)]
-        external = external_files(self.path, read_signature(self.path))
-        weights = {path.resolve(): path for path in [*external, *beside]}  # each once, however it is named
-        files = [*sorted(weights.values()), self.folder / self.manifest.labels.file]
-        hashes = [f"{path.name} {hub.sha256_of(path)}" for path in files]
-        return hashlib.sha256("\n".join([str(PREPROCESSING_VERSION), deciding, *hashes]).encode()).hexdigest()
 
 
 def catalogue() -> dict[str, Manifest]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.memory import resident_bytes
-from autotagger.tagger.catalog import Model
+from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Device, Session, found_devices, open_session
 

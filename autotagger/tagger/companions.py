@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageColor
 from pydantic import ValidationError
 
 from autotagger.errors import StartupFailed
@@ -93,6 +92,8 @@ def _color(path: Path, number: int, value: object) -> object:
         return [value] * 3
     if not isinstance(value, str):
         return value
+    from PIL import ImageColor  # not for every process that knows a model
+
     try:
         return ImageColor.getrgb(value)[:3]
     except ValueError:

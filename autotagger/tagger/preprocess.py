@@ -8,6 +8,8 @@ over strips of rows that hold content, and on a large square each pass makes onl
 and is told where on the square's own grid that part lies. The result is the plain way's (tests hold it against
 that): to the last bit up to `_WHOLE_SIDE`, and beyond it with Pillow. Pillow-SIMD rounds its weights by the
 largest one it is asked for, which may be at a border we leave out: then a sample in a thousand is 1 off.
+
+Whoever makes the tensor of any picture another one raises model.PREPROCESSING_VERSION.
 """
 
 import io
@@ -24,9 +26,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from autotagger.errors import AssetFailed
 from autotagger.memory import ensure_memory
 from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
-
-#: Part of a model's identity: raise it when the tensor changes for any picture.
-PREPROCESSING_VERSION = 1
 
 #: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.
 MAX_PIXELS = 178_956_970

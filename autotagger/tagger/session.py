@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
 from autotagger.memory import ensure_memory, give_back
-from autotagger.tagger.catalog import Model
 from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
 from autotagger.tagger.weights import without_weights
 

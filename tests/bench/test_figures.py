@@ -6,7 +6,7 @@ from autotagger.bench.pipeline import Watch, Whole
 from autotagger.bench.processes import Usage
 from autotagger.bench.report import Machine, Report, Round, cost_rows, rows
 from autotagger.bench.session import Bare
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.topology import Topology
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from tests.faults.story import Story, states
 from tests.pipeline.support import MARKER
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from autotagger.demo import StandIn, tiny_library
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.settings import Settings
 from tests.faults.belongings import LEFT, Belongings, entries, holds_something, processes_of

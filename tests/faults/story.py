@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from autotagger.demo import StandIn
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 
 #: Patience that suits a test: a hung process is noticed, an outage outlasts the retries, within seconds. A server
 #: that is only slow, as ours is on a busy machine, is no outage: no act and no weather makes it silent.

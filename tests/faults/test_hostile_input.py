@@ -9,7 +9,7 @@ from aiohttp import web
 from autotagger.demo import StandIn, routes, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.gate import Visit
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from tests.faults import hostile
 from tests.faults.story import start

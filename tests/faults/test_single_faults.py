@@ -14,7 +14,7 @@ from aiohttp import web
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.children import Child
 from autotagger.pipeline.messages import Drained
 from autotagger.pipeline.supervisor import Supervisor

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.schema import Probe, State
+from autotagger.ledger.states import Probe, State
 from autotagger.ledger.store import Ledger
 from tests.ledger.test_store import ME, NOW, a_model, listed
 

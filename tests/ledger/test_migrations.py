@@ -9,7 +9,7 @@ import pytest
 
 from autotagger.ledger.care import inspect
 from autotagger.ledger.database import migrations
-from autotagger.ledger.schema import LinkState, Probe, State
+from autotagger.ledger.states import LinkState, Probe, State
 from autotagger.ledger.store import Ledger
 
 #: The states that the first schema knew, each with what it takes: error kind, due, answered.

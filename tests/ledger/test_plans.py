@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autotagger.ledger.rows import AssetFilter
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from tests.ledger.test_store import NOW, applied, listed, planned
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from autotagger.ledger.rows import Change, ListedAsset
-from autotagger.ledger.schema import TABLES, Probe, State
+from autotagger.ledger.schema import TABLES
+from autotagger.ledger.states import Probe, State
 from autotagger.ledger.store import Ledger
 
 ME = str(uuid.uuid4())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotagger.ledger.rows import Change, ListedAsset, Selection
-from autotagger.ledger.schema import LinkState, State
+from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
 from tests.ledger.test_store import NOW, a_model, an_origin, applied, listed, opened, planned, scored
 

@@ -9,7 +9,7 @@ import pytest
 from autotagger.demo import StandIn, tiny_library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline import absence
 from autotagger.pipeline.absence import Absence

@@ -8,7 +8,8 @@ from typing import Any
 from loguru import logger
 
 from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import ChildSpec, enter_child
+from autotagger.pipeline.child import enter_child
+from autotagger.pipeline.spec import ChildSpec
 from autotagger.settings import Settings
 
 NOTICED, WENT_ON = 0, 7

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from autotagger.demo import Fate, StandIn, tiny_library
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 

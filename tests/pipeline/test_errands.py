@@ -9,7 +9,7 @@ import pytest
 import autotagger.demo
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.rows import Selection
-from autotagger.ledger.schema import LinkState, State
+from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.run import run_errand

@@ -20,7 +20,8 @@ from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline import films
-from autotagger.pipeline.films import Film, FilmFetcher, pack_film, unpack_body
+from autotagger.pipeline.films import FilmFetcher
+from autotagger.pipeline.parcels import Film, pack_film, unpack_body
 from autotagger.scores import unpack
 from autotagger.settings import Settings
 from autotagger.tagger.film import frames_of

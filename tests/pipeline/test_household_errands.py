@@ -16,7 +16,7 @@ from autotagger.demo.library import ME, PARTNER
 from autotagger.demo.world import ALL
 from autotagger.errors import ServerRefused
 from autotagger.ledger.care import inspect
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.dry import plan_library
 from autotagger.pipeline.messages import Errand

@@ -17,7 +17,7 @@ from autotagger.demo import Fate, Library, StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.library import ME, PARTNER, STRANGER
 from autotagger.demo.world import ALL
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.run import run_errand
 from autotagger.settings import Settings

@@ -9,7 +9,7 @@ from aiohttp import web
 from autotagger.demo import Fate, StandIn, draw_library, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.errors import StartupFailed
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from tests.pipeline.support import (
     MARKER,

@@ -8,7 +8,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.errors import StartupFailed
 from autotagger.ledger.care import inspect
 from autotagger.ledger.rows import Selection
-from autotagger.ledger.schema import LinkState, State
+from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.messages import Errand
 from autotagger.pipeline.rebuild import rebuild

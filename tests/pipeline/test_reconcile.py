@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.ledger.schema import MEANT, LinkState
+from autotagger.ledger.states import MEANT, LinkState
 from autotagger.pipeline.reconcile import Step, reconcile
 
 MARKER = "m"

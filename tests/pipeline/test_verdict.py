@@ -3,7 +3,7 @@
 import pytest
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.child import trouble_of
 from autotagger.pipeline.messages import Next, Trouble
 from autotagger.pipeline.pacing import Pace

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
 
 ASSETS = 20_000

@@ -17,7 +17,8 @@ from autotagger.policy.rules import TagPolicy
 from autotagger.quantize.gate import Agreement, Counts, Verdict, agreement, compare
 from autotagger.scores import SparseScores
 from autotagger.settings import PolicySettings
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
+from autotagger.tagger.model import Model
 from autotagger.tagger.session import open_session
 
 LABELS = 64

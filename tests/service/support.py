@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.view import ProcessView, View
 

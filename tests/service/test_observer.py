@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from autotagger.ledger.schema import State
+from autotagger.ledger.states import State
 from autotagger.service.health import FEWEST_BEATS, SILENCE_S, STALL_S, examine, patience_s
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer

@@ -9,8 +9,9 @@ from onnx import helper
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.tagger import checkup, session
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
 from autotagger.tagger.checkup import check_model
+from autotagger.tagger.model import Model
 from tests.tagger.support import encoded, model_folder, noise, tiny_model
 
 #: Each darker than the one before.

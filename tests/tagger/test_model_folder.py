@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autotagger.errors import BadConfig, StartupFailed
-from autotagger.tagger import catalog
+from autotagger.tagger import model as model_module
 from autotagger.tagger.catalog import catalogue, find_model
 from autotagger.tagger.guess import draft_manifest
 from autotagger.tagger.labels import Label, load_labels
@@ -226,5 +226,5 @@ def test_identity_changes_when_the_scores_would(tmp_path: Path, monkeypatch: pyt
     assert identity("a") == identity("same")
     assert len({identity(name) for name in ("a", "input", "weights", "labels", "external")}) == 5
     before = identity("a")
-    monkeypatch.setattr(catalog, "PREPROCESSING_VERSION", 99)
+    monkeypatch.setattr(model_module, "PREPROCESSING_VERSION", 99)
     assert identity("a") != before

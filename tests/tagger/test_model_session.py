@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.tagger import session as session_module
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
+from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import read_signature
 from autotagger.tagger.session import open_session
 from tests.tagger.support import model_folder, tiny_model

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from autotagger.demo import palette
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
 from autotagger.tagger.manifest import InputSpec
+from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import read_signature
 from autotagger.tagger.preprocess import prepare
 from autotagger.tagger.session import Session, open_session

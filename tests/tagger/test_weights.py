@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 
 from autotagger.memory import give_back
 from autotagger.tagger import session as session_module
-from autotagger.tagger.catalog import Model, find_model
+from autotagger.tagger.catalog import find_model
+from autotagger.tagger.model import Model
 from autotagger.tagger.session import open_session
 from autotagger.tagger.weights import LEAST_BYTES, without_weights
 from tests.tagger.support import model_folder, tiny_model
