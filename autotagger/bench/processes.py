@@ -12,13 +12,15 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class Usage:
     """One process at one moment. `role`: its main thread's name; `cpu_s`: by thread name, user and system.
 
-    `peak_mb`: the most memory that it ever had resident, shared pages included; MB are 1e6 bytes.
+    `peak_mb`: the most memory that it ever had resident, shared pages included (VmHWM); `held_mb`: what it has
+    now, of a page that several processes share its part (Pss). MB are 1e6 bytes.
     """
 
     pid: int
     role: str
     cpu_s: dict[str, float]
     peak_mb: float
+    held_mb: float
 
 
 def usages(pid: int) -> list[Usage]:
@@ -27,7 +29,7 @@ def usages(pid: int) -> list[Usage]:
     for member in _family(pid):
         try:
             found.append(_usage(member))
-        except (OSError, ValueError):  # it ended meanwhile
+        except (OSError, ValueError, KeyError):  # it ended meanwhile
             continue
     return found
 
@@ -50,8 +52,19 @@ def _usage(pid: int) -> Usage:
         name, fields = _stat(task / "stat")
         key = "main" if task.name == str(pid) else name
         cpu_s[key] = cpu_s.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-    return Usage(pid, status["Name"].strip(), cpu_s, int(status["VmHWM"].split()[0]) * 1024 / 1e6)
+    status = _lines(folder / "status")
+    held = _lines(folder / "smaps_rollup")["Pss"]
+    return Usage(pid, status["Name"].strip(), cpu_s, _mb(status["VmHWM"]), _mb(held))
+
+
+def _lines(path: Path) -> dict[str, str]:
+    """What a file of lines `name: value` says."""
+    return dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+
+
+def _mb(text: str) -> float:
+    """Of `1234 kB`, the kB being 1024 bytes."""
+    return int(text.split()[0]) * 1024 / 1e6
 
 
 def _stat(path: Path) -> tuple[str, list[str]]:

@@ -75,6 +75,7 @@ class Report:
             "stage_ms": self.stage_ms,
             "rss_mb": round(sum(processes.values()), 1),
             "rss_mb_by_process": processes,
+            "held_mb": round(statistics.median(one.whole.held_mb for one in self.rounds), 1),
             "session_rss_mb": round(max(one.bare.peak_mb for one in self.rounds), 1),
             "library": self.library,
             "library_is_yours": self.known,

@@ -64,7 +64,8 @@ def bench(
     typer.echo("\nCPU-milliseconds a picture:")
     print_rows(("stage", "in the run", "instant model", "alone", "peak MB"), cost_rows(figures), Format.TABLE)
     whose = "your library of" if figures["library_is_yours"] else "a library of"
-    typer.echo(f"\n{figures['rss_mb']:.0f} MB in all processes. {figures['hours']:.1f} hours for ", nl=False)
+    memory = f"{figures['rss_mb']:.0f} MB in all processes at their peaks, {figures['held_mb']:.0f} MB at one time"
+    typer.echo(f"\n{memory}. {figures['hours']:.1f} hours for ", nl=False)
     typer.echo(f"{whose} {figures['library']:,} pictures on {figures['machine']['processor']}.")
 
 

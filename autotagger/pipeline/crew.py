@@ -41,9 +41,10 @@ class Crew:
         self._clock = clock
         self._deaths: Counter[str] = Counter()
         self._dismissed = False
+        # Those who take longest to get ready begin first.
+        self.workers = [self._start("inferencer") for _ in range(workers)]
         self.writer = self._start("writer")
         self.fetcher = self._start("fetcher")
-        self.workers = [self._start("inferencer") for _ in range(workers)]
 
     def __iter__(self) -> Iterator[Child]:
         return iter((self.writer, self.fetcher, *self.workers))

@@ -2,10 +2,11 @@
 
 import pytest
 
-from autotagger.bench.pipeline import Watch, Whole
+from autotagger.bench.pipeline import Whole
 from autotagger.bench.processes import Usage
 from autotagger.bench.report import Machine, Report, Round, cost_rows, rows
 from autotagger.bench.session import Bare
+from autotagger.bench.watch import Watch
 from autotagger.ledger.states import State
 from autotagger.pipeline.summary import Summary
 from autotagger.pipeline.topology import Topology
@@ -16,21 +17,21 @@ US, SERVER = 1, 2
 def run_of(watch: Watch, monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
     """Five pictures a second after a slow second; 10 ms of decoding and 20 ms of inference each."""
     now = [0.0]
-    monkeypatch.setattr("autotagger.bench.pipeline.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("autotagger.bench.watch.time.monotonic", lambda: now[0])
 
     def usages(pid: int) -> list[Usage]:
         if pid == SERVER:
-            return [Usage(SERVER, "python", {"main": now[0] * 0.01}, 40.0)]
+            return [Usage(SERVER, "python", {"main": now[0] * 0.01}, 40.0, 30.0)]
         done = max(0.0, now[0] - 1.0) * 5
         threads = {"main": 3.0 + done * 0.001, "decode": done * 0.01, "ov-pool": done * 0.02}
         return [
-            Usage(US, "python", {"main": 1.0}, 50.0),
-            Usage(3, "autotag-inferen", threads, 200.0),
-            Usage(4, "autotag-inferen", {"main": 0.0}, 100.0),
-            Usage(5, "autotag-writer", {"main": done * 0.002}, 60.0),
+            Usage(US, "python", {"main": 1.0}, 50.0, 20.0),
+            Usage(3, "autotag-inferen", threads, 200.0, max(150.0 - done, 100.0)),
+            Usage(4, "autotag-inferen", {"main": 0.0}, 100.0, 70.0),
+            Usage(5, "autotag-writer", {"main": done * 0.002}, 60.0, 40.0),
         ]
 
-    monkeypatch.setattr("autotagger.bench.pipeline.usages", usages)
+    monkeypatch.setattr("autotagger.bench.watch.usages", usages)
     while (inferred := int(max(0.0, now[0] - 1.0) * 5)) <= pictures:
         watch.look(Summary(dict.fromkeys(State, 0), {"inferred": inferred}, {}, now[0], "CPU", 0))
         now[0] += 0.5
@@ -45,11 +46,12 @@ def test_speed_and_costs_are_those_of_full_swing(monkeypatch: pytest.MonkeyPatch
         {"decode": 10, "inference": 20, "inferencer": 1, "stand_in": 2, "supervisor": 0, "writer": 2}, rel=0.05
     )
     assert watch.peak_mb() == {"inferencer": 300.0, "supervisor": 50.0, "writer": 60.0}
+    assert watch.held_mb() == 280.0
 
 
 def whole(ips: float) -> Whole:
     costs = {"decode": 10.0, "inference": 85.0, "writer": 5.0, "stand_in": 900.0}
-    return Whole(ips, costs, {"inferencer": 300.0, "writer": 60.5}, 4.0, 30.0, 100, 100)
+    return Whole(ips, costs, {"inferencer": 300.0, "writer": 60.5}, 280.0, 4.0, 30.0, 100, 100)
 
 
 def test_the_server_s_time_is_not_our_overhead() -> None:
@@ -71,6 +73,7 @@ def test_the_report_holds_medians_and_spread() -> None:
     assert figures["ratio_spread"] == [0.9, 0.98]
     assert figures["instant_ratio"] == 0.8
     assert figures["rss_mb"] == 360.5
+    assert figures["held_mb"] == 280.0
     assert figures["cpu_ms"]["inference"] == 85.0
     assert figures["hours"] == pytest.approx(36_000 / 1.9 / 3600, abs=0.01)
     assert figures["benchmark_app_ips"] is None
