@@ -82,12 +82,18 @@ class Clockwork:
         now_s = self._clock()
         if self._doing:
             return None
-        if not self.resting and now_s >= self._next_sweep_s and not (self._once and self._swept):
+        if now_s >= self._next_sweep_s and self._may_sweep():
             self._doing = Sweep(next_sweep())
         elif not self._once and self._poll_from_ms is not None and now_s >= self._next_poll_s:
             self._doing = Poll(self._poll_from_ms)
         self._begun_s = now_s
         return self._doing
+
+    def _may_sweep(self) -> bool:
+        if self._once:
+            return not self.resting and not self._swept
+        # A service's first sweep goes at any hour: polls begin where it ended, and note what is new.
+        return not self.resting or not self._swept
 
     def done(self, end: Swept | Polled) -> None:
         """The listing is in the ledger."""

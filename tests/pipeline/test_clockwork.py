@@ -3,8 +3,6 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from autotagger.config import load_settings
 from autotagger.pipeline import pausing
 from autotagger.pipeline.clockwork import Clockwork
@@ -91,14 +89,17 @@ def test_an_errand_lists_nothing_and_is_not_kept_by_a_pause(tmp_path: Path) -> N
     assert not time.work.holds
 
 
-def test_outside_its_hours_it_only_polls(tmp_path: Path) -> None:
+def test_outside_its_hours_it_looks_what_is_there_and_then_only_polls(tmp_path: Path) -> None:
     time = Time(tmp_path, hours="22:00-07:00, 12:30-13:00")
-    assert time.order() is None
+    assert time.order() == Sweep(7)
     assert time.work.resting
     assert time.work.holds
-    assert time.order(1800) == Sweep(7)
     time.work.done(Swept(3, 7, poll_from_ms=50))
+    assert time.work.holds
+    assert time.order(1800) == Poll(50)
     assert not time.work.resting
+    assert not time.work.holds
+    time.work.done(Polled(50))
     assert time.order(1800) == Poll(50)
     assert time.work.holds
     time.work.done(Polled(60))
@@ -108,13 +109,25 @@ def test_outside_its_hours_it_only_polls(tmp_path: Path) -> None:
     assert time.order() == Sweep(7)
 
 
-@pytest.mark.parametrize("once", [False, True])
-def test_a_pause_lasts_until_it_is_taken_back(tmp_path: Path, *, once: bool) -> None:
+def test_a_pause_lasts_until_it_is_taken_back(tmp_path: Path) -> None:
     assert pausing.pause(tmp_path)
     assert not pausing.pause(tmp_path)
-    time = Time(tmp_path, once=once)
+    time = Time(tmp_path, once=True)
     assert time.order() is None
     assert time.work.resting
     assert pausing.resume(tmp_path)
     assert not pausing.resume(tmp_path)
+    assert time.order() == Sweep(7)
+    assert not time.work.resting
+
+
+def test_a_service_that_starts_paused_notes_what_is_there(tmp_path: Path) -> None:
+    pausing.pause(tmp_path)
+    time = Time(tmp_path)
+    assert time.order() == Sweep(7)
+    time.work.done(Swept(3, 7, poll_from_ms=50))
+    assert time.work.resting
+    assert time.order(3600) == Poll(50)
+    time.work.done(Polled(60))
+    pausing.resume(tmp_path)
     assert time.order() == Sweep(7)
