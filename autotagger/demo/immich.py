@@ -223,9 +223,24 @@ class StandIn:
         self.jobs.make_preview(row)
         return spec.id
 
+    def replace_file(self, asset_id: str, media: Media) -> None:
+        """Put another file behind an asset, with the jobs that follow: checksum and thumbhash are others then."""
+        row = self.store.rows[asset_id]
+        row.spec = replace(row.spec, media=media)
+        row.updated_ms = self.store.now_ms()
+        row.preview = Preview.LATER
+        self.jobs.refresh(row)
+        self.jobs.make_preview(row)
+
     def trash(self, asset_id: str) -> None:
         row = self.store.rows[asset_id]
         row.deleted_ms = self.store.now_ms()
+        self.store.reshape(row)
+
+    def restore(self, asset_id: str) -> None:
+        """Take an asset out of the trash."""
+        row = self.store.rows[asset_id]
+        row.deleted_ms = None
         self.store.reshape(row)
 
     def set_visibility(self, asset_id: str, visibility: str) -> None:

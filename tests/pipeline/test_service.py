@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.ledger.states import State
+from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
-from tests.pipeline.test_errands import HIGH, LOW
+from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant
 
 
 def environment(server: StandIn, state_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
@@ -81,6 +83,33 @@ async def test_new_pictures_are_tagged_and_an_outage_is_outlived(dialect: str, t
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
         assert held_links(server) == ledger_links(settings_for(server, tmp_path))
+
+
+async def test_replaced_deleted_and_restored_pictures_are_followed(tmp_path: Path) -> None:
+    def gone() -> int:
+        with Ledger(settings.ledger_path, writable=False) as ledger:
+            return ledger.counts()[State.GONE]
+
+    async with StandIn(tiny_library(8)) as server, service(server, tmp_path) as process:
+        settings = settings_for(server, tmp_path)
+        first, *others = [asset.id for asset in server.library.assets]
+        await until(lambda: len(marked(server)) == 8, process)
+        await server.settle()
+        server.tag(first, "holiday")
+        await server.settle()
+        other = max(others, key=lambda asset_id: len(server.links()[asset_id] ^ server.links()[first]))
+        server.replace_file(first, server.store.rows[other].spec.media)
+        await until(lambda: server.links()[first] == server.links()[other] | {"holiday"}, process)
+
+        server.trash(other)
+        await until(lambda: gone() == 1, process)
+        server.restore(other)
+        await until(lambda: gone() == 0, process)
+        await server.settle()
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        assert_as_meant(server, settings, {first: frozenset({"holiday"})})
+        assert len(marked(server)) == 8
 
 
 async def test_sigterm_ends_the_wait_for_immich_to_settle(tmp_path: Path) -> None:
