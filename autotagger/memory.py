@@ -1,26 +1,11 @@
 """Memory of this process."""
 
 import ctypes
-import mmap
 import os
 from pathlib import Path
 
 #: madvise(2): we shall not need these pages soon. A page of a file that we have not written to is read again.
 _MADV_DONTNEED = 4
-#: Far less than any piece of work takes.
-_LITTLE_BYTES = 1 << 20
-
-
-def ensure_memory() -> None:
-    """Raises MemoryError where this process can have no more of it: whatever has just failed then failed for that.
-
-    For those who are about to say whose fault an error is. Libraries make of a want of memory what they know best:
-    SQLite a file that cannot be read, Pillow a broken picture, aiohttp an answer that broke off, orjson no JSON.
-    """
-    try:
-        mmap.mmap(-1, _LITTLE_BYTES).close()
-    except OSError:
-        raise MemoryError from None
 
 
 def resident_bytes() -> int:

@@ -19,7 +19,7 @@ from yarl import URL
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
-from autotagger.memory import ensure_memory
+from autotagger.means import ensure_means
 from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.
@@ -156,7 +156,7 @@ class Transport:
         return target
 
     def _translate(self, error: Exception) -> AutotaggerError:
-        ensure_memory()
+        ensure_means()
         where = self.api.origin()
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ServerRefused(

@@ -21,8 +21,8 @@ OF_THE_PICTURE = frozenset(
         "too-many-pixels",
         "bad-scores",
         "inference",
+        "spill",  # of earlier versions
         "killed-worker",
-        "spill",
     }
 )
 #: Kinds that somebody decided: tried again only when they are asked for by name.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
 from autotagger.log import forward_logs
-from autotagger.memory import ensure_memory
+from autotagger.means import ensure_means, told
 from autotagger.pipeline.channel import Channel, ChannelClosed
 from autotagger.pipeline.gentleness import step_back
 from autotagger.pipeline.messages import Ended, Log, Next, Trouble
@@ -77,10 +77,10 @@ def trouble_of(error: Retryable | AssetFailed) -> Trouble:
 def report_end(send: Callable[[object], None], error: Exception) -> None:
     """Tell the supervisor why the run cannot go on. Raises `error` when that is no reason, and MemoryError when it
     only looks like one."""
-    ensure_memory()
+    ensure_means()
     if isinstance(error, Fatal):
         send(Ended(error.message, error.kind, error.exit_code))
     elif isinstance(error, OSError):
-        send(Ended(f"{error.strerror or error} ({error.filename})", "system", StartupFailed.exit_code))
+        send(Ended(told(error), "system", StartupFailed.exit_code))
     else:
         raise error

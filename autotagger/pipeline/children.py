@@ -16,7 +16,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 class Child:
     """One running process. `role` is what it does (fetcher, inferencer, writer); `heard_s` when it last spoke,
-    `served_s` when it last ended its part of a flight."""
+    `served_s` when it last ended its part of a flight.
+
+    Making one raises OSError or MemoryError where the machine does not give another process.
+    """
 
     def __init__(
         self,
@@ -39,9 +42,14 @@ class Child:
         self._died = died
         self._process = _SPAWN.Process(target=target, args=(theirs, *arguments), name=f"autotagger {role}")
         self._exit_code: int | None = None
-        self._process.start()
+        try:
+            self._process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._pid = self._process.pid or 0
-        theirs.close()
         self._channel = AsyncChannel(ours, self._heard, closed=self._fell_silent)
         asyncio.get_running_loop().add_reader(self._process.sentinel, self._ended)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from loguru import logger
 
+from autotagger.means import told
 from autotagger.pipeline.children import Child
 
-#: Deaths of a role in a row, without a flight served in between, after which the run ends.
+#: Deaths of a role in a row (or replacements that could not be started), without a flight served in between, after
+#: which the run ends.
 MOST_DEATHS_IN_A_ROW = 5
 RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
 
@@ -22,6 +24,8 @@ class Crew:
 
     `lost` is called for every death, before the replacement; it answers False when the run is over and nobody
     is to be replaced. `give_up` is called with a message when replacing does not help.
+
+    Making one raises OSError or MemoryError where the machine does not give the processes.
     """
 
     def __init__(
@@ -84,20 +88,26 @@ class Crew:
         child.ready = False
         if not self._lost(child):
             return
+        self._replace_soon(child, f"ended by {child.exit_description}")
+
+    def _replace_soon(self, child: Child, what: str) -> None:
         self._deaths[child.role] += 1
         deaths = self._deaths[child.role]
         if deaths >= MOST_DEATHS_IN_A_ROW:
-            last = f"the {child.role} ended {deaths} times in a row, last by {child.exit_description}"
-            self._give_up(f"{last}; see the lines above")
+            self._give_up(f"the {child.role} failed {deaths} times in a row, last: {what}; see the lines above")
             return
         delay_s = min(RESTART_FIRST_S * 2 ** (deaths - 1), RESTART_LONGEST_S)
-        logger.error("the {} ended by {}; replaced in {:.1f} s", child.role, child.exit_description, delay_s)
+        logger.error("the {} {}; replaced in {:.1f} s", child.role, what, delay_s)
         asyncio.get_running_loop().call_later(delay_s, self._replace, child)
 
     def _replace(self, child: Child) -> None:
         if self._dismissed:
             return
-        fresh = self._start(child.role)
+        try:
+            fresh = self._start(child.role)
+        except (OSError, MemoryError) as error:
+            self._replace_soon(child, f"cannot be started ({told(error)})")
+            return
         if child is self.writer:
             self.writer = fresh
         elif child is self.fetcher:

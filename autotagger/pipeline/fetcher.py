@@ -11,7 +11,7 @@ from autotagger.errors import AssetFailed, Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import PictureSize
 from autotagger.ledger.rows import Work
-from autotagger.memory import ensure_memory
+from autotagger.means import ensure_means
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import trouble_of, wall_ms
 from autotagger.pipeline.clients import clients_of, is_account_s_own
@@ -245,5 +245,5 @@ def has_transparency(thumbnail: bytes) -> bool:
             alpha = image.convert("RGBA").getchannel("A")
             return alpha.histogram()[255] < alpha.width * alpha.height
     except Exception:  # Pillow raises nearly anything on broken bytes
-        ensure_memory()
+        ensure_means()
         return False

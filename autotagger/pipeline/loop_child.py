@@ -59,30 +59,31 @@ def run_async_child(
     async def guarded() -> None:
         asyncio.get_running_loop().set_exception_handler(_handle_fault)
         try:
-            await main(channel, spec)
+            try:
+                await main(channel, spec)
+            except* (Fatal, OSError) as group:
+                report_end(channel.send, first(group))
         except* MemoryError as group:
-            _end_for_want_of_memory(first(group))
-        except* (Fatal, OSError) as group:
-            report_end(channel.send, first(group))
+            _end_for_want(first(group))
 
     try:
         uvloop.run(guarded())
     except ChannelClosed:
         os._exit(0)
     except MemoryError as error:
-        _end_for_want_of_memory(error)
+        _end_for_want(error)
 
 
 def _handle_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
     if isinstance(error, MemoryError):
-        _end_for_want_of_memory(error)
+        _end_for_want(error)
     loop.default_exception_handler(context)
 
 
-def _end_for_want_of_memory(error: BaseException) -> NoReturn:
-    """At once, without a last word to anybody: nothing works any more as its author thought. Who takes our place
-    starts with memory."""
+def _end_for_want(error: BaseException) -> NoReturn:
+    """Of memory or descriptors: at once, without a last word to anybody, as nothing works any more as its author
+    thought. Who takes our place starts with both."""
     try:
         traceback.print_exception(error)
     finally:

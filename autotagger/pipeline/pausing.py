@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from autotagger.errors import StartupFailed
+from autotagger.means import told
+
 #: What to tell about it.
 PAUSED = "paused: nothing new is begun until `autotagger resume`"
 
@@ -14,22 +17,26 @@ def is_paused(state_dir: Path) -> bool:
 def pause(state_dir: Path) -> bool:
     """Have whoever works on `state_dir`, now or later, start nothing new; returns False where it was so already.
 
-    Raises OSError.
+    Raises StartupFailed.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        _file(state_dir).touch(exist_ok=False)
-    except FileExistsError:
+    if is_paused(state_dir):
         return False
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        _file(state_dir).touch()
+    except OSError as error:
+        raise StartupFailed(f"cannot pause: {told(error)}", kind="pause") from None
     return True
 
 
 def resume(state_dir: Path) -> bool:
-    """Undo `pause`; returns False where nothing was paused. Raises OSError."""
+    """Undo `pause`; returns False where nothing was paused. Raises StartupFailed."""
     try:
         _file(state_dir).unlink()
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise StartupFailed(f"cannot resume: {told(error)}", kind="pause") from None
     return True
 
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,10 @@ class Mailbox:
         return (self._folder / request.id).exists()
 
     def fresh(self) -> list[Request]:
-        """Requests that were not handed out yet, oldest first. One that nobody can read is put aside."""
+        """Requests that were not handed out yet, oldest first. One that makes no sense is put aside."""
         try:
             names = sorted(name for name in os.listdir(self._folder) if name.endswith(".json"))  # noqa: PTH208
-        except OSError:  # nobody ever posted anything
+        except OSError:  # nobody ever posted anything, or it cannot be read just now
             return []
         found = [self._read(name) for name in names if name not in self._handed]
         requests = [request for request in found if request]
@@ -89,10 +90,11 @@ class Mailbox:
             kind, wish = content["kind"], content["wish"]
             if not isinstance(kind, str) or not isinstance(wish, dict):
                 raise ValueError("not a request")
-        except FileNotFoundError:  # taken back meanwhile
+        except OSError:  # taken back meanwhile; else nothing is wrong with it, and the next look may read it
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             logger.warning("the request {} makes no sense ({}); it is put aside as {}.bad", path, error, name)
-            path.rename(path.with_name(f"{name}.bad"))
+            with suppress(OSError):  # it is met again, then
+                path.rename(path.with_name(f"{name}.bad"))
             return None
         return Request(name, kind, wish)

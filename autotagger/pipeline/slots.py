@@ -12,7 +12,8 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any, Self
 
-from autotagger.errors import Retryable
+from autotagger.errors import StartupFailed
+from autotagger.means import ensure_means
 
 
 class SlotMemory:
@@ -42,7 +43,8 @@ class SlotMemory:
         self.__init__(fd.detach(), count, size, spill_dir)  # type: ignore[misc]
 
     def write(self, slot: int, body: bytes) -> bool:
-        """Put `body` in the slot; returns whether it had to be spilled. Raises Retryable when the disk is full."""
+        """Put `body` in the slot; returns whether it had to be spilled. Raises StartupFailed when the disk
+        takes no more: that is no fault of the picture, and the next one would fare no better."""
         if len(body) <= self.size:
             start = slot * self.size
             self._map[start : start + len(body)] = body
@@ -50,8 +52,11 @@ class SlotMemory:
         try:
             self._spill(slot).write_bytes(body)
         except OSError as error:
-            raise Retryable(
-                f"cannot put a picture of {len(body)} bytes on disk: {error.strerror}", kind="spill"
+            ensure_means()
+            raise StartupFailed(
+                f"cannot put a picture of {len(body)} bytes in {self._spill_dir}: {error.strerror}; "
+                "free some space and start again, nothing recorded is lost",
+                kind="spill",
             ) from None
         return True
 
@@ -70,7 +75,8 @@ class SlotMemory:
         with contextlib.suppress(BufferError):  # a view is still out; the mapping goes with the process
             self._map.close()
         os.close(self._fd)
-        _clear(self._spill_dir)
+        with contextlib.suppress(OSError):  # the next run removes it
+            _clear(self._spill_dir)
 
     def _spill(self, slot: int) -> Path:
         return self._spill_dir / f"slot-{slot}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -63,7 +64,7 @@ class _Plans:
     drained: m.Drained | None = None
     errand: dict[str, Any] | None = None  # the figures of the errand, once it is seen to
     paused_until_s: float = 0.0
-    error: Fatal | None = None
+    error: Exception | None = None  # why the run cannot go on
     dispatched: int = 0
 
 
@@ -226,17 +227,24 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
             cleanup.callback(loop.remove_signal_handler, number)
         for number, act in ((signal.SIGUSR1, pausing.pause), (signal.SIGUSR2, pausing.resume)):
-            loop.add_signal_handler(number, act, self._settings.state_dir)
+            loop.add_signal_handler(number, self._pause_or_resume, act)
             cleanup.callback(loop.remove_signal_handler, number)
 
+    def _pause_or_resume(self, act: Callable[[Path], bool]) -> None:
+        try:
+            act(self._settings.state_dir)
+        except Fatal as error:
+            logger.error("{}", error.message)
+
     def _handle_faults(self, cleanup: ExitStack) -> None:
-        """A ledger that cannot be read any more ends the run wherever that is found, also inside a callback."""
+        """Whatever breaks off a callback - the ledger cannot be read, no memory, a mistake of ours - ends the run:
+        the books may be wrong from then on, and it would wait for ever for what they do not hold."""
         loop = asyncio.get_running_loop()
 
         def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
             error = context.get("exception")
-            if isinstance(error, DATABASE_ERRORS):
-                self._fail(plainly(self._settings.ledger_path, error))
+            if isinstance(error, Exception) and "handle" in context:  # asyncio's name for a callback
+                self._fail(error)
             else:
                 loop.default_exception_handler(context)
 
@@ -272,7 +280,7 @@ class Supervisor:
         else:
             self._fail(StartupFailed(message, kind="crash-loop"))
 
-    def _fail(self, error: Fatal) -> None:
+    def _fail(self, error: Exception) -> None:
         self._plans.error = self._plans.error or error
         self._ended.set()
 

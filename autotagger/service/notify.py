@@ -38,11 +38,11 @@ class Notifier:
         if not self:
             return
         lines = [f"{name}={' '.join(str(value).splitlines())}" for name, value in assignments.items()]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
                 # Never wait: a systemd that does not read must not stop the work.
                 end.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
-            except OSError as error:
-                if not self._failed:
-                    logger.warning("systemd cannot be told how it goes: {}", error.strerror or error)
-                self._failed = True
+        except OSError as error:
+            if not self._failed:
+                logger.warning("systemd cannot be told how it goes: {}", error.strerror or error)
+            self._failed = True

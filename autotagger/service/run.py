@@ -11,6 +11,7 @@ from autotagger.config import api_keys
 from autotagger.errors import AutotaggerError
 from autotagger.immich.client import ImmichClient
 from autotagger.log import hide_secret
+from autotagger.means import told
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
 from autotagger.service.notify import Notifier
@@ -76,4 +77,6 @@ async def _ping(settings: Settings, observer: Observer) -> None:
                     observer.reachable = await client.ping()
             except (TimeoutError, AutotaggerError):  # the certificate may have ended meanwhile
                 observer.reachable = False
+            except MemoryError as error:  # of ours: it says nothing about Immich
+                logger.warning("Immich cannot be pinged: {}", told(error))
             await asyncio.sleep(PING_EVERY_S)

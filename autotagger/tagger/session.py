@@ -16,7 +16,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
-from autotagger.memory import ensure_memory, give_back
+from autotagger.means import ensure_means
+from autotagger.memory import give_back
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
@@ -106,7 +107,7 @@ class OpenVinoSession:
         try:
             answer: NDArray[np.float32] = self._session.run([self._output_name], {self._input_name: picture})[0]
         except Exception as error:  # the provider's exceptions share no other root
-            ensure_memory()
+            ensure_means()
             raise Retryable(f"inference on {self.device} failed: {_one_line(error)}", kind="inference") from None
         return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
 

@@ -3,7 +3,10 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from autotagger.config import load_settings
+from autotagger.errors import StartupFailed
 from autotagger.pipeline import pausing
 from autotagger.pipeline.clockwork import Clockwork
 from autotagger.pipeline.messages import Poll, Polled, Sweep, Swept
@@ -131,3 +134,12 @@ def test_a_service_that_starts_paused_notes_what_is_there(tmp_path: Path) -> Non
     time.work.done(Polled(60))
     pausing.resume(tmp_path)
     assert time.order() == Sweep(7)
+
+
+def test_a_pause_that_cannot_be_written_down_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupFailed, match=r"cannot pause: File exists \(.*file\)"):
+        pausing.pause(tmp_path / "file")
+    (tmp_path / "paused").mkdir()
+    with pytest.raises(StartupFailed, match=r"cannot resume: Is a directory \(.*paused\)"):
+        pausing.resume(tmp_path)

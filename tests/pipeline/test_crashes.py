@@ -13,8 +13,12 @@ import psutil
 import pytest
 
 from autotagger.demo import Fate, StandIn, tiny_library
+from autotagger.demo.faults import Call
+from autotagger.errors import StartupFailed
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
+from autotagger.pipeline import pausing
+from autotagger.pipeline.supervisor import Supervisor
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 ASSETS = 120
@@ -222,3 +226,36 @@ async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
         await server.settle()
         marked = {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
         assert marked == library.expected[Fate.GOOD]
+
+
+async def test_a_mistake_in_a_step_of_the_supervisor_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the books lost by it, nobody would ever bring."""
+
+    def mistaken(*_: object) -> None:
+        raise AssertionError("a mistake of ours")
+
+    monkeypatch.setattr(Supervisor, "_fetched", mistaken)
+    async with StandIn(tiny_library(5)) as server, asyncio.timeout(100):
+        with pytest.raises(AssertionError, match="a mistake of ours"):
+            await run_once(settings_for(server, tmp_path))
+
+
+async def test_a_pause_that_cannot_be_written_down_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def refused(state_dir: Path) -> bool:
+        asked.append(state_dir)
+        raise StartupFailed("cannot pause: No space left on device")
+
+    async def ask(call: Call) -> None:
+        if call.name == "preview" and call.number == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(pausing, "pause", refused)
+    async with StandIn(tiny_library(5), faults=ask) as server:
+        assert (await run_once(settings_for(server, tmp_path))).states[State.VERIFIED] == 5
+    assert asked == [tmp_path]

@@ -1,6 +1,9 @@
 """The mailbox: a request is there whole, until it is carried out, whatever dies."""
 
+import errno
 from pathlib import Path
+
+import pytest
 
 from autotagger.pipeline.requests import FOLDER, MOST_BYTES, Mailbox
 
@@ -39,3 +42,18 @@ def test_what_makes_no_sense_is_put_aside_and_stops_nobody(tmp_path: Path) -> No
     assert len(list((tmp_path / FOLDER).glob("*.bad"))) == 4
     (tmp_path / FOLDER / ".half.json.part").write_bytes(b"{")
     assert mailbox.fresh() == []
+
+
+def test_a_request_that_cannot_be_read_just_now_is_none_that_makes_no_sense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox = Mailbox(tmp_path)
+    request = mailbox.post("retry")
+
+    def refused(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        assert mailbox.fresh() == []
+    assert mailbox.fresh() == [request]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autotagger.errors import StartupFailed
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.slots import SlotMemory, SlotTable
 
@@ -53,6 +54,15 @@ def test_a_new_run_removes_what_a_killed_one_spilled(tmp_path: Path) -> None:
 def test_what_nobody_came_to_read_is_removed_at_the_end(tmp_path: Path) -> None:
     memory = SlotMemory.create(count=2, size=65_536, spill_dir=tmp_path)
     assert memory.write(1, bytes(100_000))
+    memory.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_picture(tmp_path: Path) -> None:
+    memory = SlotMemory.create(count=2, size=65_536, spill_dir=tmp_path)
+    (tmp_path / "slot-1").symlink_to("/dev/full")
+    with pytest.raises(StartupFailed, match="No space left on device; free some space"):
+        memory.write(1, bytes(100_000))
     memory.close()
     assert list(tmp_path.iterdir()) == []
 

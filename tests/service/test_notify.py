@@ -1,6 +1,7 @@
 """Messages to systemd, over a real socket."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,16 @@ def test_a_socket_that_is_gone_or_full_is_not_in_the_way(tmp_path: Path) -> None
         for _ in range(5_000):  # nobody reads: the kernel's queue is long full
             notifier.send(WATCHDOG=1)
         assert 0 < systemd.read().count("WATCHDOG=1") < 5_000
+
+
+def test_a_process_without_descriptors_goes_on_without_telling(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with NotifySocket(tmp_path / "notify") as systemd:
+        notifier = Notifier(systemd.address)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            notifier.send(READY=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        notifier.send(WATCHDOG=1)
+        assert systemd.read() == ["WATCHDOG=1"]
