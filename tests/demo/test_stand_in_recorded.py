@@ -1,11 +1,7 @@
-"""The stand-in held against what real servers said: recorded exchanges and their own OpenAPI documents.
-
-Both lie beside the repository, not in it; without them these tests are skipped.
-"""
+"""The stand-in held against what real servers said: recorded exchanges and their own OpenAPI documents."""
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,18 +9,11 @@ from jsonschema import Draft202012Validator
 
 from autotagger.demo import Fate, StandIn, draw_library
 from tests.demo.support import Answer, Api, good, running
+from tests.recorded import VERSIONS, document, exchanges
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-VERSIONS = {"2.7.5": "2.7", "3.0.3": "3.0"}
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 OPTIONAL = {"parentId", "color"}
 PER_REQUEST = {"correlationId"}
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no recorded exchanges beside the repository")
-
-
-def exchanges(version: str) -> list[dict[str, Any]]:
-    return json.loads((DATA / f"immich-{version}-examples.json").read_text())  # type: ignore[no-any-return]
 
 
 class Replay:
@@ -179,13 +168,13 @@ async def good_exchanges(server: StandIn, api: Api) -> list[tuple[str, str, Any]
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_answers_fit_the_servers_own_openapi_document(version: str) -> None:
-    document = json.loads((DATA / f"immich-{version}-openapi.json").read_text())
-    components = as_json_schema(document["components"])
+    said = document(version)
+    components = as_json_schema(said["components"])
     async with running(draw_library(60), VERSIONS[version]) as (server, api):
         for method, path, body in await good_exchanges(server, api):
             answer = await api.call(method, path, body)
             assert answer.status in (200, 201), (method, path)
-            described = document["paths"][template_of(path)][method.lower()]["responses"][str(answer.status)]
+            described = said["paths"][template_of(path)][method.lower()]["responses"][str(answer.status)]
             schema = as_json_schema(described["content"]["application/json"]["schema"])
             problems = Draft202012Validator(schema | {"components": components}).iter_errors(answer.body)
             assert [f"{method} {path} {problem.json_path}: {problem.message}" for problem in problems] == []
@@ -193,11 +182,11 @@ async def test_answers_fit_the_servers_own_openapi_document(version: str) -> Non
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_permissions_are_those_of_the_openapi_document(version: str) -> None:
-    document = json.loads((DATA / f"immich-{version}-openapi.json").read_text())
+    paths = document(version)["paths"]
     async with running(draw_library(60), VERSIONS[version]) as (server, api):
         powerless = server.add_key([])
         for method, path, body in await good_exchanges(server, api):
-            described = document["paths"][template_of(path)][method.lower()]
+            described = paths[template_of(path)][method.lower()]
             refused = await api.call(method, path, body, key=powerless)
             needed = described.get("x-immich-permission")
             assert (refused.status == 403) is (needed is not None), path

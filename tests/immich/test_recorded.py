@@ -1,9 +1,7 @@
-"""Held against what real servers recorded, where the project's data is at hand beside the repository."""
+"""The client held against what real servers recorded, and against their own OpenAPI documents."""
 
-import json
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
 import orjson
@@ -19,9 +17,8 @@ from autotagger.immich.transport import Reply, Request, Trouble
 from autotagger.immich.verdict import judge
 from autotagger.settings import ImmichSettings
 from tests.immich.support import ASSET, OWNER, TAG, client_of, item, page_of, serving, uuid
+from tests.recorded import VERSIONS, document, exchanges
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-VERSIONS = ("2.7.5", "3.0.3")
 #: Recorded calls that the client makes: how their answers are read.
 READERS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("GET", "server/version"): parsing.version,
@@ -34,13 +31,6 @@ READERS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("PUT", "tags"): parsing.tags,
     ("PUT", "tags/assets"): parsing.count,
 }
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recorded data is not here")
-
-
-def examples(version: str) -> list[dict[str, Any]]:
-    path = DATA / f"immich-{version}-examples.json"
-    return cast("list[dict[str, Any]]", orjson.loads(path.read_bytes())) if path.is_file() else []
 
 
 def route(path: str) -> str:
@@ -55,7 +45,7 @@ def route(path: str) -> str:
 EXAMPLES = [
     pytest.param(example, id=f"{version}-{example['name']}")
     for version in VERSIONS
-    for example in examples(version)
+    for example in exchanges(version)
 ]
 
 
@@ -84,7 +74,7 @@ def test_every_recorded_answer_is_understood(example: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_recordings_hold_every_kind_of_answer_that_is_read(version: str) -> None:
-    recorded = {(e["request"]["method"], route(e["request"]["path"])) for e in examples(version)}
+    recorded = {(e["request"]["method"], route(e["request"]["path"])) for e in exchanges(version)}
     assert set(READERS) <= recorded
 
 
@@ -92,7 +82,7 @@ def test_the_recordings_hold_every_kind_of_answer_that_is_read(version: str) -> 
 def test_items_of_real_searches_are_all_readable(version: str) -> None:
     pages = [
         parsing.page(example["response"]["body"])
-        for example in examples(version)
+        for example in exchanges(version)
         if route(example["request"]["path"]) == "search/metadata" and example["response"]["status"] == 200
     ]
     assert sum(len(page.assets) for page in pages) > 3
@@ -104,10 +94,10 @@ class Contract:
     """An Immich that answers anything, after checking that the request is as its OpenAPI document says."""
 
     def __init__(self, version: str) -> None:
-        document = json.loads((DATA / f"immich-{version}-openapi.json").read_text())
+        said = document(version)
         self.version = tuple(int(part) for part in version.split("."))
-        self.paths: dict[str, Any] = document["paths"]
-        self.schemas = {"components": document["components"]}
+        self.paths: dict[str, Any] = said["paths"]
+        self.schemas = {"components": said["components"]}
         self.asked: set[tuple[str, str]] = set()
         self.faults: list[str] = []
 
