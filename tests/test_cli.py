@@ -97,6 +97,15 @@ def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_pat
         assert not loaded & {"numpy", "onnxruntime", "PIL", "aiohttp", "tenacity", "huggingface_hub", "av"}
 
 
+def test_what_immich_said_of_a_key_obeys_nobody_s_terminal(tmp_path: Path, run: Run) -> None:
+    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        number = ledger.start_run(__version__, 0)
+        ledger.end_run(number, {"refused": {"anna": "no \x1b[31mkey"}}, 1)
+    looked = run("status", AUTOTAGGER_STATE_DIR=str(tmp_path))
+    assert looked.code == 0, looked.err
+    assert looked.out.startswith(r"account anna was left alone by the last run: no \x1b[31mkey")
+
+
 def test_version(run: Run) -> None:
     assert run("--version").out == f"autotagger {__version__}\n"
 

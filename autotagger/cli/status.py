@@ -7,6 +7,7 @@ import typer
 
 from autotagger.cli.context import begin
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+from autotagger.log import printable
 
 PROBLEMS = 1_000
 
@@ -73,7 +74,7 @@ def status(
     rows += [{"what": f"taken off by people (for the blacklist?): {tag}", "assets": n} for tag, n in unwanted]
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
-            typer.echo(f"account {name} was left alone by the last run: {why}")
+            typer.echo(printable(f"account {name} was left alone by the last run: {why}"))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)
