@@ -14,6 +14,8 @@ from aiohttp import web
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.states import State
+from autotagger.ledger.store import Ledger
 
 SECRET = "a-key-that-nobody-may-ever-see"
 
@@ -148,8 +150,15 @@ async def test_a_broken_model(server: StandIn, tmp_path: Path) -> None:
     assert server.calls["tag_assets"] == server.calls["preview"] == 0
 
 
-async def test_a_model_that_only_the_runtime_finds_broken(server: StandIn, tmp_path: Path) -> None:
-    """The files fit the manifest, the graph does not run: the inferencer says it, the run ends, no crash loop."""
+@pytest.mark.parametrize(
+    ("node", "operator", "reason"),
+    [(0, "NoSuchOperator", "cannot load the model"), (-1, "Neg", "scores outside 0..1")],
+)
+async def test_a_model_that_only_the_runtime_finds_broken(
+    server: StandIn, tmp_path: Path, node: int, operator: str, reason: str
+) -> None:
+    """The files fit the manifest, the graph does not run or says nonsense: the inferencer says it, the run ends
+    without a crash loop, and no score is believed that came before the proof."""
     import shutil
 
     import onnx
@@ -159,11 +168,13 @@ async def test_a_model_that_only_the_runtime_finds_broken(server: StandIn, tmp_p
     folder = tmp_path / "model"
     shutil.copytree(SHIPPED["palette"], folder)
     model = onnx.load(folder / "model.onnx")
-    model.graph.node[0].op_type = "NoSuchOperator"
+    model.graph.node[node].op_type = operator
     onnx.save(model, folder / "model.onnx")
     ending = await run(server, tmp_path / "state", AUTOTAGGER_MODEL=str(folder))
     assert ending.code == 3
-    assert "in a row" not in ending.line
+    assert reason in ending.line
+    with Ledger(tmp_path / "state" / "ledger.sqlite3", writable=False) as ledger:
+        assert ledger.counts()[State.SCORED] == 0
     assert server.calls["tag_assets"] == 0
 
 

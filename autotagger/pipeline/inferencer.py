@@ -47,7 +47,7 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
     try:
         device = spec.settings.model.device
         plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
-        session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads)
+        session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads, proven=False)
         settings = spec.settings
         Inferencer(
             *(channel, memory, spec.model, session, plan), settings.model.decoding, settings.video, tally
@@ -81,6 +81,7 @@ class Inferencer:
         self._video = video
         self._means = mean_rows([label.category for label in model.labels], video.combine)
         self._tally = tally
+        self._proven = threading.Event()
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
         self._prepared: queue.Queue[tuple[int, list[NDArray[np.float32]]]] = queue.Queue(maxsize=plan.streams)
         self._ratings = np.array(
@@ -93,6 +94,7 @@ class Inferencer:
             _in_thread("decode", self._decode)
         for _ in range(self._plan.streams):
             _in_thread("infer", self._infer)
+        _in_thread("prove", self._prove)
         # One picture in each thread, the prepared queue full, and one order waiting for each decoder.
         capacity = 2 * self._plan.decoders + 2 * self._plan.streams
         self._send(Ready(capacity=capacity, device=self._session.device))
@@ -135,20 +137,37 @@ class Inferencer:
             logger.warning("{}: {}; its still frame is tagged instead", parcel.name, error.message)
             return [prepare(parcel.still, spec, decoding=self._decoding)]
 
+    def _prove(self) -> None:
+        """While the first pictures are scored: with a large model that brings the first tag a second earlier."""
+        try:
+            self._session.prove()
+        except Fatal as error:
+            report_end(self._send, error)
+        else:
+            self._proven.set()
+
     def _infer(self) -> None:
         while True:
             flight, pictures = self._prepared.get()
             try:
-                frames = []
-                for picture in pictures:
-                    begun = time.monotonic()
-                    frames.append(self._session.scores(picture[np.newaxis])[0])
-                    self._tally.add(timed("inference", time.monotonic() - begun))
+                frames = self._scores(pictures)
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(flight, trouble_of(error)))
             else:
                 scores, seen = combined(frames, self._means)
                 self._send(Scored(flight, pack(scores, self._ratings, frames=len(frames), seen=seen)))
+
+    def _scores(self, pictures: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """The scores of each. Raises AssetFailed and Retryable; nothing comes of a model that is not proven."""
+        try:
+            frames = []
+            for picture in pictures:
+                begun = time.monotonic()
+                frames.append(self._session.scores(picture[np.newaxis])[0])
+                self._tally.add(timed("inference", time.monotonic() - begun))
+            return frames
+        finally:
+            self._proven.wait()
 
     def _send(self, message: object) -> None:
         _send(self._channel, message)

@@ -41,12 +41,21 @@ class Session(Protocol):
         (give one picture at a time where it must be known which), Retryable when the device failed.
         """
 
+    def prove(self) -> None:
+        """Score one white picture, where that was put off: a model that cannot do that cannot do anything.
 
-def open_session(model: Model, *, device: Device = "auto", streams: int = 0, threads: int = 0) -> Session:
+        Until this has returned no score is to be believed. Raises StartupFailed.
+        """
+
+
+def open_session(
+    model: Model, *, device: Device = "auto", streams: int = 0, threads: int = 0, proven: bool = True
+) -> Session:
     """Load `model` on `device`; `auto` is a GPU when OpenVINO finds one and it works, else the CPU.
 
     `streams`: pictures inferred at once, each by a calling thread of its own; `threads`: cores for all of
-    them together, never more than `allowed_cores()`. 0 chooses: every allowed core, one stream a core.
+    them together, never more than `allowed_cores()`. 0 chooses: every allowed core, one stream a core. Not
+    `proven`: the caller sees to `Session.prove`, meanwhile there may be other work for the other streams.
     Raises StartupFailed with one line: the model is missing, broken or does not fit its manifest, or the
     device is not there or cannot run the whole of it.
     """
@@ -62,7 +71,10 @@ def open_session(model: Model, *, device: Device = "auto", streams: int = 0, thr
     threads = min(threads or allowed_cores(), allowed_cores())
     for place, name in enumerate(wanted):
         try:
-            return OpenVinoSession(model, source, name, streams or threads, threads)
+            session = OpenVinoSession(model, source, name, streams or threads, threads)
+            if proven or place < len(wanted) - 1:
+                session.prove()
+            return session
         except AutotaggerError:
             if place == len(wanted) - 1:
                 raise
@@ -82,17 +94,17 @@ def likely_device(device: Device) -> Device:
 
 
 class OpenVinoSession:
-    """See `Session`. Opening it scores one white picture: a model that cannot do that cannot do anything."""
+    """See `Session`. A fresh one is not proven."""
 
     def __init__(self, model: Model, source: Port, device: str, streams: int, threads: int) -> None:
         self.device = device
         self.label_count = len(model.labels)
+        self._model = model
         self._output = model.manifest.output
         self._shape = model.manifest.input.shape
         self._input_name = source.name
         self._session = _open(model, source, device, streams, threads)
         self._output_name = self._output.name or self._session.get_outputs()[self._output.index].name
-        self._probe(model)
 
     def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         if pictures.shape[1:] != self._shape or pictures.dtype != np.float32:
@@ -111,8 +123,8 @@ class OpenVinoSession:
             raise Retryable(f"inference on {self.device} failed: {_one_line(error)}", kind="inference") from None
         return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
 
-    def _probe(self, model: Model) -> None:
-        spec = model.manifest.input
+    def prove(self) -> None:
+        model, spec = self._model, self._model.manifest.input
         white = (255.0 * spec.scale - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
         shape = (1, 1, 1, 3) if spec.layout == "NHWC" else (1, 3, 1, 1)
         picture = np.broadcast_to(white.astype(np.float32).reshape(shape), (1, *self._shape))

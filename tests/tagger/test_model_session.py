@@ -232,6 +232,13 @@ def test_models_that_cannot_work_say_why_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_proof_can_be_put_off(tmp_path: Path) -> None:
+    model = find_model(str(broken(last="Identity")(tmp_path / "model")), tmp_path, download=False)
+    session = open_session(model, device="CPU", proven=False)
+    with pytest.raises(StartupFailed, match=r"scores outside 0\.\.1"):
+        session.prove()
+
+
 def test_a_model_that_vanished(tmp_path: Path) -> None:
     model = tiny(tmp_path)
     model.path.unlink()
