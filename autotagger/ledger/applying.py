@@ -19,7 +19,7 @@ class Applying(Base):
             self._scored()
             .join(Collection, on=Asset.collection == Collection.id)
             .where((Asset.state == State.SCORED) & (Collection.state == Probe.OPEN))
-            .order_by(Asset.key)
+            .order_by(Asset.due_ms, Asset.key)  # nothing scored has a due time: by key, as the index has it
             .limit(limit)
         )
         if begun:

@@ -70,7 +70,6 @@ def vacuum(ledger: Path) -> tuple[int, int]:
         with told_plainly(ledger):
             before = ledger.stat().st_size
             database.execute_sql("VACUUM")
-            database.execute_sql("PRAGMA optimize")
             database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             database.close()
             return before, ledger.stat().st_size

@@ -20,17 +20,19 @@ class Revising(Applying):
         """How many verified assets another model than `model` scored, or another policy decided."""
         return int(self._outdated(model, policy).count())
 
-    def reopen_outdated(self, model: int, policy: str, limit: int) -> int:
-        """Have at most `limit` of them decided again: from their scores where those are of `model`, else from a
-        new inference. Returns how many."""
-        keys = [key for (key,) in self._outdated(model, policy).limit(limit).tuples()]
+    def reopen_outdated(self, model: int, policy: str, limit: int, *, after: int = 0) -> list[int]:
+        """Have at most `limit` of them, with keys above `after`, decided again: from their scores where those are
+        of `model`, else from a new inference. Returns their keys, in order."""
+        query = self._outdated(model, policy).where(Asset.key > after)
+        keys = [key for (key,) in query.limit(limit).tuples()]
         with self.batch():
             self._leave_rest(keys)
-            mine = Score.select(Score.asset).where(Score.model == model)
-            change_assets(Asset.key.in_(keys) & Asset.key.in_(mine), {"state": State.SCORED, "due_ms": None})
-            change_assets(Asset.key.in_(keys) & (Asset.state == State.VERIFIED), AFRESH)
+            scores = Score.select(Score.asset).where(Score.asset.in_(keys) & (Score.model == model))
+            mine = {key for (key,) in scores.tuples()}
+            change_assets(Asset.key.in_(mine), {"state": State.SCORED, "due_ms": None})
+            change_assets(Asset.key.in_(set(keys) - mine), AFRESH)
             self._note(keys, What.REOPENED)
-        return len(keys)
+        return keys
 
     def outdated_in_flight(self, model: int, policy: str) -> int:
         """How many assets that are being changed were decided by another model or policy."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from peewee import chunked
+from peewee import chunked, fn
 
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, TO_FETCH, Base, change_assets, problem
 from autotagger.ledger.filtering import conditions
@@ -21,20 +21,15 @@ class Scoring(Base):
         with self.batch():
             for chunk in chunked(scored, ROWS):
                 packed = dict(chunk)
-                keys = dict(
-                    Asset.select(Asset.asset_id, Asset.key)
-                    .where(Asset.asset_id.in_(list(packed)) & Asset.state.in_(TO_FETCH))
-                    .tuples()
+                query = Asset.select(Asset.key, Asset.asset_id).where(
+                    Asset.asset_id.in_(list(packed)) & Asset.state.in_(TO_FETCH)
                 )
-                rows = [
-                    {"asset": key, "model": model, "packed": packed[asset_id]} for asset_id, key in keys.items()
-                ]
+                ids = dict(sorted(query.tuples()))  # rows that come in the order of a table lie closest in it
+                rows = [{"asset": key, "model": model, "packed": packed[ids[key]]} for key in ids]
                 if rows:
                     Score.insert_many(rows).on_conflict_replace().execute()
-                change_assets(
-                    Asset.key.in_(list(keys.values())), {"state": State.SCORED, "due_ms": None, **NO_PROBLEM}
-                )
-                self._note(keys.values(), What.SCORED, str(model))
+                change_assets(Asset.key.in_(list(ids)), {"state": State.SCORED, "due_ms": None, **NO_PROBLEM})
+                self._note(ids, What.SCORED, str(model))
             self._skip_closed()
 
     def stored_scores(self, model: int, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -65,9 +60,9 @@ class Scoring(Base):
 
     def rescore_others(self, model: int) -> None:
         """What another model scored and nobody applied yet is scored again, by `model`."""
-        others = Score.select(Score.asset).where(Score.model != model)
+        others = Score.select().where((Score.asset == Asset.key) & (Score.model != model))
         with self.batch():
-            change_assets((Asset.state == State.SCORED) & Asset.key.in_(others), AFRESH)
+            change_assets((Asset.state == State.SCORED) & fn.EXISTS(others), AFRESH)
 
     def attempts(self, asset_ids: Sequence[str]) -> dict[str, int]:
         """How often each of these assets was tried before."""

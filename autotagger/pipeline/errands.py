@@ -35,14 +35,16 @@ class Retag:
         self._ledger = desk.ledger
         self._model = model
         self._policy = policy
+        self._after = 0  # so that no step looks again at what those before it passed
         self.result: dict[str, Any] = {"reopened": 0}
 
     async def step(self) -> bool:
         """Reopen some; returns whether the errand needs another step. Assets with a call under way have to
-        settle first."""
-        reopened = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE)
-        self.result["reopened"] += reopened
-        return bool(reopened) or self._ledger.outdated_in_flight(self._model, self._policy) > 0
+        settle first: those that had when they were passed are found when it begins again at the first."""
+        keys = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE, after=self._after)
+        self.result["reopened"] += len(keys)
+        began, self._after = self._after, keys[-1] if keys else 0
+        return bool(keys or began) or self._ledger.outdated_in_flight(self._model, self._policy) > 0
 
 
 class Undo:
