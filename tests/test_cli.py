@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from autotagger import __version__, cli, log
+from autotagger.cli.commands import MODULES
 from autotagger.config import api_key, load_settings
 from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
 from autotagger.ledger.store import Ledger
@@ -82,9 +83,23 @@ def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) ->
 
 def test_the_help_loads_no_machinery() -> None:
     heavy = ["numpy", "onnxruntime", "PIL", "aiohttp", "peewee", "huggingface_hub", "rich.console"]
-    code = f"import sys, autotagger.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        "import sys, typer.main; from autotagger.cli import app\n"
+        "print(len(dict(typer.main.get_group(app).commands)), "
+        f"[name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == [str(len(MODULES)), "[]"]
+
+
+def test_a_command_loads_no_other() -> None:
+    code = (
+        "import sys; from autotagger.cli import app\n"
+        "app(['pause', '--help'], standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    commands = {f"autotagger.cli.{module}" for module in MODULES.values()}
+    assert commands & set(done.stderr.split()) == {"autotagger.cli.pause"}
 
 
 def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_path: Path, run: Run) -> None:

@@ -1,7 +1,7 @@
 """The command line: one file per command, none of which holds logic.
 
-A command's module imports numpy, the inference runtime and the rest of the machinery inside its function: the
-help of all of them has to be there at once.
+A command's module is imported when the command is called. It imports numpy, the inference runtime and the rest of
+the machinery inside its function: the help of all of them has to be there at once.
 """
 
 import sys
@@ -12,24 +12,7 @@ from typing import Annotated
 import typer
 
 from autotagger import __version__
-from autotagger.cli import (
-    bench,
-    changes,
-    demo,
-    doctor,
-    health,
-    init,
-    ledger,
-    models,
-    pause,
-    policy,
-    quantize,
-    retry,
-    run,
-    status,
-    tag,
-)
-from autotagger.cli import config as config_command
+from autotagger.cli.commands import Commands
 from autotagger.cli.context import INTERNAL_ERROR, INTERRUPTED, REFUSED, SOME_FAILED
 from autotagger.config import DEBUG_VARIABLE
 from autotagger.coredump import leave_no_core_file
@@ -40,6 +23,7 @@ from autotagger.means import is_want, told
 
 app = typer.Typer(
     name="autotagger",
+    cls=Commands,
     help="Anime tags for the pictures and videos of an Immich library.",
     epilog="Exit codes: 0 done, 1 some assets failed, 2 usage or configuration, 3 start-up failure, "
     "4 Immich unreachable or refused, 70 a fault in autotagger itself, 130 interrupted.",
@@ -48,29 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    demo.demo,
-    run.run,
-    pause.pause,
-    pause.resume,
-    status.status,
-    health.health,
-    changes.plan,
-    changes.retag,
-    changes.undo,
-    changes.verify,
-    retry.retry,
-    init.init,
-    doctor.doctor,
-    config_command.config,
-    tag.tag,
-    bench.bench,
-    quantize.quantize,
-):
-    app.command()(command)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(models.models, name="models")
-app.add_typer(policy.app, name="policy")
 
 
 def _show_version(wanted: bool) -> None:

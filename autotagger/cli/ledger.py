@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from autotagger.ledger.rows import AssetFilter, AssetRow
     from autotagger.ledger.store import Ledger
 
-app = typer.Typer(
+ledger = typer.Typer(
+    name="ledger",
     help="Look at what the ledger knows, and look after its file. Safe while a run is at work.",
     no_args_is_help=True,
 )
@@ -39,7 +40,7 @@ NameOption = Annotated[
 ]
 
 
-@app.command("list")
+@ledger.command("list")
 def list_assets(
     context: typer.Context,
     state: StateOption = None,
@@ -79,7 +80,7 @@ def list_assets(
         typer.echo(f"\nmore, if there is more: --after {rows[-1]['asset']}")
 
 
-@app.command("show")
+@ledger.command("show")
 def show(
     context: typer.Context,
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset's id.")],
@@ -115,7 +116,7 @@ def show(
     print_rows(("at", "run", "what", "note"), deeds, form)
 
 
-@app.command("export")
+@ledger.command("export")
 def export(
     context: typer.Context,
     state: StateOption = None,
@@ -159,7 +160,7 @@ def export(
         out.flush()
 
 
-@app.command("backup")
+@ledger.command("backup")
 def backup(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; it must not be there yet.")],
@@ -171,7 +172,7 @@ def backup(
     typer.echo(f"{encodable(file)}: {size} bytes, checked; to use it, stop the service and put it in place")
 
 
-@app.command("check")
+@ledger.command("check")
 def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
     """Look for damage: the file's pages, references between tables, and what must always be true."""
     from autotagger.ledger.care import inspect
@@ -189,7 +190,7 @@ def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command("vacuum")
+@ledger.command("vacuum")
 def vacuum(context: typer.Context) -> None:
     """Give unused space back to the disk. Needs the service stopped, and as much free space as the ledger has."""
     from autotagger.ledger.care import vacuum as clean
@@ -198,7 +199,7 @@ def vacuum(context: typer.Context) -> None:
     typer.echo(f"{before} bytes before, {after} bytes now")
 
 
-@app.command("rebuild")
+@ledger.command("rebuild")
 def rebuild(
     context: typer.Context,
     replace: Annotated[bool, typer.Option("--replace", help="Also where the ledger is sound.")] = False,

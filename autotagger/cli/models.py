@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autotagger.tagger.manifest import Manifest
     from autotagger.tagger.model import Model
 
-models = typer.Typer(help="Models: list, fetch, check.", no_args_is_help=True)
+models = typer.Typer(name="models", help="Models: list, fetch, check.", no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 DeviceOption = Annotated[
     str | None, typer.Option(metavar="auto|CPU|GPU|NPU", help="Only this one; auto: each that is found.")

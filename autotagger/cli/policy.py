@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from autotagger.policy.stats import PolicyStats
     from autotagger.scores import SparseScores
 
-app = typer.Typer(help="What the settings make of scores. Changes nothing anywhere.", no_args_is_help=True)
+policy = typer.Typer(
+    name="policy", help="What the settings make of scores. Changes nothing anywhere.", no_args_is_help=True
+)
 
 _EXPLAINED = ("label", "category", "score", "threshold", "kept", "rule", "tags")
 _COUNTED = ("tag", "assets", "just in", "just out")
 _CHANGED = ("gained", "lost")
 
 
-@app.command("test")
+@policy.command("test")
 def explain_one(
     context: typer.Context,
     subject: Annotated[
@@ -62,7 +64,7 @@ def explain_one(
         typer.echo(f"\n{len(tags)} tags: {', '.join(tags)}")
 
 
-@app.command("stats")
+@policy.command("stats")
 def count_all(
     context: typer.Context,
     threshold: Annotated[
