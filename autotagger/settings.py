@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from autotagger.hours import Hours
 
@@ -21,15 +21,24 @@ REGEX = "regex:"
 DEFAULT_ACCOUNT_NAME = "default"
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+def _can_be_one(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path holds a zero byte")
+    return path
 
-    @field_validator("*")
-    @classmethod
-    def _path_can_be_one(cls, value: object) -> object:
-        if isinstance(value, Path) and "\0" in str(value):
-            raise ValueError("no path holds a zero byte")
-        return value
+
+AnyPath = Annotated[Path, AfterValidator(_can_be_one)]
+
+
+class Section(BaseModel):
+    """Its validator is made when it first has something to validate: a child process gets ready settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+
+def _defaults() -> Any:
+    """A section that nothing was said about. Its own validator need not be made for it."""
+    return Field(default_factory=dict, validate_default=True)
 
 
 class ImmichSettings(Section):
@@ -37,8 +46,8 @@ class ImmichSettings(Section):
 
     base_url: str = Field("", description="Address of Immich, with or without /api")
     api_key: SecretStr | None = Field(None, description="API key; better kept in a file: api_key_file")
-    api_key_file: Path | None = Field(None, description="File that holds the API key and nothing else")
-    ca_file: Path | None = Field(None, description="Certificate authority that signed Immich's certificate")
+    api_key_file: AnyPath | None = Field(None, description="File that holds the API key and nothing else")
+    ca_file: AnyPath | None = Field(None, description="Certificate authority that signed Immich's certificate")
     picture: Literal["preview", "thumbnail", "original"] = Field("preview", description="What to download")
     types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="What to tag")
     visibilities: tuple[Literal["timeline", "archive", "hidden"], ...] = Field(
@@ -73,7 +82,7 @@ class AccountSettings(Section):
 
     name: str = Field(min_length=1, max_length=64, description="What messages call the account")
     api_key: SecretStr | None = Field(None, description="The user's API key; better kept in a file")
-    api_key_file: Path | None = Field(None, description="File that holds the user's API key and nothing else")
+    api_key_file: AnyPath | None = Field(None, description="File that holds the user's API key and nothing else")
 
 
 class ModelSettings(Section):
@@ -156,7 +165,7 @@ class PolicySettings(Section):
         description="Other names for labels",
         examples=[{"1girl": "girl"}],
     )
-    second_names: Path | None = Field(
+    second_names: AnyPath | None = Field(
         None, description="CSV file of two columns: label, its name in another language"
     )
     second_names_mode: Literal["add", "replace"] = Field(
@@ -301,19 +310,19 @@ class ServiceSettings(Section):
 class Settings(Section):
     """Everything that can be set."""
 
-    state_dir: Path = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
+    state_dir: AnyPath = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
     marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
-    immich: ImmichSettings = ImmichSettings()
+    immich: ImmichSettings = _defaults()
     account: tuple[AccountSettings, ...] = Field(
         (), description="Several users' libraries: [[account]] sections, each with a key of its own"
     )
-    model: ModelSettings = ModelSettings()
-    policy: PolicySettings = PolicySettings()
-    video: VideoSettings = VideoSettings()
-    pipeline: PipelineSettings = PipelineSettings()
-    watch: WatchSettings = WatchSettings()
-    verify: VerifySettings = VerifySettings()
-    service: ServiceSettings = ServiceSettings()
+    model: ModelSettings = _defaults()
+    policy: PolicySettings = _defaults()
+    video: VideoSettings = _defaults()
+    pipeline: PipelineSettings = _defaults()
+    watch: WatchSettings = _defaults()
+    verify: VerifySettings = _defaults()
+    service: ServiceSettings = _defaults()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
     log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object an event")
 

@@ -24,9 +24,12 @@ PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
 
 class Section(BaseModel):
-    """Frozen, and strict about unknown fields: a typo in a manifest must not pass as a default."""
+    """Frozen, and strict about unknown fields: a typo in a manifest must not pass as a default.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    Its validator is made when it first has something to validate: a child process gets a ready manifest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class PadToSize(Section):
@@ -175,9 +178,9 @@ class Manifest(Section):
     preprocess: PlainName | None = None
     category_thresholds: PlainName | None = None
     published_threshold: Share | None = None
-    input: InputSpec = InputSpec()
-    output: OutputSpec = OutputSpec()
-    labels: LabelSpec = LabelSpec()
+    input: InputSpec = Field(default_factory=InputSpec)
+    output: OutputSpec = Field(default_factory=OutputSpec)
+    labels: LabelSpec = Field(default_factory=LabelSpec)
     thresholds: dict[str, Share] = Field(default_factory=lambda: {"general": 0.35, "character": 0.85})
     source: Source | None = None
 
