@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 #: madvise(2): we shall not need these pages soon. A page of a file that we have not written to is read again.
@@ -17,12 +18,29 @@ def resident_bytes() -> int:
 def give_back(file: Path) -> None:
     """Let go of the pages of a file that are mapped read-only: whoever looks at one again finds it in the system's
     cache, or on the disk. Also what was freed goes back to the system, where the C library can do that."""
-    libc = ctypes.CDLL(None)
     wanted = str(file.resolve())
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        fields = line.split(maxsplit=5)
-        if fields[1] == "r--p" and fields[-1] == wanted:
-            start, end = (int(address, 16) for address in fields[0].split("-"))
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+    _let_go(place for access, place, name in _mapped() if access == "r--p" and name == wanted)
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc's
         libc.malloc_trim(0)
+
+
+def give_back_code(folder: Path) -> None:
+    """Let go of the machine code of the libraries in a folder: what is still called comes back from the system's
+    cache. For libraries that run much code once, as a compiler does, and little of it again."""
+    below = f"{folder.resolve()}{os.sep}"
+    _let_go(place for access, place, name in _mapped() if access == "r-xp" and name.startswith(below))
+
+
+def _mapped() -> Iterator[tuple[str, tuple[int, int], str]]:
+    """Every mapping of this process: access (`r-xp`), begin and end, the file or nothing."""
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split(maxsplit=5)
+        start, end = (int(address, 16) for address in fields[0].split("-"))
+        yield fields[1], (start, end), fields[5] if len(fields) > 5 else ""
+
+
+def _let_go(places: Iterator[tuple[int, int]]) -> None:
+    libc = ctypes.CDLL(None)
+    for start, end in places:
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)

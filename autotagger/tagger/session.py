@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
 from autotagger.means import ensure_means
-from autotagger.memory import give_back
+from autotagger.memory import give_back, give_back_code
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
@@ -174,6 +174,7 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
             kind="model-broken",
         ) from None
     give_back(path)
+    give_back_code(Path(ort.__file__).parent)  # 100 MB of it compiled the model, 40 will be called again
     if session.get_providers()[0] != _PROVIDER:
         raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
     return session

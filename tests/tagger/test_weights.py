@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from autotagger.memory import give_back
+from autotagger.memory import give_back, give_back_code
 from autotagger.tagger import session as session_module
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.model import Model
@@ -36,10 +37,10 @@ def biased(folder: Path, bias: NDArray[np.float32] = BIAS, **saved: Any) -> Mode
     return find_model(str(folder), folder, download=False)
 
 
-def resident(file: Path) -> int | None:
-    """KB of a mapped file that are in memory; None when it is not mapped."""
+def resident(file: Path, access: str = "") -> int | None:
+    """KB of a mapped file (or folder of files) that are in memory; None when it is not mapped."""
     lines = Path("/proc/self/smaps").read_text().splitlines()
-    mapped = [number for number, line in enumerate(lines) if line.endswith(str(file))]
+    mapped = [number for number, line in enumerate(lines) if f" {file}" in line and access in line]
     sizes = [next(line for line in lines[number:] if line.startswith("Rss:")) for number in mapped]
     return sum(int(size.split()[1]) for size in sizes) if sizes else None
 
@@ -103,3 +104,12 @@ def test_pages_that_were_given_back_are_read_again(tmp_path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         give_back(path)
         assert bytes(mapped) == before
+
+
+def test_code_that_was_given_back_is_there_when_it_is_called(tmp_path: Path) -> None:
+    libraries = Path(onnxruntime.__file__).resolve().parent
+    session = open_session(biased(tmp_path), device="CPU")
+    give_back_code(libraries)
+    assert resident(libraries, "r-xp") == 0
+    assert np.allclose(session.scores(PICTURE), SCORES, atol=1e-5)
+    assert resident(libraries, "r-xp")
