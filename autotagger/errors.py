@@ -46,10 +46,16 @@ class AssetGone(AssetFailed):
 
 
 class Fatal(AutotaggerError):
-    """The run ends with `exit_code` and one line that says the cause and the fix."""
+    """The run ends with `exit_code` - its kind's, unless another is given - and one line that says the cause and
+    the fix."""
 
     default_kind = "fatal"
     exit_code = 3
+
+    def __init__(self, message: str, *, kind: str | None = None, exit_code: int | None = None) -> None:
+        super().__init__(message, kind=kind)
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class BadConfig(Fatal):

@@ -1,4 +1,4 @@
-"""The way of a picture: supervisor (dispatch), fetcher (download), inferencer (score), writer (apply, verify).
+"""The way of a picture: dispatcher (who is next), fetcher (download), inferencer (score), writer (apply, verify).
 
 Read the modules in that order.
 """

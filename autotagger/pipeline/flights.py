@@ -1,4 +1,4 @@
-"""The supervisor's books: which asset is where, in which slot, and who is suspected of killing workers."""
+"""The dispatcher's books: which asset is where, in which slot, and who is suspected of killing workers."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """Slots: fixed-size places in shared memory through which pictures go from the fetcher to the inferencers.
 
 The memory is anonymous (memfd): it has no name to leak, it is gone with the last process that maps it, however
-that ends, and a container's small /dev/shm does not limit it. Who holds which slot is in the supervisor's
+that ends, and a container's small /dev/shm does not limit it. Who holds which slot is in the dispatcher's
 books (`SlotTable`), not in the memory: what a killed process half wrote is simply never read.
 """
 
@@ -88,7 +88,7 @@ def _clear(spill_dir: Path) -> None:
 
 
 class SlotTable:
-    """Which slots are free. Kept by the supervisor alone."""
+    """Which slots are free. Kept by the dispatcher alone."""
 
     def __init__(self, count: int) -> None:
         self._free = list(range(count))

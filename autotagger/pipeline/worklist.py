@@ -1,9 +1,11 @@
 """What is to be fetched next, read ahead from the ledger; a picture identical to a scored one gets its scores."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 from autotagger.ledger.rows import Work
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.child import wall_ms
 from autotagger.pipeline.flights import FlightBook
 
 #: Work read from the ledger at once.
@@ -11,27 +13,29 @@ WORK_AHEAD = 256
 
 
 class WorkList:
-    """The work ahead. `due`: so many assets to fetch, from the ledger; `twins_of`: which of them have an identical
-    picture with stored scores; `copy`: has the writer give one its twin's scores."""
+    """The work ahead, for these `accounts` alone. `model`: the identity of the model whose stored scores do for an
+    identical picture, None where no scores are wanted; `begun`: only what had tags before; `copy`: has the writer
+    give an asset its twin's scores."""
 
     def __init__(
         self,
         book: FlightBook,
+        ledger: Ledger,
         *,
-        due: Callable[[int], list[Work]],
-        twins_of: Callable[[list[str]], Collection[str]],
+        accounts: list[int],
+        model: str | None,
+        begun: bool,
         copy: Callable[[str], None],
     ) -> None:
         self._book = book
-        self._due = due
-        self._twins_of = twins_of
+        self._ledger = ledger
+        self._accounts = accounts
+        self._model = model
+        self._begun = begun
         self._copy = copy
         self._todo: deque[Work] = deque()
         self._twins: set[str] = set()  # those of `_todo` that can have an identical picture's scores
         self._copying: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._todo)
 
     @property
     def copying(self) -> int:
@@ -62,12 +66,22 @@ class WorkList:
         """The writer that was to copy is gone: they are found again."""
         self._copying.clear()
 
-    def without_account(self, account: int) -> None:
+    def is_done(self) -> bool:
+        """Whether the ledger has nothing more to fetch now."""
+        return not self._todo and not self._due(1)
+
+    def leave_account(self, account: int) -> None:
         """Nothing more for this account."""
+        self._accounts = [other for other in self._accounts if other != account]
         self._todo = deque(work for work in self._todo if work.account != account)
 
     def _read_ahead(self) -> None:
         found = self._due(WORK_AHEAD + len(self._book) + len(self._copying))
         fresh = (work for work in found if work.asset_id not in self._book and work.asset_id not in self._copying)
         self._todo.extend(fresh)
-        self._twins = set(self._twins_of([work.asset_id for work in self._todo]))
+        known = self._model and self._ledger.model_id(self._model)
+        asset_ids = [work.asset_id for work in self._todo]
+        self._twins = set(self._ledger.twin_scores(asset_ids, known)) if known else set()
+
+    def _due(self, limit: int) -> list[Work]:
+        return self._ledger.due(wall_ms(), limit, self._accounts, begun=self._begun)

@@ -1,4 +1,4 @@
-"""The slots and the supervisor's books under any order of events: nothing is lost, held twice, or left behind."""
+"""The slots and the dispatcher's books under any order of events: nothing is lost, held twice, or left behind."""
 
 import tempfile
 import uuid
@@ -23,7 +23,7 @@ def work(number: int) -> Work:
 
 
 class Books(RuleBasedStateMachine):
-    """What the supervisor does to its books, in an order that nobody would think of."""
+    """What the dispatcher does to its books, in an order that nobody would think of."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from autotagger.errors import StartupFailed
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline import pausing
-from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.dispatcher import Dispatcher
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 ASSETS = 120
@@ -238,7 +238,7 @@ async def test_a_mistake_in_a_step_of_the_supervisor_ends_the_run(
     def mistaken(*_: object) -> None:
         raise AssertionError("a mistake of ours")
 
-    monkeypatch.setattr(Supervisor, "_fetched", mistaken)
+    monkeypatch.setattr(Dispatcher, "fetched", mistaken)
     async with StandIn(tiny_library(5)) as server, asyncio.timeout(100):
         with pytest.raises(AssertionError, match="a mistake of ours"):
             await run_once(settings_for(server, tmp_path))
