@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import stat
 import subprocess
@@ -27,16 +28,10 @@ from autotagger.cli.commands import MODULES
 from autotagger.config import api_key, load_settings
 from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
 from autotagger.ledger.store import Ledger
+from tests.forked import Outcome, command
 
 KEY = "s3cret-key-of-the-tests"
 LEAST = ["asset.read", "asset.view", "tag.read", "tag.create", "tag.asset"]
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -55,6 +50,16 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     def run(*arguments: str | Path, **extra: str) -> Outcome:
+        return command(*arguments, environ=environment(tmp_path, extra), cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Run:
+    """`run` from the very start, by the interpreter."""
+
+    def start(*arguments: str | Path, **extra: str) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "autotagger", *map(str, arguments)],
             env=environment(tmp_path, extra),
@@ -66,19 +71,21 @@ def run(tmp_path: Path) -> Run:
         )
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    return run
+    return start
 
 
 # --- the frame ---
 
 
-@pytest.mark.parametrize("command", sorted(typer.main.get_group(cli.app).commands))
-def test_every_command_is_in_the_help_and_has_its_own(command: str, run: Run) -> None:
-    assert command in run("--help").out
-    own = run(command, "--help")
-    assert own.code == 0
-    assert "--help" in own.out
-    assert own.err == ""
+def test_every_command_is_in_the_help_and_has_its_own(run: Run) -> None:
+    commands = typer.main.get_group(cli.app).commands
+    listed = re.findall(r"^│ (\w+) ", run("--help").out, re.MULTILINE)
+    assert listed == list(commands)
+    for name in commands:
+        own = run(name, "--help")
+        assert (own.code, own.err) == (0, ""), name
+        assert f"autotagger {name} " in own.out
+        assert "--help" in own.out
 
 
 def test_the_help_loads_no_machinery() -> None:
@@ -102,10 +109,10 @@ def test_a_command_loads_no_other() -> None:
     assert commands & set(done.stderr.split()) == {"autotagger.cli.pause"}
 
 
-def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_path: Path, run: Run) -> None:
+def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_path: Path, start: Run) -> None:
     Ledger(tmp_path / "ledger.sqlite3", writable=True).close()
-    for command in (("status",), ("ledger", "list")):
-        looked = run(*command, AUTOTAGGER_STATE_DIR=str(tmp_path), PYTHONPROFILEIMPORTTIME="1")
+    for words in (("status",), ("ledger", "list")):
+        looked = start(*words, AUTOTAGGER_STATE_DIR=str(tmp_path), PYTHONPROFILEIMPORTTIME="1")
         loaded = {line.rpartition("|")[2].strip() for line in looked.err.splitlines()}
         assert looked.code == 0, looked.err
         assert "peewee" in loaded
@@ -121,8 +128,8 @@ def test_what_immich_said_of_a_key_obeys_nobody_s_terminal(tmp_path: Path, run: 
     assert looked.out.startswith(r"account anna was left alone by the last run: no \x1b[31mkey")
 
 
-def test_version(run: Run) -> None:
-    assert run("--version").out == f"autotagger {__version__}\n"
+def test_version(start: Run) -> None:
+    assert start("--version").out == f"autotagger {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["tag"], ["tag", "--format", "xml", "x.png"]])
@@ -245,11 +252,11 @@ def test_tag_prints_a_table_that_no_file_name_can_disturb(tmp_path: Path, pictur
     assert "\x1b" not in outcome.out
 
 
-def test_tag_of_a_name_that_is_no_utf8(tmp_path: Path, pictures: list[Path], run: Run) -> None:
+def test_tag_of_a_name_that_is_no_utf8(tmp_path: Path, pictures: list[Path], run: Run, start: Run) -> None:
     name = os.fsdecode(b"\xff.png")
     pictures[0].rename(tmp_path / name)
-    for form in ("json", "csv", "table"):
-        outcome = run("tag", name, "--model", "palette", "--format", form)
+    for begin, form in ((start, "json"), (run, "csv"), (run, "table")):
+        outcome = begin("tag", name, "--model", "palette", "--format", form)
         assert outcome.code == 0
         assert r"\xff.png" in outcome.out.replace("\\\\", "\\")
 

@@ -4,10 +4,7 @@ import asyncio
 import csv
 import io
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,10 @@ from autotagger.demo import StandIn, draw_library
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
+from tests.forked import Outcome, command
 from tests.pipeline.support import MARKER, run_once, settings_for
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +41,17 @@ def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(after_a_run: Path) -> Run:
-    def run(*arguments: str | Path, state_dir: Path = after_a_run) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, state_dir: Path = after_a_run) -> Outcome:
         environ = {"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_STATE_DIR": str(state_dir), "COLUMNS": "200"}
-        return subprocess.run(
-            [sys.executable, "-m", "autotagger", "ledger", *map(str, arguments)],
-            env={"PATH": os.environ["PATH"], **environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return command("ledger", *arguments, environ=environ)
 
     return run
 
 
 def listed(run: Run, *arguments: str) -> list[dict[str, Any]]:
     done = run("list", *arguments, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    rows: list[dict[str, Any]] = json.loads(done.out)
     return rows
 
 
@@ -87,20 +78,20 @@ def test_a_listing_is_filtered_sorted_and_paged(run: Run, after_a_run: Path) -> 
 
 def test_one_asset_is_told_in_full(run: Run) -> None:
     chosen = next(row for row in listed(run, "--limit", "0") if row["state"] == "verified")
-    told = json.loads(run("show", chosen["asset"], "--format", "json").stdout)
+    told = json.loads(run("show", chosen["asset"], "--format", "json").out)
     assert [deed["what"] for deed in told["history"]] == ["scored", "tagged", "verified"]
     assert told["history"][0]["note"] == "palette"
     assert {deed["run"] for deed in told["history"]} == {1}
     assert {"tag": MARKER, "state": "proven", "model": "palette", "policy": 1, "run": 1} in told["links"]
-    table = run("show", chosen["asset"]).stdout
+    table = run("show", chosen["asset"]).out
     assert all(word in table for word in (chosen["file"], MARKER, "verified"))
-    assert run("show", "00000000-0000-4000-8000-000000000000").returncode == 1
-    assert run("show", "nonsense").returncode == 2
+    assert run("show", "00000000-0000-4000-8000-000000000000").code == 1
+    assert run("show", "nonsense").code == 2
 
 
 def test_an_export_holds_every_asset_with_its_tags(run: Run, after_a_run: Path) -> None:
-    lines = [json.loads(line) for line in run("export", "--format", "json").stdout.splitlines()]
-    rows = list(csv.DictReader(io.StringIO(run("export").stdout)))
+    lines = [json.loads(line) for line in run("export", "--format", "json").out.splitlines()]
+    rows = list(csv.DictReader(io.StringIO(run("export").out)))
     with Ledger(after_a_run / "ledger.sqlite3", writable=False) as ledger:
         links = dict(ledger.links())
     assert {row["asset"]: frozenset(row["tags"]) for row in lines if row["tags"]} == links
@@ -108,29 +99,29 @@ def test_an_export_holds_every_asset_with_its_tags(run: Run, after_a_run: Path) 
     assert len(lines) == len(rows) == len(listed(run, "--limit", "0"))
     assert {row["account"] for row in rows} == {"default"}
     assert len(listed(run, "--limit", "0", "--account", "default")) == len(rows)
-    assert run("list", "--account", "ben").returncode == 2
+    assert run("list", "--account", "ben").code == 2
 
 
 def test_what_a_person_took_off_often_is_proposed_for_the_blacklist(run: Run, after_a_run: Path) -> None:
-    found = json.loads(run("list", "--rejected", "--format", "json").stdout)
+    found = json.loads(run("list", "--rejected", "--format", "json").out)
     [tag] = {row["tag"] for row in found["rejected"]}
     if len(found["rejected"]) >= 5:
         assert found["blacklist_candidates"] == [{"tag": tag, "assets": len(found["rejected"])}]
-    assert tag in run("list", "--rejected").stdout
+    assert tag in run("list", "--rejected").out
 
 
 def test_a_ledger_after_a_run_is_sound_and_so_is_its_copy(run: Run, after_a_run: Path, tmp_path: Path) -> None:
-    assert run("check").stdout == "the ledger is sound\n"
+    assert run("check").out == "the ledger is sound\n"
     held = LedgerLock(after_a_run / "ledger.sqlite3")
     held.acquire()  # as if a run were at work
     try:
-        assert run("backup", tmp_path / "ledger.sqlite3").returncode == 0
+        assert run("backup", tmp_path / "ledger.sqlite3").code == 0
         busy = run("vacuum")
     finally:
         held.release()
-    assert busy.returncode == 3
-    assert "another autotagger" in busy.stderr
-    assert run("check", state_dir=tmp_path).stdout == "the ledger is sound\n"
-    assert run("backup", tmp_path / "ledger.sqlite3").returncode == 2, "nothing is overwritten"
-    assert run("vacuum", state_dir=tmp_path).returncode == 0
+    assert busy.code == 3
+    assert "another autotagger" in busy.err
+    assert run("check", state_dir=tmp_path).out == "the ledger is sound\n"
+    assert run("backup", tmp_path / "ledger.sqlite3").code == 2, "nothing is overwritten"
+    assert run("vacuum", state_dir=tmp_path).code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.lock", "ledger.sqlite3"]

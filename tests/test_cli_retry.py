@@ -2,28 +2,21 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.requests import FOLDER
+from tests.forked import command
 from tests.pipeline.support import run_once, settings_for
 from tests.pipeline.test_service import marked, service, until
 
 
 async def retry(state_dir: Path, *arguments: str) -> tuple[int, str, str]:
     environ = {"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_STATE_DIR": str(state_dir)}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autotagger", "retry", *arguments),
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(command, "retry", *arguments, environ=environ)
+    return done.code, done.out, done.err
 
 
 def set_aside(server: StandIn, state_dir: Path) -> list[str]:

@@ -1,9 +1,6 @@
 """Where settings come from, and that the key is shown nowhere."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ import pytest
 from autotagger.config import leaves
 from autotagger.errors import BadConfig
 from autotagger.origins import HIDDEN, Resolved, resolve
+from tests.forked import command
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -64,16 +62,11 @@ def test_a_wrong_setting_is_an_error_here_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
 def test_the_command_shows_everything_but_the_key(form: str, config: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "autotagger", "--config", str(config), "config", "--format", form],
-        env={"PATH": os.environ["PATH"], "HOME": "/root", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert KEY not in done.stdout + done.stderr
-    assert "nas:2283" in done.stdout
+    done = command("--config", config, "config", "--format", form, environ={"HOME": "/root", "COLUMNS": "200"})
+    assert done.code == 0
+    assert KEY not in done.out + done.err
+    assert "nas:2283" in done.out
     if form == "json":
-        rows = {row["key"]: row for row in json.loads(done.stdout)}
+        rows = {row["key"]: row for row in json.loads(done.out)}
         assert rows["[immich] batch_size"]["value"] == 5
         assert rows["[immich] batch_size"]["from"] == str(config)

@@ -16,6 +16,7 @@ from autotagger.demo.faults import Call
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
+from tests.forked import command
 
 SECRET = "a-key-that-nobody-may-ever-see"
 
@@ -24,7 +25,6 @@ SECRET = "a-key-that-nobody-may-ever-see"
 class Ending:
     code: int
     line: str
-    everything: str
 
 
 async def run(server: StandIn | None, state_dir: Path, **environ: str) -> Ending:
@@ -38,20 +38,13 @@ async def run(server: StandIn | None, state_dir: Path, **environ: str) -> Ending
         "IMMICH_BASE_URL": server.url if server else "",
         "IMMICH_API_KEY": server.api_key if server else SECRET,
     } | environ
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autotagger", "run", "--once"),
-        env={**os.environ, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    text = (out + err).decode()
-    own = [line for line in err.decode().splitlines() if line.startswith("autotagger: ")]
+    done = await asyncio.to_thread(command, "run", "--once", environ={**os.environ, **settings})
+    text = done.out + done.err
+    own = [line for line in done.err.splitlines() if line.startswith("autotagger: ")]
     assert len(own) == 1, text
     assert "Traceback" not in text, text
     assert settings["IMMICH_API_KEY"] not in text
-    assert process.returncode is not None
-    return Ending(process.returncode, own[0], text)
+    return Ending(done.code, own[0])
 
 
 async def run_command(*command: str) -> str:

@@ -5,8 +5,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.doctor.examine import Report
 from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.verdicts import Finding, fail, good, warn
+from tests.forked import command
 
 
 async def doctor(server: StandIn | None, state_dir: Path, *arguments: str, **environ: str) -> tuple[int, str]:
@@ -28,17 +27,10 @@ async def doctor(server: StandIn | None, state_dir: Path, *arguments: str, **env
         "IMMICH_API_KEY": server.api_key if server else "a-key-that-nobody-may-see",
         "COLUMNS": "120",
     } | environ
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autotagger", "doctor", *arguments),
-        env={**os.environ, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert settings["IMMICH_API_KEY"] not in (out + err).decode()
-    assert err == b""
-    assert process.returncode is not None
-    return process.returncode, out.decode()
+    done = await asyncio.to_thread(command, "doctor", *arguments, environ={**os.environ, **settings})
+    assert settings["IMMICH_API_KEY"] not in done.out + done.err
+    assert done.err == ""
+    return done.code, done.out
 
 
 async def test_a_good_installation_measures_and_would_start(tmp_path: Path) -> None:
