@@ -10,63 +10,26 @@ Whatever a message holds - a file name, a tag, a server's answer, an exception -
 control characters (a file name can hold a terminal escape) and without the API key.
 """
 
-import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import orjson
 from loguru import logger
-from pydantic import SecretStr
 
-from autotagger.config import DEBUG_VARIABLE
+from autotagger.lines import PRIORITIES, Form, document, is_journal, printable, redact, set_form, wants_tracebacks
 from autotagger.repetition import Repetition
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-#: C0, DEL and C1 controls; marks that turn the reading direction; line separators; halves of a surrogate pair
-#: (undecodable bytes of a file name), which no stream can encode.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_secrets: set[str] = set()
 #: Number of loguru's level DEBUG.
 _DEBUG = 10
-_PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
-
-Form = Literal["text", "json"]
-_form: Form = "text"
-
-
-def hide_secret(secret: SecretStr) -> None:
-    """From now on `secret` comes out as *** in every log line and error of this process."""
-    if value := secret.get_secret_value():
-        _secrets.add(value)
-
-
-def redact(text: str) -> str:
-    """`text` without the secrets told to `hide_secret`."""
-    for secret in _secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with control characters as visible escapes (`\\x1b`), safe on any terminal."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def wants_tracebacks() -> bool:
-    """Whether whoever started us asked for tracebacks (AUTOTAGGER_DEBUG=1)."""
-    return os.environ.get(DEBUG_VARIABLE) == "1"
 
 
 def setup_logging(level: str, form: Form = "text", *, stream: TextIO | None = None) -> None:
     """Log to `stream` (default: stderr as it is now) from `level` up, replacing every earlier set-up."""
-    global _form
-    _form = form
+    set_form(form)
     stream = stream or sys.stderr
     line: Callable[[Record], str] = _json_line if form == "json" else _line
     if is_journal(stream):
@@ -81,22 +44,6 @@ def setup_logging(level: str, form: Form = "text", *, stream: TextIO | None = No
         backtrace=False,
         diagnose=False,
     )
-
-
-def last_words(message: str) -> str:
-    """The line with which a command that failed ends, in the form of the log lines before it."""
-    message = printable(redact(message))
-    line = _document("ERROR", "main", "failed", message) if _form == "json" else f"autotagger: {message}"
-    return f"<{_PRIORITIES['ERROR']}>{line}" if is_journal(sys.stderr) else line
-
-
-def is_journal(stream: TextIO) -> bool:
-    """Whether `stream` leads to systemd's journal, which says so in $JOURNAL_STREAM (systemd.exec(5))."""
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def forward_logs(send: Callable[[str, str], None], level: str) -> None:
@@ -153,14 +100,8 @@ def _json_line(record: "Record") -> str:
     extra = record["extra"]
     figures = {"figures": extra["figures"]} if "figures" in extra else {}
     process, event = extra.get("process", "main"), extra.get("event", "log")
-    extra["text"] = _document(record["level"].name, process, event, _text(record), **figures)
+    extra["text"] = document(record["level"].name, process, event, _text(record), **figures)
     return "{extra[text]}\n"
-
-
-def _document(level: str, process: str, event: str, message: str, **more: object) -> str:
-    fields = {"level": level, "process": process, "event": event, "message": message}
-    time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return orjson.dumps({"time": time, **fields, **more}).decode()
 
 
 def _with_priority(line: Callable[["Record"], str]) -> Callable[["Record"], str]:
@@ -168,7 +109,7 @@ def _with_priority(line: Callable[["Record"], str]) -> Callable[["Record"], str]
 
     def prioritised(record: "Record") -> str:
         template = line(record)
-        priority = f"<{_PRIORITIES.get(record['level'].name, 6)}>"
+        priority = f"<{PRIORITIES.get(record['level'].name, 6)}>"
         record["extra"]["text"] = priority + record["extra"]["text"].replace("\n", f"\n{priority}")
         return template
 

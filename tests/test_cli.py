@@ -23,7 +23,7 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 from pydantic import SecretStr
 
-from autotagger import __version__, cli, log
+from autotagger import __version__, cli, lines
 from autotagger.cli.commands import MODULES
 from autotagger.config import api_key, load_settings
 from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
@@ -117,6 +117,7 @@ def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_pat
         assert looked.code == 0, looked.err
         assert "peewee" in loaded
         assert not loaded & {"numpy", "onnxruntime", "PIL", "aiohttp", "tenacity", "huggingface_hub", "av"}
+        assert not loaded & {"loguru", "asyncio"}
 
 
 def test_what_immich_said_of_a_key_obeys_nobody_s_terminal(tmp_path: Path, run: Run) -> None:
@@ -185,8 +186,8 @@ def test_an_error_shows_neither_the_key_nor_control_characters(
     def fail() -> None:
         raise RuntimeError(f"{KEY} \x1b[2J\n")
 
-    monkeypatch.setattr(log, "_secrets", set())
-    log.hide_secret(SecretStr(KEY))
+    monkeypatch.setattr(lines, "_secrets", set())
+    lines.hide_secret(SecretStr(KEY))
     monkeypatch.setattr(cli, "app", fail)
     for debug in ("0", "1"):
         monkeypatch.setenv("AUTOTAGGER_DEBUG", debug)

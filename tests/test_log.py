@@ -13,18 +13,10 @@ from hypothesis import strategies as st
 from loguru import logger
 from pydantic import SecretStr
 
-from autotagger import log
+from autotagger import lines
 from autotagger.config import DEBUG_VARIABLE
-from autotagger.log import (
-    forward_logs,
-    hide_secret,
-    is_journal,
-    last_words,
-    log_for,
-    printable,
-    redact,
-    setup_logging,
-)
+from autotagger.lines import hide_secret, is_journal, last_words, printable, redact
+from autotagger.log import forward_logs, log_for, setup_logging
 from autotagger.repetition import MOST, WINDOW_S, Repetition
 
 KEY = "s3cret-key-of-the-tests"
@@ -32,7 +24,8 @@ KEY = "s3cret-key-of-the-tests"
 
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_secrets", set())
+    monkeypatch.setattr(lines, "_secrets", set())
+    monkeypatch.setattr(lines, "_form", "text")
     monkeypatch.delenv(DEBUG_VARIABLE, raising=False)
     yield
     logger.remove()
@@ -152,7 +145,7 @@ def test_json_lines_have_the_same_fields_whatever_they_hold(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_journal_gets_priorities(form: log.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_gets_priorities(form: lines.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
     with (tmp_path / "journal").open("w+") as journal:
         found = os.fstat(journal.fileno())
@@ -223,8 +216,7 @@ def test_what_was_left_out_is_told_by_the_next_line_and_a_clock_set_back_starts_
     assert repetition.admit(place, 0.0) == ""
 
 
-def test_the_last_line_of_a_failure_has_the_form_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_form", "text")
+def test_the_last_line_of_a_failure_has_the_form_of_the_others() -> None:
     hide_secret(SecretStr(KEY))
     assert last_words(f"no {KEY}\n") == r"autotagger: no ***\n"
     setup_logging("INFO", "json", stream=io.StringIO())

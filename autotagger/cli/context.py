@@ -1,16 +1,15 @@
 """What the commands begin with: their settings, and logging as these say; and the exit codes they end with."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from loguru import logger
 
 from autotagger.config import cautions, load_settings, of_account
 from autotagger.errors import BadConfig
-from autotagger.log import setup_logging
+from autotagger.lines import set_form
 from autotagger.settings import Settings
 
 #: Exit codes that are not an error's own (those are in `errors`).
@@ -38,10 +37,28 @@ def begin(
     settings = load_settings(config_path(context), flags)
     if account is not None:
         settings = of_account(settings, account)
-    setup_logging(settings.log_level, settings.log_format)
-    for caution in cautions(settings, config_path(context)):
-        logger.warning("{}", caution)
+    _start_logging(settings, cautions(settings, config_path(context)))
     return settings
+
+
+def look(context: typer.Context) -> Settings:
+    """Read the settings for a command that logs nothing: the logger is loaded where there is something to tell.
+    Raises BadConfig."""
+    settings = load_settings(config_path(context))
+    set_form(settings.log_format)
+    if found := cautions(settings, config_path(context)):
+        _start_logging(settings, found)
+    return settings
+
+
+def _start_logging(settings: Settings, found: Iterable[str]) -> None:
+    from loguru import logger
+
+    from autotagger.log import setup_logging
+
+    setup_logging(settings.log_level, settings.log_format)
+    for caution in found:
+        logger.warning("{}", caution)
 
 
 def asset_id_of(text: str) -> str:

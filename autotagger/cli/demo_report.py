@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autotagger.cli.progress import summary_table
-from autotagger.log import printable
+from autotagger.lines import printable
 
 if TYPE_CHECKING:
     from autotagger.demo.rehearsal import Outcome

@@ -7,7 +7,8 @@ import typer
 from autotagger.cli.context import config_path
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.config import load_settings
-from autotagger.log import printable, setup_logging
+from autotagger.lines import printable
+from autotagger.log import setup_logging
 
 if TYPE_CHECKING:
     from autotagger.doctor.examine import Report

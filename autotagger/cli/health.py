@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.context import SOME_FAILED, look
 from autotagger.cli.output import print_json
-from autotagger.log import printable
+from autotagger.lines import printable
 
 
 def health(
@@ -20,7 +20,7 @@ def health(
     """
     from autotagger.service.ask import ask
 
-    answer = ask(begin(context).service)
+    answer = ask(look(context).service)
     if as_json:
         print_json(answer)
     else:

@@ -14,7 +14,8 @@ from autotagger.cli.context import INTERRUPTED, config_path
 from autotagger.cli.template import config_text
 from autotagger.config import api_key, default_config_path, load_settings
 from autotagger.errors import BadConfig
-from autotagger.log import hide_secret, setup_logging
+from autotagger.lines import hide_secret
+from autotagger.log import setup_logging
 from autotagger.settings import ImmichSettings
 
 _KEY_FILE = "api-key"

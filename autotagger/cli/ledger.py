@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin, look
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
 from autotagger.errors import BadConfig
 
@@ -63,7 +63,7 @@ def list_assets(
     from autotagger.ledger.inspecting import SORTS
     from autotagger.ledger.store import Ledger
 
-    settings = begin(context)
+    settings = look(context)
     if sort not in SORTS:
         raise BadConfig(f"--sort {sort}: choose one of {', '.join(SORTS)}")
     if after is not None and sort != "asset":
@@ -89,7 +89,7 @@ def show(
     """Tell everything that is known of one asset and was ever done to it."""
     from autotagger.ledger.store import Ledger
 
-    settings = begin(context)
+    settings = look(context)
     asset_id = asset_id_of(asset)
     with Ledger(settings.ledger_path, writable=False) as ledger:
         row = ledger.known(asset_id)
@@ -138,7 +138,7 @@ def export(
 
     from autotagger.ledger.store import Ledger
 
-    settings = begin(context)
+    settings = look(context)
     if form is Format.TABLE:
         raise BadConfig("--format table is for a screenful: `autotagger ledger list`")
     with Ledger(settings.ledger_path, writable=False) as ledger:
@@ -168,7 +168,7 @@ def backup(
     """Copy the ledger, also while a run writes to it, and check the copy."""
     from autotagger.ledger.care import back_up
 
-    size = back_up(begin(context).ledger_path, file)
+    size = back_up(look(context).ledger_path, file)
     typer.echo(f"{encodable(file)}: {size} bytes, checked; to use it, stop the service and put it in place")
 
 
@@ -177,7 +177,7 @@ def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
     """Look for damage: the file's pages, references between tables, and what must always be true."""
     from autotagger.ledger.care import inspect
 
-    findings = inspect(begin(context).ledger_path)
+    findings = inspect(look(context).ledger_path)
     rows = [
         {"what": one.what, "count": one.count, "assets": ", ".join(one.examples), "advice": one.advice}
         for one in findings

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from autotagger.log import printable
+from autotagger.lines import printable
 
 Row = Mapping[str, object]
 

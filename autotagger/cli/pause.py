@@ -2,7 +2,7 @@
 
 import typer
 
-from autotagger.cli.context import begin
+from autotagger.cli.context import look
 
 
 def pause(context: typer.Context) -> None:
@@ -12,7 +12,7 @@ def pause(context: typer.Context) -> None:
     """
     from autotagger.pipeline import pausing
 
-    paused = pausing.pause(begin(context).state_dir)
+    paused = pausing.pause(look(context).state_dir)
     typer.echo("paused; `autotagger resume` goes on" if paused else "paused already")
 
 
@@ -20,5 +20,5 @@ def resume(context: typer.Context) -> None:
     """Undo `autotagger pause`. SIGUSR2 does the same."""
     from autotagger.pipeline import pausing
 
-    resumed = pausing.resume(begin(context).state_dir)
+    resumed = pausing.resume(look(context).state_dir)
     typer.echo("working again" if resumed else "not paused")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from autotagger.log import Form, setup_logging
+from autotagger.lines import Form
+from autotagger.log import setup_logging
 
 if TYPE_CHECKING:
     from rich.table import Table

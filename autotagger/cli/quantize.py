@@ -7,7 +7,7 @@ import typer
 
 from autotagger.cli.context import SOME_FAILED, begin, config_path
 from autotagger.cli.output import Format, print_json, print_rows
-from autotagger.log import printable
+from autotagger.lines import printable
 
 
 def quantize(

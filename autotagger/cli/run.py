@@ -33,7 +33,7 @@ def run(
     from autotagger.cli.progress import shown_progress, summary_table
     from autotagger.errors import BadConfig
     from autotagger.ledger.states import State
-    from autotagger.log import is_journal
+    from autotagger.lines import is_journal
     from autotagger.service.run import run_service
 
     if limit is not None and not once:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from autotagger.cli.context import begin
+from autotagger.cli.context import look
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
-from autotagger.log import printable
+from autotagger.lines import printable
 
 PROBLEMS = 1_000
 
@@ -25,7 +25,7 @@ def status(
     from autotagger.ledger.store import Ledger
     from autotagger.pipeline.pausing import PAUSED, is_paused
 
-    settings = begin(context)
+    settings = look(context)
     form = Format.JSON if as_json else form
     with Ledger(settings.ledger_path, writable=False) as ledger:
         if problems:

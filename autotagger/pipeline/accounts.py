@@ -14,7 +14,7 @@ from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
 from autotagger.ledger.store import Ledger
-from autotagger.log import hide_secret
+from autotagger.lines import hide_secret
 from autotagger.pipeline.clients import is_account_s_own
 from autotagger.pipeline.household import Account, Household
 from autotagger.settings import Settings

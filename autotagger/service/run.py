@@ -10,7 +10,7 @@ from loguru import logger
 from autotagger.config import api_keys
 from autotagger.errors import AutotaggerError
 from autotagger.immich.client import ImmichClient
-from autotagger.log import hide_secret
+from autotagger.lines import hide_secret
 from autotagger.means import told
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
