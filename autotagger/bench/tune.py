@@ -32,6 +32,7 @@ class Tuned:
     measured: tuple[tuple[Topology, float, float], ...]
 
     def rows(self) -> list[dict[str, object]]:
+        """A row a topology, for a table: pictures a second, peak memory in MB, and `yes` where it was chosen."""
         return [
             {
                 "topology": describe(plan),

@@ -76,6 +76,7 @@ def palette_png(seed: int, size: Size, theme: Theme) -> Media:
 
 
 def transparent_png(seed: int, size: Size, theme: Theme) -> Media:
+    """A figure on full transparency, in parts half transparent."""
     return _media(
         f"rgba-{seed}",
         "image/png",
@@ -87,6 +88,7 @@ def transparent_png(seed: int, size: Size, theme: Theme) -> Media:
 
 
 def transparent_webp(seed: int, size: Size, theme: Theme) -> Media:
+    """The same as a lossy WebP."""
     return _media(
         f"webp-{seed}",
         "image/webp",

@@ -19,6 +19,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
 async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
+    """Preview or thumbnail; larger sizes are redirects. Raises ApiError: 404 while there is none yet."""
     check = Checker(world.dialect)
     asset_id = check.uuid(visit.request.match_info["id"], ["id"])
     size = check.choice(visit.request.query.get("size", "thumbnail"), ["size"], SIZES)
@@ -41,6 +42,7 @@ async def original(world: World, visit: Visit) -> web.StreamResponse:
 
 
 async def playback(world: World, visit: Visit) -> web.StreamResponse:
+    """A video as it was uploaded. Raises ApiError (400) for pictures, and for what this user may not see."""
     row = world.store.readable(_asset_id(world, visit), visit.user)
     if row is None:
         raise ApiError(400, "Not found or no asset.view access")

@@ -56,6 +56,7 @@ async def features(world: World, visit: Visit) -> web.Response:
 
 
 async def my_key(_world: World, visit: Visit) -> web.Response:
+    """What the key says of itself, with its permissions."""
     key = visit.key
     assert key is not None
     body = {
@@ -69,6 +70,7 @@ async def my_key(_world: World, visit: Visit) -> web.Response:
 
 
 async def me(_world: World, visit: Visit) -> web.Response:
+    """The user whose key it is; only `ME` is an administrator."""
     email, name, colour = USERS[visit.user]
     body = {
         "id": visit.user,
@@ -93,6 +95,7 @@ async def me(_world: World, visit: Visit) -> web.Response:
 
 
 async def my_preferences(world: World, visit: Visit) -> web.Response:
+    """What the user switched on, tags among it."""
     shown = {"enabled": True, "sidebarWeb": False}
     body: Json = {
         "albums": {"defaultAssetOrder": "desc"},
@@ -113,6 +116,7 @@ async def my_preferences(world: World, visit: Visit) -> web.Response:
 
 
 async def search(world: World, visit: Visit) -> web.Response:
+    """A page of what matches, without tags; how the next page is told depends on the dialect."""
     asked = _asked(world, visit)
     found = world.searcher.page(asked.query, offset=asked.offset, size=asked.size)
     return json_response(
@@ -153,6 +157,7 @@ async def tag(world: World, visit: Visit) -> web.Response:
 
 
 async def upsert_tags(world: World, visit: Visit) -> web.Response:
+    """The tags of these names, made with their parents where they are not there yet (law 6)."""
     check = Checker(world.dialect)
     values = check.each(
         visit.body.get("tags", MISSING), ["tags"], lambda value, path: _tag_value(check, value, path)
@@ -162,6 +167,7 @@ async def upsert_tags(world: World, visit: Visit) -> web.Response:
 
 
 async def create_tag(world: World, visit: Visit) -> web.Response:
+    """A new tag below its parent. Raises ApiError (400) when it is there already."""
     check = Checker(world.dialect)
     name = check.text(visit.body.get("name", MISSING), ["name"])
     parent_id = visit.body.get("parentId")
@@ -190,6 +196,7 @@ async def tag_assets(world: World, visit: Visit) -> web.Response:
 
 
 async def add_to_tag(world: World, visit: Visit) -> web.Response:
+    """Link one tag with many assets; unlike `tag_assets` it answers for each of them."""
     the_tag = _tag(world, visit, "tag.asset")
     ids = _ids(world, visit)
     writable = {row.id: row for row in world.store.writable(ids, visit.user)}
@@ -207,6 +214,7 @@ async def add_to_tag(world: World, visit: Visit) -> web.Response:
 
 
 async def untag_assets(world: World, visit: Visit) -> web.Response:
+    """Take one tag off many assets, with an answer for each of them."""
     the_tag = _tag(world, visit, "tag.asset")
     results = []
     for asset_id in _ids(world, visit):
@@ -249,6 +257,7 @@ def _only_for_admins(visit: Visit) -> None:
 
 
 async def queues(world: World, visit: Visit) -> web.Response:
+    """The list of all queues with their jobs. Raises ApiError (403) for all but administrators."""
     _only_for_admins(visit)
     body = [
         {"name": name, "isPaused": world.jobs.is_paused(name), "statistics": _statistics(world, name)}
@@ -258,6 +267,7 @@ async def queues(world: World, visit: Visit) -> web.Response:
 
 
 async def jobs(world: World, visit: Visit) -> web.Response:
+    """The same by name: how 2.7 is asked."""
     _only_for_admins(visit)
     body = {
         name: {

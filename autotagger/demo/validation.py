@@ -64,6 +64,7 @@ class Checker:
         return None
 
     def boolean(self, value: Any, path: Path) -> bool | None:
+        """True or False, on 2.7 also as text; None when it is neither."""
         if self._old and value in ("true", "false"):
             return bool(value == "true")
         if not isinstance(value, bool):
@@ -78,6 +79,7 @@ class Checker:
         return value
 
     def choice(self, value: Any, path: Path, options: Iterable[str]) -> str | None:
+        """One of `options`; None when it is none of them."""
         options = list(options)
         if value in options:
             return str(value)

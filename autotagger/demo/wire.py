@@ -64,6 +64,7 @@ class ApiError(Exception):
 
 
 def error_response(error: ApiError, dialect: Dialect) -> web.Response:
+    """The refusal as the dialect words it; 2.7 adds a number of the request, unless the body's parser refused."""
     if dialect is not Dialect.V2_7:
         body: Json = {"message": error.message}
         if error.problems is not None:
@@ -185,6 +186,7 @@ def full_asset_json(row: Row, store: Store, dialect: Dialect) -> Json:
 def search_json(
     rows: list[Row], dialect: Dialect, *, with_exif: bool, next_page: Mapping[str, str | None]
 ) -> Json:
+    """A page of a search: `total` is the number of its own items, as in Immich, and albums are never found."""
     items = [asset_json(row, dialect, with_exif=with_exif) for row in rows]
     nothing: Json = {"total": 0, "count": 0, "items": [], "facets": []}
     return {

@@ -32,6 +32,7 @@ class Report:
         return failed[0] if failed else 0
 
     def as_dict(self) -> Mapping[str, Any]:
+        """For `doctor --json`: the checks in order, `fix` None where nothing is to be done."""
         return {
             "would_start": self.exit_code == 0,
             "exit_code": self.exit_code,

@@ -14,6 +14,7 @@ _FIX = f"edit the key in {KEYS_PAGE} of that user"
 
 
 def accounts(facts: Facts) -> Verdict:
+    """Is the key of every account accepted, with all that it needs, and each that of another user?"""
     found = facts.server.accounts
     if facts.server.version is None or facts.server.version_trouble:
         return skip(NOT_REACHED)

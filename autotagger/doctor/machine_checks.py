@@ -14,6 +14,7 @@ LEAST_DISK_BYTES = 1 << 30
 
 
 def processor(facts: Facts) -> Verdict:
+    """Has it AVX2, without which models run slowly?"""
     machine = facts.machine
     if not machine.cpu_flags:
         return skip("the kernel does not tell the processor's features")
@@ -28,6 +29,7 @@ def processor(facts: Facts) -> Verdict:
 
 
 def cores(facts: Facts) -> Verdict:
+    """Do the threads of all workers fit the cores that may be used?"""
     machine, wanted = facts.machine, facts.plan.workers * facts.plan.threads
     found = f"{machine.allowed_cores} of {machine.cores} cores may be used"
     if wanted > machine.allowed_cores:
@@ -39,6 +41,7 @@ def cores(facts: Facts) -> Verdict:
 
 
 def memory(facts: Facts) -> Verdict:
+    """Is there enough for the workers and the model? Not known unless the model was opened."""
     room, each = facts.machine.memory_bytes, facts.model.memory_bytes
     if each is None:
         return skip(f"{_gb(room)} free; how much a worker takes is not known, as the model was not opened")
@@ -59,6 +62,7 @@ def memory(facts: Facts) -> Verdict:
 
 
 def disk(facts: Facts) -> Verdict:
+    """Is there room for the model to be downloaded, and for the ledger to grow?"""
     free, download = facts.machine.disk_bytes, facts.model.download_bytes or 0
     found = f"{_gb(free)} free in {facts.settings.state_dir}"
     if free < download:
@@ -133,6 +137,7 @@ def _user() -> str:
 
 
 def imaging(facts: Facts) -> Verdict:
+    """Does Pillow read every format, and as fast as this processor could?"""
     machine = facts.machine
     again = "./scripts/setup, with gcc and the headers that it names"
     if machine.formats_missing:

@@ -57,6 +57,7 @@ def _reach_fix(trouble: Fatal, address: str) -> str:
 
 
 def tls(facts: Facts) -> Verdict:
+    """Does the key travel where others could read it?"""
     server = facts.server
     if server.address_trouble or server.reach_trouble:
         return skip(NOT_REACHED)
@@ -67,6 +68,7 @@ def tls(facts: Facts) -> Verdict:
 
 
 def version(facts: Facts) -> Verdict:
+    """Is it a version of Immich that we speak with?"""
     server = facts.server
     if server.version is None:
         return skip(NOT_REACHED)
@@ -137,6 +139,7 @@ def unexpected(facts: Facts) -> Verdict:
 
 
 def tags_feature(facts: Facts) -> Verdict:
+    """Does Immich show tags to this user?"""
     found = facts.server
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
@@ -151,6 +154,7 @@ def tags_feature(facts: Facts) -> Verdict:
 
 
 def library(facts: Facts) -> Verdict:
+    """Is there anything to tag, and how much of it is marked already?"""
     found = facts.server
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
@@ -169,6 +173,7 @@ def library(facts: Facts) -> Verdict:
 
 
 def previews(facts: Facts) -> Verdict:
+    """Are there pictures to look at, and how large are they?"""
     sample = facts.server.sample
     if sample is None:
         return skip("no picture was downloaded")
@@ -202,6 +207,7 @@ def _judged(sample: Sample, count: int, facts: Facts) -> Verdict:
 
 
 def latency(facts: Facts) -> Verdict:
+    """Does a small call take long?"""
     seconds = facts.server.latency_s
     if seconds is None:
         return skip(NOT_REACHED)

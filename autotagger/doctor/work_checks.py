@@ -9,6 +9,7 @@ IMMICH_SLOWEST, IMMICH_FASTEST = 5.0, 12.0
 
 
 def files(facts: Facts) -> Verdict:
+    """Are the model's files there and whole, or will a run fetch them first?"""
     model = facts.model
     if model.trouble is None:
         return good(f"{model.name}, {model.labels:,} labels")
@@ -20,6 +21,7 @@ def files(facts: Facts) -> Verdict:
 
 
 def ledger(facts: Facts) -> Verdict:
+    """Can it be read and written, where there is one?"""
     found = facts.ledger
     if not found.writable:
         return fail(
@@ -41,6 +43,7 @@ def _ledger_fix(facts: Facts) -> str:
 
 
 def failures(facts: Facts) -> Verdict:
+    """Did assets fail that somebody should look at?"""
     found = facts.ledger
     if not found.exists or found.trouble:
         return skip("there is no ledger to read")

@@ -101,6 +101,7 @@ class Choice:
         return chosen
 
     def wants(self, asset: Asset) -> bool:
+        """Whether an asset is ours to tag: of the kinds and visibilities chosen, not trashed, the user's own."""
         return (
             not asset.trashed
             and asset.kind in self.kinds

@@ -10,6 +10,7 @@ class Collections(Base):
     """Collections, each one owner's assets in one Immich library, and their canaries."""
 
     def collections(self) -> list[CollectionRow]:
+        """All of them, in the order in which they were found."""
         return [
             CollectionRow(
                 row.id, row.owner_id, row.library_id, Probe(row.state), row.canary, row.reason, row.decided_ms

@@ -146,6 +146,7 @@ class RemoteFile(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read at most to the end of a block: bytes put into `buffer`, 0 at the end of the file."""
         view = memoryview(buffer).cast("B")
         if self._place >= self._total or not len(view):
             return 0

@@ -46,6 +46,7 @@ class Summary:
     errand: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON: states and the `REPORTED` counts; accounts, refused and errand only where there are any."""
         states = _spelt(self.states)
         accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {

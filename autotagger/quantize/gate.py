@@ -99,6 +99,7 @@ class Verdict:
         return "the processor gains little from INT8 (no AVX512-VNNI or AVX-VNNI?): keep the original"
 
     def as_dict(self) -> dict[str, Any]:
+        """For a report in JSON: shares from 0 to 1, by category and for `all` of them, and the worst pictures."""
         agreement = self.agreement
         return {
             "passed": self.passed,

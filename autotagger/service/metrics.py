@@ -52,6 +52,7 @@ class RunCollector(Collector):
         self._started = time.time()
 
     def collect(self) -> Iterator[Metric]:
+        """The run at this moment; states and counts only once there was a first look at it."""
         health = self._observer.health
         yield _info("build", "What is running.", _build())
         yield _gauge("start_time_seconds", "When the run began, Unix time.", self._started)

@@ -107,6 +107,7 @@ class OpenVinoSession:
         self._output_name = self._output.name or self._session.get_outputs()[self._output.index].name
 
     def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As in `Session`. Raises ValueError for pictures of another shape or type."""
         if pictures.shape[1:] != self._shape or pictures.dtype != np.float32:
             raise ValueError(f"pictures are float32 (n, *{self._shape}), not {pictures.dtype} {pictures.shape}")
         answers = [self._run(pictures[row : row + 1]) for row in range(len(pictures))]
@@ -124,6 +125,7 @@ class OpenVinoSession:
         return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
 
     def prove(self) -> None:
+        """As in `Session`; white is what the model's manifest makes of 255."""
         model, spec = self._model, self._model.manifest.input
         white = (255.0 * spec.scale - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
         shape = (1, 1, 1, 3) if spec.layout == "NHWC" else (1, 3, 1, 1)
