@@ -1,31 +1,61 @@
 """Whether an asset costs the same in a library of a thousand as in one of a hundred thousand."""
 
+import asyncio
+import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotagger.bench.apart import apart
 from autotagger.bench.measure import bench_model, bench_settings
-from autotagger.bench.pipeline import Whole, whole_pipeline
+from autotagger.bench.pipeline import Whole, run_against, settings_for
+from autotagger.bench.server import served
 from autotagger.bench.workload import INSTANT
-from autotagger.errors import BadConfig
-from autotagger.settings import Settings
+from autotagger.errors import BadConfig, StartupFailed
+from autotagger.log import setup_logging
+from autotagger.pipeline.messages import Errand
+from autotagger.pipeline.run import run_errand, run_pipeline
+from autotagger.pipeline.summary import Summary
+from autotagger.settings import PolicySettings, Settings
+from autotagger.tagger.model import Model
+
+#: A policy that gives a picture of the instant model some more tags than the model's own thresholds do.
+_OTHER_POLICY = PolicySettings(threshold={"general": 0.12})
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A whole run over `assets` small pictures with the instant model. `own_ms`: an asset's CPU time outside the
-    inferencers: listing, ledger, tag calls, proof. `wall_ms`: an asset's time, from beginning to proof."""
+    """What an asset costs in a library of `assets` small pictures, with the instant model.
+
+    Of the run that tags it, `own_ms`: CPU time outside the inferencers (listing, ledger, tag calls, proof);
+    `wall_ms`: time, from beginning to proof. CPU time of all our processes, without what the same costs in a
+    library of one asset: `again_ms`, of a run that finds nothing to do; `verify_ms`, read and compared;
+    `retag_ms`, given the tags of another policy, proof included.
+    """
 
     assets: int
     own_ms: float
     wall_ms: float
+    again_ms: float
+    verify_ms: float
+    retag_ms: float
     peak_mb: float
     verified: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Phases:
+    """CPU-seconds of what follows the first run."""
+
+    again_s: float
+    verify_s: float
+    retag_s: float
+
+
 def growth(settings: Settings, sizes: str, *, tiny: bool, say: Callable[[str], None]) -> Iterator[Growth]:
-    """One run for each size in a list like `1000,10000`. Raises BadConfig for anything else."""
+    """One library for each size in a list like `1000,10000`. Raises BadConfig for anything else, and
+    StartupFailed when a run does not do what it should."""
     try:
         wanted = [int(size) for size in sizes.split(",")]
     except ValueError:
@@ -33,20 +63,58 @@ def growth(settings: Settings, sizes: str, *, tiny: bool, say: Callable[[str], N
     if not wanted or min(wanted) < 1:
         raise BadConfig(f"--growth {sizes}: give numbers of assets, 1000,10000 for example")
     model = bench_model(INSTANT, settings, tiny=tiny)
+    say("growth: one asset, to know what starting costs")
+    _, start = _measured(settings, model, 1)
     for assets in wanted:
         say(f"growth: {assets:,} assets")
-        with tempfile.TemporaryDirectory(prefix="autotagger-bench-") as folder:
-            yield _figures(
-                assets, whole_pipeline(bench_settings(settings, model, Path(folder)), assets, tiny=True)
-            )
+        whole, phases = _measured(settings, model, assets)
+        own = sum(whole.cpu_ms.get(stage, 0.0) for stage in ("supervisor", "fetcher", "writer"))
+        yield Growth(
+            assets=assets,
+            own_ms=round(own, 3),
+            wall_ms=round(whole.seconds * 1000 / assets, 3),
+            again_ms=round((phases.again_s - start.again_s) * 1000 / assets, 3),
+            verify_ms=round((phases.verify_s - start.verify_s) * 1000 / assets, 3),
+            retag_ms=round((phases.retag_s - start.retag_s) * 1000 / assets, 3),
+            peak_mb=round(sum(whole.peak_mb.values()), 1),
+            verified=whole.verified,
+        )
 
 
-def _figures(assets: int, whole: Whole) -> Growth:
-    own = sum(whole.cpu_ms.get(stage, 0.0) for stage in ("supervisor", "fetcher", "writer"))
-    return Growth(
-        assets,
-        round(own, 3),
-        round(whole.seconds * 1000 / assets, 3),
-        round(sum(whole.peak_mb.values()), 1),
-        whole.verified,
-    )
+def _measured(settings: Settings, model: Model, assets: int) -> tuple[Whole, _Phases]:
+    """A library tagged, run again, verified, retagged."""
+    with tempfile.TemporaryDirectory(prefix="autotagger-bench-") as folder, served(assets, tiny=True) as server:
+        there = settings_for(server, bench_settings(settings, model, Path(folder)))
+        whole = run_against(server, there, assets)
+        again_s, again = apart(_again, there)
+        verify_s, verified = apart(_errand, there, Errand("verify"))
+        other = there.model_copy(update={"policy": _OTHER_POLICY})
+        retag_s, retagged = apart(_errand, other, Errand("retag"))
+    _insist("a second run infers nothing", again.counts.get("inferred", 0), 0)
+    _insist("verify finds all as it is meant", (verified.errand or {}).get("as_meant"), whole.verified)
+    _insist("retag reopens all", (retagged.errand or {}).get("reopened"), whole.verified)
+    return whole, _Phases(again_s, verify_s, retag_s)
+
+
+def _insist(what: str, found: object, meant: object) -> None:
+    if found != meant:
+        raise StartupFailed(f"growth: {what}, but it was {found} instead of {meant}", kind="bench")
+
+
+def _again(settings: Settings) -> tuple[float, Summary]:
+    """CPU-seconds of this process and those it started, for a run: to be run `apart`."""
+    setup_logging("WARNING")
+    summary = asyncio.run(run_pipeline(settings, once=True))
+    return _spent_s(), summary
+
+
+def _errand(settings: Settings, errand: Errand) -> tuple[float, Summary]:
+    """The same for an errand."""
+    setup_logging("WARNING")
+    summary = asyncio.run(run_errand(settings, errand))
+    return _spent_s(), summary
+
+
+def _spent_s() -> float:
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from autotagger.bench.apart import apart
-from autotagger.bench.server import served
+from autotagger.bench.server import Served, served
 from autotagger.bench.watch import watched_run
 from autotagger.errors import StartupFailed
 from autotagger.ledger.states import State
@@ -38,11 +38,20 @@ class Whole:
 def whole_pipeline(settings: Settings, pictures: int, *, tiny: bool = False) -> Whole:
     """Tag `pictures` previews in a stand-in Immich with an empty ledger in `settings.state_dir`."""
     with served(pictures, tiny=tiny) as server:
-        immich = {"base_url": server.url, "api_key": server.api_key}
-        there = settings.model_copy(update={"immich": settings.immich.model_validate(immich)})
-        started_s = time.monotonic()
-        watch, summary = apart(watched_run, there, server.pid)
-        first_tag_s = server.first_tag_s()
+        return run_against(server, settings_for(server, settings), pictures)
+
+
+def settings_for(server: Served, settings: Settings) -> Settings:
+    """The settings, for that server."""
+    immich = {"base_url": server.url, "api_key": server.api_key}
+    return settings.model_copy(update={"immich": settings.immich.model_validate(immich)})
+
+
+def run_against(server: Served, settings: Settings, pictures: int) -> Whole:
+    """A first run, to its end, over the `pictures` of a server. Raises StartupFailed when it tags nothing."""
+    started_s = time.monotonic()
+    watch, summary = apart(watched_run, settings, server.pid)
+    first_tag_s = server.first_tag_s()
     if first_tag_s is None or not summary.counts.get("inferred"):
         raise StartupFailed(f"the pipeline tagged nothing: {summary.failures}", kind="bench")
     begin, end = watch.window(pictures)

@@ -43,3 +43,12 @@ def test_tuning_writes_what_it_chose(tmp_path: Path) -> None:
     chosen = [row["topology"] for row in json.loads(done.stdout)["topologies"] if row["chosen"]]
     assert len(chosen) == 1
     assert "streams = " in config.read_text()
+
+
+@pytest.mark.slow
+def test_growth_tags_reads_verifies_and_retags_a_library_of_each_size(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--growth", "5,20", "--tiny", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["growth"]
+    assert [(row["assets"], row["verified"]) for row in rows] == [(5, 5), (20, 20)]
+    assert all(row["own_ms"] > 0 and row["wall_ms"] > 0 for row in rows)
