@@ -73,6 +73,8 @@ class Applying(Base):
 
     def record_change(self, changes: Sequence[Change]) -> None:
         """What looks at assets brought: the next call is planned, or the asset is as it is meant to be."""
+        if not changes:
+            return
         with self.batch():
             self._leave_rest([change.key for change in changes if change.call])
             self._set_links(
@@ -133,8 +135,7 @@ class Applying(Base):
             for chunk in chunked(holders, ROWS):
                 keys = Asset.select(Asset.key).where(Asset.asset_id.in_(list(chunk))).tuples()
                 rows = [{"asset": key, "tag": tag, "state": LinkState.FOUND, "origin": None} for (key,) in keys]
-                if rows:
-                    Link.insert_many(rows).on_conflict_ignore().execute()
+                self._insert(Link, rows, conflict="IGNORE")
             newest = int(Asset.select(fn.MAX(Asset.key)).scalar() or 0)
             listed = newest if sure else -1
             row = {"account": self.account, "tag": tag, "listed": listed, "ours": int(ours)}

@@ -46,7 +46,7 @@ class Listing(Base):
                     for asset in chunk
                 ]
                 before = self.changes
-                Asset.insert_many(rows).on_conflict_ignore().execute()
+                self._insert(Asset, rows, conflict="IGNORE")
                 added += self.changes - before
                 ids = [asset.asset_id for asset in chunk]
                 change_assets(Asset.asset_id.in_(ids) & (Asset.account != self.account), mine)

@@ -26,8 +26,7 @@ class Scoring(Base):
                 )
                 ids = dict(sorted(query.tuples()))  # rows that come in the order of a table lie closest in it
                 rows = [{"asset": key, "model": model, "packed": packed[ids[key]]} for key in ids]
-                if rows:
-                    Score.insert_many(rows).on_conflict_replace().execute()
+                self._insert(Score, rows, conflict="REPLACE")
                 change_assets(Asset.key.in_(list(ids)), {"state": State.SCORED, "due_ms": None, **NO_PROBLEM})
                 self._note(ids, What.SCORED, str(model))
             self._skip_closed()

@@ -6,7 +6,7 @@ that is to have other tags than it has goes in waves: it is read, gets one call,
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from loguru import logger
@@ -157,9 +157,12 @@ class Applier:
             *(self._take_off(name, assets) for name, assets in removals.items()),
             return_exceptions=True,
         )
+        ends = [end for ends in answers if isinstance(ends, list) for end in ends]
         with self._ledger.batch():
-            for end in (end for ends in answers if isinstance(ends, list) for end in ends):
-                self._record(end, is_canary=end.asset.key in canaries)
+            self._record([end for end in ends if isinstance(end, Landed)], canaries)
+            for end in (end for end in ends if isinstance(end, NotLanded)):
+                # The scores and the plan stand: only the call is made again.
+                self._trouble(end.asset.asset_id, end.error, State.PLANNED)
         for error in (answer for answer in answers if isinstance(answer, BaseException)):
             raise error
 
@@ -250,18 +253,21 @@ class Applier:
             return Landed(asset, answer.answered_ms)
         return await self._read_back(asset, answer, again=False)
 
-    def _record(self, end: Landed | NotLanded, *, is_canary: bool) -> None:
+    def _record(self, ends: Iterable[Landed], canaries: Set[int]) -> None:
+        """Calls that were answered: what was answered within one second goes into the ledger as one."""
         now_ms = self._desk.now_ms()
-        if isinstance(end, Landed):
-            suspect = end.suspect or not end.asset.fresh
-            look_ms = now_ms + (SOON_LOOK_MS if is_canary or suspect else LOOK_MS)
-            self._ledger.record_answer([end.asset.key], end.answered_ms, look_ms, suspect=suspect)
-            self._desk.count("untagged" if end.asset.removal else "tagged", 1)
-            if end.asset.fresh:  # a change or a repair sends again what was counted before
-                self._desk.count("tags", len(end.asset.tags) - 1)  # the marker is no tag of the picture
-            return
-        # The scores and the plan stand: only the call is made again.
-        self._trouble(end.asset.asset_id, end.error, State.PLANNED)
+        alike: dict[tuple[int, bool, bool], list[int]] = {}
+        for end in ends:
+            asset = end.asset
+            suspect = end.suspect or not asset.fresh
+            soon = suspect or asset.key in canaries
+            alike.setdefault((end.answered_ms, suspect, soon), []).append(asset.key)
+            self._desk.count("untagged" if asset.removal else "tagged", 1)
+            if asset.fresh:  # a change or a repair sends again what was counted before
+                self._desk.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
+        for (answered_ms, suspect, soon), keys in alike.items():
+            look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
+            self._ledger.record_answer(keys, answered_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:
         """An asset could not be read or its call came to nothing; `again`: its state where that is temporary."""

@@ -120,6 +120,8 @@ class Verifier:
         return drawn or bool(row.suspect or row.repairs) or row.key in canaries
 
     async def _read_all(self, rows: list[AppliedAsset]) -> None:
+        if not rows:
+            return
         canaries = self._canaries()
         await asyncio.gather(*(self._read(row, is_canary=row.key in canaries) for row in rows))
 
