@@ -91,9 +91,7 @@ class Dispatcher:
         return self.book.take_off(work, self._clock()) if work else None
 
     def _hand_to_workers(self) -> None:
-        for flight in self.book:
-            if flight.stage is not Stage.FETCHED:
-                continue
+        while flight := self.book.first(Stage.FETCHED):
             ready = [
                 worker for worker in self._crew.workers if worker.ready and len(worker.flights) < worker.capacity
             ]
@@ -101,7 +99,7 @@ class Dispatcher:
                 return
             worker = min(ready, key=lambda worker: len(worker.flights))
             worker.flights.add(flight.id)
-            flight.stage, flight.since_s = Stage.INFERRING, self._clock()
+            self.book.given_to_worker(flight, self._clock())
             assert flight.slot is not None
             worker.send(m.Infer(flight.id, flight.slot, flight.length, flight.spilled))
 
@@ -119,7 +117,7 @@ class Dispatcher:
         child.flights.discard(message.flight)
         self._crew.served(child)
         if flight := self.book.get(message.flight):
-            flight.stage, flight.length, flight.spilled = Stage.FETCHED, message.length, message.spilled
+            self.book.fetched(flight, message.length, spilled=message.spilled, now_s=self._clock())
 
     def scored(self, child: Child, message: m.Scored) -> None:
         """A worker is done with a picture: its scores go to the ledger."""
@@ -154,9 +152,8 @@ class Dispatcher:
 
     def forget_unrecorded(self) -> None:
         """The writer is a new one: what a dead one had not recorded is done again."""
-        for flight in self.book:
-            if flight.stage is Stage.RECORDING:
-                self.book.drop(flight)
+        while flight := self.book.first(Stage.RECORDING):
+            self.book.drop(flight)
         self._work.forget_copies()
 
     def _given_back(self, child: Child, flight_id: int) -> Flight | None:
@@ -165,7 +162,7 @@ class Dispatcher:
         return self.book.get(flight_id)
 
     def _record(self, flight: Flight, outcome: bytes | m.Trouble) -> None:
-        self.book.scored(flight)
+        self.book.scored(flight, self._clock())
         self._crew.writer.send(m.Record(flight.work.asset_id, outcome))
 
     # -- what is left -------------------------------------------------------------------------------------

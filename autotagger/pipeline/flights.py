@@ -41,6 +41,8 @@ class FlightBook:
     def __init__(self, slots: SlotTable) -> None:
         self._slots = slots
         self._flights: dict[int, Flight] = {}
+        # Asked for at every message: never by a look through all flights.
+        self._by_stage: dict[Stage, dict[int, Flight]] = {stage: {} for stage in Stage}
         self._by_asset: dict[str, int] = {}
         self._checksums: Counter[str] = Counter()
         self._next_id = 1
@@ -66,7 +68,11 @@ class FlightBook:
         return any(flight.alone for flight in self._flights.values())
 
     def count(self, stage: Stage) -> int:
-        return sum(flight.stage is stage for flight in self._flights.values())
+        return len(self._by_stage[stage])
+
+    def first(self, stage: Stage) -> Flight | None:
+        """The flight that reached this stage first of those still in it."""
+        return next(iter(self._by_stage[stage].values()), None)
 
     def holds_twin_of(self, work: Work) -> bool:
         """Whether a picture that may be identical is on its way: what becomes of it will do for both."""
@@ -91,6 +97,7 @@ class FlightBook:
         flight = Flight(self._next_id, work, self._slots.take(), alone, since_s=now_s)
         self._next_id += 1
         self._flights[flight.id] = flight
+        self._by_stage[flight.stage][flight.id] = flight
         self._by_asset[work.asset_id] = flight.id
         self._checksums[work.checksum] += 1
         return flight
@@ -99,9 +106,17 @@ class FlightBook:
         """The flight, or None when it was lost meanwhile with a process that has died."""
         return self._flights.get(flight_id)
 
-    def scored(self, flight: Flight) -> None:
+    def fetched(self, flight: Flight, length: int, *, spilled: bool, now_s: float) -> None:
+        """`length` bytes of the picture are in its slot, or `spilled` into a file."""
+        flight.length, flight.spilled = length, spilled
+        self._move(flight, Stage.FETCHED, now_s)
+
+    def given_to_worker(self, flight: Flight, now_s: float) -> None:
+        self._move(flight, Stage.INFERRING, now_s)
+
+    def scored(self, flight: Flight, now_s: float) -> None:
         """The picture is not needed any more; the flight waits for the ledger."""
-        flight.stage = Stage.RECORDING
+        self._move(flight, Stage.RECORDING, now_s)
         self._give_back(flight)
 
     def land(self, asset_id: str) -> Work | None:
@@ -117,6 +132,7 @@ class FlightBook:
     def drop(self, flight: Flight) -> None:
         """Forget a flight that did not land: its asset is as it was before."""
         if self._flights.pop(flight.id, None):
+            del self._by_stage[flight.stage][flight.id]
             self._by_asset.pop(flight.work.asset_id, None)
             self._checksums[flight.work.checksum] -= 1
         self._give_back(flight)
@@ -131,6 +147,12 @@ class FlightBook:
         self.drop(flight)
         self._suspects.append(flight.work)
         return False
+
+    def _move(self, flight: Flight, stage: Stage, now_s: float) -> None:
+        if flight.id in self._flights:
+            del self._by_stage[flight.stage][flight.id]
+            self._by_stage[stage][flight.id] = flight
+        flight.stage, flight.since_s = stage, now_s
 
     def _give_back(self, flight: Flight) -> None:
         if flight.slot is not None:

@@ -63,8 +63,8 @@ class Books(RuleBasedStateMachine):
         if (flight := self.pick(data, Stage.FETCHING)) is None:
             return
         assert flight.slot is not None
-        flight.spilled = self.memory.write(flight.slot, body)
-        flight.length, flight.stage = len(body), Stage.FETCHED
+        spilled = self.memory.write(flight.slot, body)
+        self.book.fetched(flight, len(body), spilled=spilled, now_s=0.0)
         self.bodies[flight.id] = body
 
     @rule(data=st.data())
@@ -74,12 +74,12 @@ class Books(RuleBasedStateMachine):
         assert flight.slot is not None
         with self.memory.read(flight.slot, flight.length, spilled=flight.spilled) as body:
             assert bytes(body) == self.bodies[flight.id], "nobody wrote over it"
-        flight.stage = Stage.INFERRING
+        self.book.given_to_worker(flight, 0.0)
 
     @rule(data=st.data())
     def scored_or_failed(self, data: st.DataObject) -> None:
         if flight := self.pick(data, *HOLDING):
-            self.book.scored(flight)
+            self.book.scored(flight, 0.0)
             assert flight.slot is None
 
     @rule(data=st.data())
@@ -100,7 +100,7 @@ class Books(RuleBasedStateMachine):
             "convicted after two deaths alone, never before"
         )
         if guilty:
-            self.book.scored(flight)
+            self.book.scored(flight, 0.0)
         else:
             assert self.book.is_suspect(asset_id)
 
@@ -123,6 +123,13 @@ class Books(RuleBasedStateMachine):
         assert len(held) == len(set(held)), "two flights never share a slot"
         assert self.slots.free + len(held) == SLOTS, "no slot is lost"
         assert all((flight.slot is not None) == (flight.stage in HOLDING) for flight in self.book)
+
+    @invariant()
+    def every_flight_is_in_its_stage(self) -> None:
+        for stage in Stage:
+            there = [flight for flight in self.book if flight.stage is stage]
+            assert self.book.count(stage) == len(there)
+            assert (self.book.first(stage) in there) if there else (self.book.first(stage) is None)
 
     @invariant()
     def an_asset_flies_once(self) -> None:

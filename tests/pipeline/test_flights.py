@@ -27,14 +27,14 @@ def test_a_suspect_flies_alone_and_is_convicted_only_of_deaths_alone() -> None:
     assert book.crash(alone) is False
     cleared = book.take_off(None, 0.0)
     assert cleared.work == innocent
-    book.scored(cleared)
+    book.scored(cleared, 0.0)
     book.land(innocent.asset_id)
 
     again = book.take_off(None, 0.0)
     assert again.work == guilty
     assert book.crash(again) is True, "twice alone is proof"
     assert guilty.asset_id in book, "its failure has still to be recorded"
-    book.scored(again)
+    book.scored(again, 0.0)
     book.land(guilty.asset_id)
     assert (len(book), slots.free, book.suspects) == (0, 4, False)
 
@@ -72,15 +72,15 @@ def _step(book: FlightBook, slots: SlotTable, step: str) -> None:
     if flight is None:
         return
     if step == "fetch":
-        flight.stage = Stage.FETCHED
+        book.fetched(flight, 1, spilled=False, now_s=0.0)
     elif step == "score":
-        book.scored(flight)
+        book.scored(flight, 0.0)
     elif step == "land":
         book.land(flight.work.asset_id)
     elif step == "drop":
         book.drop(flight)
     elif book.crash(flight):
-        book.scored(flight)
+        book.scored(flight, 0.0)
 
 
 def _first(flights: list[Flight], step: str) -> Flight | None:
