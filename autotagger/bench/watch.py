@@ -17,8 +17,9 @@ from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.summary import Summary
 from autotagger.settings import Settings
 
-#: Looks at the run; CPU time and memory are read at every fourth, as that costs a few milliseconds.
-LOOK_S, USAGE_EVERY = 0.5, 4
+#: Looks at the run; CPU time and memory are read at every second one. Both are work of the supervisor: a look has
+#: it count the ledger, as a report does every two seconds; what reading costs is taken off its time again.
+LOOK_S, USAGE_EVERY = 1.0, 2
 #: The first share of the pictures is not measured: caches fill, threads start.
 WARM_UP = 0.1
 #: Thread names of an inferencer (pipeline/inferencer.py) whose time is a stage of its own; the others are the
@@ -35,9 +36,12 @@ def watched_run(settings: Settings, server_pid: int) -> tuple["Watch", Summary]:
 
 @dataclass
 class _Look:
+    """`watching_s`: CPU time that this and earlier looks themselves took."""
+
     at_s: float
     inferred: int
     usages: list[Usage]
+    watching_s: float
 
 
 @dataclass
@@ -47,12 +51,16 @@ class Watch:
     pid: int
     server_pid: int
     looks: list[_Look] = field(default_factory=list)
+    watching_s: float = 0.0
 
     def look(self, summary: Summary) -> None:
+        """Note how far the run is, and at times what its processes have used."""
+        began_s = time.thread_time()
         inferred = summary.counts.get("inferred", 0)
         counted = len(self.looks) % USAGE_EVERY == 0
         found = [*usages(self.pid), *usages(self.server_pid)] if counted else []
-        self.looks.append(_Look(time.monotonic(), inferred, found))
+        self.watching_s += time.thread_time() - began_s
+        self.looks.append(_Look(time.monotonic(), inferred, found, self.watching_s))
 
     def window(self, pictures: int) -> tuple[_Look, _Look]:
         """The first and the last look with usages while the pipeline was full."""
@@ -74,6 +82,7 @@ class Watch:
     def cpu_ms(self, begin: _Look, end: _Look) -> dict[str, float]:
         spent = self._cpu_s(end)
         spent.subtract(self._cpu_s(begin))
+        spent["supervisor"] -= end.watching_s - begin.watching_s  # type: ignore[assignment]
         inferred = max(1, end.inferred - begin.inferred)
         return {stage: round(seconds * 1000 / inferred, 3) for stage, seconds in sorted(spent.items())}
 
