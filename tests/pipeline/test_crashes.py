@@ -119,6 +119,8 @@ async def test_where_processes_die_again_and_again_the_run_ends_as_one_that_may_
                 for child in spawned(run.pid):
                     child.kill()
             await asyncio.sleep(0.01)
+        assert run.stdout is not None
+        await run.stdout.read()  # until the last child is gone, too
         assert run.returncode == 70
 
 
