@@ -104,12 +104,17 @@ async def test_a_key_in_an_exception_s_way_is_hidden_with_tracebacks_on(server: 
     assert server.api_key not in text
 
 
-async def test_no_process_leaves_a_core_file_or_listens(server: StandIn, tmp_path: Path) -> None:
+async def test_no_process_leaves_a_core_file_or_listens_and_a_key_file_that_everybody_can_read_is_told(
+    server: StandIn, tmp_path: Path
+) -> None:
+    log, key_file = tmp_path / "log", tmp_path / "key"
+    key_file.write_text(server.api_key)
+    key_file.chmod(0o644)
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     before = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     try:
-        run = await start(server, tmp_path / "state", tmp_path / "log")
+        run = await start(server, tmp_path / "state", log, IMMICH_API_KEY="", IMMICH_API_KEY_FILE=str(key_file))
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
     story = Story(server, Clock(), tmp_path / "state", random.Random(0), run)
@@ -121,14 +126,7 @@ async def test_no_process_leaves_a_core_file_or_listens(server: StandIn, tmp_pat
     assert connections, "they were looked at while they worked"
     assert not [each for each in connections if each.status == psutil.CONN_LISTEN]
     assert {each.raddr.ip for each in connections} == {"127.0.0.1"}, "nobody but Immich is spoken to"
-    await run.wait()
 
-
-async def test_a_key_file_that_everybody_can_read_is_warned_about(server: StandIn, tmp_path: Path) -> None:
-    log, key_file = tmp_path / "log", tmp_path / "key"
-    key_file.write_text(server.api_key)
-    key_file.chmod(0o644)
-    run = await start(server, tmp_path / "state", log, IMMICH_API_KEY="", IMMICH_API_KEY_FILE=str(key_file))
     assert await run.wait() == 0
     assert f"chmod 600 {key_file}" in log.read_text()
     assert "unencrypted" not in log.read_text(), "loopback is no network"

@@ -131,8 +131,8 @@ async def test_what_was_there_all_the_time_is_listed_exactly_once(
 @pytest.mark.parametrize("statistics", [(), ("asset.statistics",)])
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_large_tie_in_a_new_order_with_every_page(seed: int, statistics: tuple[str, ...]) -> None:
-    memory = Memory(pages_of=lambda size: size // 10, order=lambda size, end: seed * 1000 + end)
-    there = [memory.add(number) for number in range(600)]
+    memory = Memory(pages_of=lambda size: size // 20, order=lambda size, end: seed * 1000 + end)
+    there = [memory.add(number) for number in range(300)]
     assets, _ = await swept(memory, server("3.0", *statistics))
     assert sorted(assets) == sorted(there)
 

@@ -107,7 +107,7 @@ async def disturbed(count: int, seed: int, folder: Path) -> None:
         assert ledger_links(high) == {}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_retag_and_undo_survive_kill_9(seed: int, tmp_path: Path) -> None:
     await disturbed(24, seed, tmp_path)
 

@@ -25,7 +25,9 @@ DIALECTS = ("2.7", "3.0", "3.2")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_every_good_picture_is_tagged_and_marked_exactly_once(dialect: str, tmp_path: Path) -> None:
+async def test_every_good_picture_is_tagged_and_marked_exactly_once_and_a_second_run_does_nothing(
+    dialect: str, tmp_path: Path
+) -> None:
     calls = TagCalls()
     async with StandIn(draw_library(60), dialect, faults=calls) as server:
         partner = {spec.id for spec in server.library.assets if spec.fate is Fate.PARTNER}
@@ -47,14 +49,7 @@ async def test_every_good_picture_is_tagged_and_marked_exactly_once(dialect: str
         assert not partner & set(held)
         assert server.calls["update_assets"] == 0, "rating actions are off"
 
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_second_run_downloads_nothing_and_tags_nothing(dialect: str, tmp_path: Path) -> None:
-    async with StandIn(draw_library(45), dialect) as server:
-        settings = settings_for(server, tmp_path)
-        await run_once(settings)
-        await server.settle()
-        fates, before, held = server.library.expected, server.calls.copy(), held_links(server)
+        fates, before = server.library.expected, server.calls.copy()
         asked_for: set[str] = set()
 
         async def watch(call: Call) -> None:
@@ -73,16 +68,19 @@ async def test_a_second_run_downloads_nothing_and_tags_nothing(dialect: str, tmp
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_fresh_ledger_over_a_marked_library_downloads_nothing(dialect: str, tmp_path: Path) -> None:
     async with StandIn(tiny_library(50), dialect) as server:
-        await run_once(settings_for(server, tmp_path / "first"))
+        for asset in server.library.assets:
+            server.tag(asset.id, MARKER, "rating:general")
         await server.settle()
         before, held = server.calls.copy(), held_links(server)
-        summary = await run_once(settings_for(server, tmp_path / "second"))
+        summary = await run_once(settings_for(server, tmp_path))
         assert summary.counts.get("inferred", 0) == 0
         assert not {"preview", "original", "thumbnail", "tag_assets"} & set(server.calls - before)
         assert held_links(server) == held
 
 
-async def test_every_awkward_asset_ends_in_its_state_with_a_reason(tmp_path: Path) -> None:
+async def test_every_awkward_asset_ends_in_its_state_with_a_reason_and_a_preview_that_comes_later_is_tagged(
+    tmp_path: Path,
+) -> None:
     async with StandIn(draw_library(45)) as server:
         settings, fates = settings_for(server, tmp_path), server.library.expected
         summary = await run_once(settings)
@@ -98,6 +96,17 @@ async def test_every_awkward_asset_ends_in_its_state_with_a_reason(tmp_path: Pat
         assert all("read-write" in (problems[asset_id].message or "") for asset_id in skipped)
         assert all(problems[asset_id].due_ms for asset_id in waiting)
         assert sum(summary.states.values()) == len(problems) + len(fates[Fate.GOOD])
+
+        server.generate_previews()
+        await server.settle()
+        with Ledger(settings.ledger_path, writable=True) as ledger, ledger.batch():
+            for asset_id in fates[Fate.WAITING]:
+                kind = problems[asset_id].kind
+                ledger.record_problem(asset_id, State.WAITING, kind=str(kind), message="", due_ms=1)
+        await run_once(settings)
+        await server.settle()
+        marked = {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
+        assert marked == expected_marked(server) | fates[Fate.WAITING]
 
 
 async def test_transparent_pictures_are_tagged_on_white_when_the_key_may_read_originals(tmp_path: Path) -> None:
@@ -150,31 +159,22 @@ async def test_a_canary_that_is_deleted_gives_way_to_another(tmp_path: Path) -> 
         assert summary.states[State.VERIFIED] == len(held_links(server)) == 11
 
 
-async def test_limit_takes_up_no_more_and_the_next_run_goes_on(tmp_path: Path) -> None:
+async def test_limit_takes_up_no_more_and_the_next_run_goes_on_and_makes_a_deleted_tag_again(
+    tmp_path: Path,
+) -> None:
     async with StandIn(tiny_library(40)) as server:
         settings = settings_for(server, tmp_path)
         summary = await run_once(settings, limit=10)
         assert summary.states[State.VERIFIED] == 10
         assert summary.states[State.PENDING] == 30
+        server.delete_tag("rating:general")
+        server.clean_up_tags()
         summary = await run_once(settings)
         assert summary.counts["inferred"] == 30
         assert summary.states[State.VERIFIED] == 40
-
-
-async def test_a_preview_that_comes_later_is_tagged_later(tmp_path: Path) -> None:
-    async with StandIn(draw_library(45)) as server:
-        settings = settings_for(server, tmp_path)
-        await run_once(settings)
-        server.generate_previews()
         await server.settle()
-        with Ledger(settings.ledger_path, writable=True) as ledger, ledger.batch():
-            for asset_id in server.library.expected[Fate.WAITING]:
-                problem = next(p for p in ledger.problems(100) if p.asset_id == asset_id)
-                ledger.record_problem(asset_id, State.WAITING, kind=str(problem.kind), message="", due_ms=1)
-        await run_once(settings)
-        await server.settle()
-        marked = {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
-        assert marked == expected_marked(server) | server.library.expected[Fate.WAITING]
+        fresh = {asset_id for asset_id, tags in held_links(server).items() if "rating:general" in tags}
+        assert len(fresh) == 30, "all those whose calls came after it"
 
 
 async def test_what_settles_after_the_run_is_verified_by_the_next(tmp_path: Path) -> None:
@@ -225,18 +225,6 @@ async def test_tags_of_people_are_left_as_they_are(tmp_path: Path) -> None:
         assert all(held[asset_id] == meant[asset_id] | theirs for asset_id in mine)
         assert not any(meant[asset_id] & theirs for asset_id in mine), "what was there before us is never ours"
         assert all(held[asset_id] == meant[asset_id] for asset_id in meant.keys() - set(mine))
-
-
-async def test_a_marker_that_was_deleted_under_us_is_made_again(tmp_path: Path) -> None:
-    async with StandIn(tiny_library(30)) as server:
-        settings = settings_for(server, tmp_path)
-        await run_once(settings, limit=5)
-        server.delete_tag("rating:general")
-        server.clean_up_tags()
-        await run_once(settings)
-        await server.settle()
-        fresh = {asset_id: tags for asset_id, tags in held_links(server).items() if "rating:general" in tags}
-        assert len(fresh) >= 25
 
 
 async def test_a_ledger_in_use_by_another_run_is_refused(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def test_what_was_tagged_before_follows_and_a_retag_leaves_what_a_person_m
         assert len(updates.changed) == len(ids), "and none of them moved again"
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_kill_9_at_random_moments_loses_no_tag_and_leaves_nothing_in_the_timeline(
     seed: int, tmp_path: Path
 ) -> None:
