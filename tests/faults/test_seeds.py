@@ -13,8 +13,8 @@ from tests.faults.plot import ACTS, DIALECTS, plot
 from tests.faults.stage import CALLS, Links, perform
 
 ALL = 200
-#: What the ordinary suite plays.
-ORDINARY = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 26, 28, 74, 80, 153, 155, 176, 199})
+#: What the ordinary suite plays: nine that leave nothing out between them, and three plain ones.
+ORDINARY = frozenset({0, 1, 3, 20, 24, 33, 47, 63, 97, 98, 190, 198})
 
 
 @pytest.mark.timeout(600)  # `stage.LONGEST_S` judges a run; what follows it may take its time on a busy machine
