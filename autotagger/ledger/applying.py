@@ -122,10 +122,13 @@ class Applying(Base):
 
     # -- tags that were there before us -------------------------------------------------------------------
 
-    def known_tags(self) -> dict[str, int]:
-        """The tags whose assets were looked up before we used them, and the last asset key this covers."""
-        query = KnownTag.select(Tag.name, KnownTag.listed).join(Tag, on=KnownTag.tag == Tag.id)
-        return dict(query.where(KnownTag.account == self.account).tuples())
+    def known_tags(self) -> Mapping[str, int]:
+        """The tags whose assets were looked up before we used them, and the last asset key this covers. Read once:
+        nobody but the writer changes it."""
+        if self._known_tags is None:
+            query = KnownTag.select(Tag.name, KnownTag.listed).join(Tag, on=KnownTag.tag == Tag.id)
+            self._known_tags = dict(query.where(KnownTag.account == self.account).tuples())
+        return self._known_tags
 
     def record_known(self, name: str, holders: Sequence[str], *, ours: bool, sure: bool = True) -> None:
         """A tag is about to be used for the first time. `holders`: ids of assets that have it already, through
@@ -140,6 +143,8 @@ class Applying(Base):
             listed = newest if sure else -1
             row = {"account": self.account, "tag": tag, "listed": listed, "ours": int(ours)}
             KnownTag.insert(**row).on_conflict_replace().execute()
+        if self._known_tags is not None:
+            self._known_tags[name] = listed
 
     # -- inside -------------------------------------------------------------------------------------------
 

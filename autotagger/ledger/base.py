@@ -49,12 +49,13 @@ class Base:
         # peewee cannot annotate what its databases return
         self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
         self._tag_ids: dict[str, int] = {}
+        self._known_tags: dict[str, int] | None = None  # as in the table, once it was asked for
         self._account: int | None = None
 
     def of_account(self, account: int) -> Self:
         """The same open ledger, seeing the work and the collections of one account alone."""
         view = copy.copy(self)
-        view._account = account
+        view._account, view._known_tags = account, None
         return view
 
     def __enter__(self) -> Self:

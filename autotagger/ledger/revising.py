@@ -116,6 +116,7 @@ class Revising(Applying):
         with self.batch():
             ids = Tag.select(Tag.id).where(Tag.name.in_(list(names)))
             KnownTag.delete().where((KnownTag.account == self.account) & KnownTag.tag.in_(ids)).execute()
+        self._known_tags = None
 
     def unfinished(self) -> int:
         """Assets that are being changed, or whose change is not proven yet."""

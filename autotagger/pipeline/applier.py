@@ -91,10 +91,12 @@ class Applier:
             if scored:
                 await self._plan(scored)
             stale = [] if scored else self._ledger.stale(self._desk.now_ms(), self._batch_size)
+            if not scored and not stale:
+                return False
             await self._look(stale)
             planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
             if not planned:
-                return bool(scored or stale)
+                return True
         if not await self._queues.have_room():
             return False
         await self._pace.take(len(planned))

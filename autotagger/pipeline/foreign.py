@@ -15,14 +15,13 @@ async def meet_tags(desk: Desk, plans: Mapping[int, Sequence[str]]) -> set[int]:
     Returns the keys of assets that came later than the listing of one of their tags (or that a listing cannot tell
     apart): such an asset is read before its first call, since a person may have given it the very same tag.
     """
-    known = desk.ledger.known_tags()
+    known = desk.ledger.known_tags()  # what is met below is in it from then on
     names = {name for tags in plans.values() for name in tags}
     for name in sorted(names - known.keys()):
         await _meet(desk, name)
     if desk.marker not in known:  # only autotagger gives it
         is_there = await desk.tag_ids.known(desk.marker) is not None
         desk.ledger.record_known(desk.marker, [], ours=not is_there)
-    known = desk.ledger.known_tags()
     return {key for key, tags in plans.items() if any(key > known[name] for name in tags)}
 
 

@@ -186,10 +186,13 @@ class Writer:
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
                 self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
-            if self._model is not None:
+            troubles = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)]
+            if scored and self._model is not None:
                 self._ledger.record_scores(self._model, scored)
+            if copies and self._model is not None:
                 self._copy_scores(self._model, copies)
-            self._record_troubles([(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)])
+            if troubles:
+                self._record_troubles(troubles)
         for message in messages:
             if isinstance(message, Listed):
                 self._child.send(Noted())
