@@ -10,7 +10,7 @@ from autotagger.bench.apart import apart
 from autotagger.bench.openvino import benchmark_app_ips, find_benchmark_app
 from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.report import ASSUMED_LIBRARY, Machine, Report, Round
-from autotagger.bench.session import bare_session
+from autotagger.bench.session import Bare, bare_session
 from autotagger.bench.stages import decode_speed, stage_costs
 from autotagger.bench.workload import INSTANT, NAMES, workload
 from autotagger.ledger.store import Ledger
@@ -51,24 +51,18 @@ def measure(settings: Settings, name: str, effort: Effort, *, tiny: bool, say: S
     for number in range(1, effort.rounds + 1):
         place = f"round {number} of {effort.rounds}: "
         say(f"{place}the bare session")
-        bare = apart(
-            bare_session,
-            model,
-            settings.model.device,
-            streams=plan.streams * plan.workers,
-            threads=plan.threads * plan.workers,
-            seconds=effort.seconds,
-            tiny=tiny,
-        )
+        before = _bare(settings, model, plan, effort, tiny=tiny)
         ceiling = None
-        if app and bare.device == "CPU":
+        if app and before.device == "CPU":
             say(f"{place}benchmark_app")
             ceiling = benchmark_app_ips(
                 app, model.path, model.manifest.input.shape, streams=plan.streams, threads=plan.threads,
                 seconds=effort.seconds,
             )  # fmt: skip
         say(f"{place}the whole pipeline")
-        whole = _whole(settings, model, bare.ips, effort, tiny=tiny)
+        whole = _whole(settings, model, before.ips, effort, tiny=tiny)
+        say(f"{place}the bare session once more")  # a machine that gets slower or faster weighs on both alike
+        bare = before.mean(_bare(settings, model, plan, effort, tiny=tiny))
         say(f"{place}decoding alone")
         decode_ips = apart(
             decode_speed,
@@ -93,6 +87,18 @@ def bench_model(name: str, settings: Settings, *, tiny: bool) -> Model:
     """A workload model (made below the state folder), or whatever else the name or folder means."""
     place = str(workload(name, settings.state_dir / "bench", tiny=tiny)) if name in NAMES else name
     return find_model(place, settings.models_dir, download=True)
+
+
+def _bare(settings: Settings, model: Model, plan: Topology, effort: Effort, *, tiny: bool) -> Bare:
+    return apart(
+        bare_session,
+        model,
+        settings.model.device,
+        streams=plan.streams * plan.workers,
+        threads=plan.threads * plan.workers,
+        seconds=effort.seconds / 2,
+        tiny=tiny,
+    )
 
 
 def _whole(settings: Settings, model: Model, ips: float, effort: Effort, *, tiny: bool) -> Whole:

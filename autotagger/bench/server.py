@@ -16,6 +16,7 @@ from autotagger.demo.faults import Call
 from autotagger.demo.immich import StandIn
 from autotagger.demo.library import FIRST_UPLOAD_MS, AssetSpec, Library, Media, uuid4_from
 from autotagger.errors import StartupFailed
+from autotagger.pipeline.child import die_with_the_parent
 
 #: Different pictures in a library; their previews stay in the stand-in's cache.
 DIFFERENT = 24
@@ -81,6 +82,7 @@ def library(assets: int, *, tiny: bool = False) -> Library:
 
 
 def _serve(questions: Connection, assets: int, tiny: bool) -> None:
+    die_with_the_parent()
     asyncio.run(_Server(library(assets, tiny=tiny), questions).run())
 
 

@@ -22,6 +22,11 @@ class Bare:
     peak_mb: float
     device: str
 
+    def mean(self, other: "Bare") -> "Bare":
+        """Both measurements as one, each counting the same; of the peaks the higher."""
+        ips, cpu_ms = (self.ips + other.ips) / 2, (self.cpu_ms + other.cpu_ms) / 2
+        return Bare(ips, cpu_ms, max(self.peak_mb, other.peak_mb), self.device)
+
 
 def bare_session(model: Model, device: Device, *, streams: int, threads: int, seconds: float, tiny: bool) -> Bare:
     """Let `streams` threads infer for about `seconds`. To be run `apart`."""

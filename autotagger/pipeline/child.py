@@ -47,7 +47,7 @@ def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
             os._exit(0)
 
     forward_logs(forward, spec.settings.log_level)
-    _die_with_the_supervisor()
+    die_with_the_parent()  # a writer that hangs would keep the next run from the ledger
 
 
 def name_thread(name: str) -> None:
@@ -56,8 +56,8 @@ def name_thread(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
-def _die_with_the_supervisor() -> None:
-    """Also when we hang and cannot see it go: a writer that hangs would keep the next run from the ledger."""
+def die_with_the_parent() -> None:
+    """End when the process that started this one ends, also where we hang and cannot see it go."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

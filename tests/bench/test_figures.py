@@ -57,6 +57,10 @@ def whole(ips: float) -> Whole:
     return Whole(ips, costs, {"inferencer": 300.0, "writer": 60.5}, 280.0, 4.0, 30.0, 100, 100)
 
 
+def test_what_was_measured_before_and_after_counts_the_same() -> None:
+    assert Bare(2.0, 1000.0, 900.0, "CPU").mean(Bare(3.0, 800.0, 950.0, "CPU")) == Bare(2.5, 900.0, 950.0, "CPU")
+
+
 def test_the_server_s_time_is_not_our_overhead() -> None:
     assert whole(1.0).overhead == pytest.approx(0.05)
 
