@@ -1,7 +1,8 @@
 """Errands: what a person asks to be done with what is tagged already.
 
 Each is worked on step by step in the writer, between its other work, and can be interrupted and begun again at any
-point: what it has decided is in the ledger.
+point: what it has decided is in the ledger. `after` is the key of the last asset that it has passed on its way
+through the ledger.
 """
 
 import asyncio
@@ -35,15 +36,15 @@ class Retag:
         self._ledger = desk.ledger
         self._model = model
         self._policy = policy
-        self._after = 0  # so that no step looks again at what those before it passed
+        self.after = 0  # so that no step looks again at what those before it passed
         self.result: dict[str, Any] = {"reopened": 0}
 
     async def step(self) -> bool:
         """Reopen some; returns whether the errand needs another step. Assets with a call under way have to
         settle first: those that had when they were passed are found when it begins again at the first."""
-        keys = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE, after=self._after)
+        keys = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE, after=self.after)
         self.result["reopened"] += len(keys)
-        began, self._after = self._after, keys[-1] if keys else 0
+        began, self.after = self.after, keys[-1] if keys else 0
         return bool(keys or began) or self._ledger.outdated_in_flight(self._model, self._policy) > 0
 
 
@@ -55,18 +56,18 @@ class Undo:
         self._ledger = desk.ledger
         self._may_delete = server.may("tag.delete")
         self._selection = selection
-        self._after: int | None = 0
+        self.after: int | None = 0  # None: it is through
         self.result: dict[str, Any] = {"deleted_tags": 0}
 
     async def step(self) -> bool:
         """Mark what has to leave, wait until all of it has left and is proven, delete empty tags."""
-        if self._after is not None:
-            self._after = self._ledger.take_back(self._selection, marker=self._desk.marker, after=self._after)
+        if self.after is not None:
+            self.after = self._ledger.take_back(self._selection, marker=self._desk.marker, after=self.after)
             return True
         if self._ledger.unfinished():
             return True
         if self._ledger.selected(self._selection, marker=self._desk.marker):
-            self._after = 0  # calls that were under way when we passed have settled by now
+            self.after = 0  # calls that were under way when we passed have settled by now
             return True
         await self._delete_empty_tags()
         return False

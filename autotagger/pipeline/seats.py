@@ -37,14 +37,15 @@ class Seat:
     result: dict[str, Any] | None = None
 
     async def step(self) -> bool:
-        """Take the errand a step further; returns whether that changed anything."""
-        if self.errand is None:
+        """Take the errand a step further; returns whether it came further: else it waits for Immich to settle."""
+        errand = self.errand
+        if errand is None:
             return False
-        before = self.desk.ledger.changes
-        more = await self.errand.step()
+        before = self.desk.ledger.changes, errand.after
+        more = await errand.step()
         if not more:
-            self.result, self.errand = self.errand.result, None
-        return not more or self.desk.ledger.changes != before
+            self.result, self.errand = errand.result, None
+        return not more or (self.desk.ledger.changes, errand.after) != before
 
     async def verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary had an end."""
