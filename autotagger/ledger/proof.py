@@ -29,6 +29,10 @@ class Proof(Base):
         oldest = self._own(query).scalar()
         return int(oldest) if oldest is not None else None
 
+    def unsettled(self) -> int:
+        """Assets whose call was answered and is not proven yet, of all accounts."""
+        return int(Asset.select().where(Asset.state == State.APPLIED).count())
+
     def look_later(self, key: int, look_ms: int) -> None:
         with self.batch():
             change_assets(Asset.key == key, {"due_ms": look_ms})

@@ -14,7 +14,6 @@ from autotagger import __version__
 from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.database import DATABASE_ERRORS, plainly
-from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.channel import Channel
 from autotagger.pipeline.child import wall_ms
@@ -69,6 +68,25 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
             raise plainly(path, first(group)) from None
 
     run_async_child(channel, spec, "writer", main)
+
+
+class _Patience:
+    """How long a drain waits for Immich to settle, from whatever got further last."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._unsettled = 0
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        self._from_s = time.monotonic()
+
+    def is_over(self, settle_s: float) -> bool:
+        """Whether nothing got further for so long. What has settled may have its next call now."""
+        before, self._unsettled = self._unsettled, self._ledger.unsettled()
+        if self._unsettled < before:
+            self.begin_again()
+        return time.monotonic() - self._from_s >= settle_s
 
 
 class Writer:
@@ -220,13 +238,14 @@ class Writer:
         """Apply whatever is there, look at what may have settled, until drained."""
         interval_s = self._spec.settings.verify.interval_s
         next_look = time.monotonic() + interval_s
-        drain_from: float | None = None
+        draining, patience = False, _Patience(self._ledger)
         while True:
             self._something.clear()
             drain = self._drain
-            if drain and drain_from is None:
+            if drain and not draining:
                 # From here on nothing else is coming: look often, and count the patience from now.
-                drain_from, interval_s, next_look = time.monotonic(), 0.25, 0.0
+                draining, interval_s, next_look = True, 0.25, 0.0
+                patience.begin_again()
             if drain and not drain.complete:
                 break
             try:
@@ -238,18 +257,18 @@ class Writer:
                 await self._wait_out(error)
                 continue
             if applied or judged or stepped or looked_for:
-                drain_from = drain_from and time.monotonic()
+                patience.begin_again()
                 continue
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + interval_s
-            if drain and drain_from is not None:
-                if self._idle() or time.monotonic() - drain_from >= drain.settle_s:
+            if drain:
+                if self._idle() or patience.is_over(drain.settle_s):
                     break
                 interval_s = min(interval_s * 1.5, 10.0)
             if not looked:
                 await self._wait_for_something(min(1.0, interval_s))
         self._child.flush()
-        self._child.send(Drained(unsettled=self._ledger.counts()[State.APPLIED]))
+        self._child.send(Drained(unsettled=self._ledger.unsettled()))
 
     async def _step(self) -> bool:
         """Take the errand a step further for every account; returns whether that changed anything."""
