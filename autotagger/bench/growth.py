@@ -63,15 +63,12 @@ def growth(settings: Settings, sizes: str, *, tiny: bool, say: Callable[[str], N
     if not wanted or min(wanted) < 1:
         raise BadConfig(f"--growth {sizes}: give numbers of assets, 1000,10000 for example")
     model = bench_model(INSTANT, settings, tiny=tiny)
-    say("growth: one asset, to know what starting costs")
-    _, start = _measured(settings, model, 1)
+    _, start = _measured(settings, model, 1, say)  # what starting costs
     for assets in wanted:
-        say(f"growth: {assets:,} assets")
-        whole, phases = _measured(settings, model, assets)
-        own = sum(whole.cpu_ms.get(stage, 0.0) for stage in ("supervisor", "fetcher", "writer"))
+        whole, phases = _measured(settings, model, assets, say)
         yield Growth(
             assets=assets,
-            own_ms=round(own, 3),
+            own_ms=_own_ms(whole),
             wall_ms=round(whole.seconds * 1000 / assets, 3),
             again_ms=round((phases.again_s - start.again_s) * 1000 / assets, 3),
             verify_ms=round((phases.verify_s - start.verify_s) * 1000 / assets, 3),
@@ -81,19 +78,28 @@ def growth(settings: Settings, sizes: str, *, tiny: bool, say: Callable[[str], N
         )
 
 
-def _measured(settings: Settings, model: Model, assets: int) -> tuple[Whole, _Phases]:
-    """A library tagged, run again, verified, retagged."""
+def _measured(settings: Settings, model: Model, assets: int, say: Callable[[str], None]) -> tuple[Whole, _Phases]:
+    """A library tagged, run again, verified, retagged. `say` is told of each: a large one takes an hour."""
     with tempfile.TemporaryDirectory(prefix="autotagger-bench-") as folder, served(assets, tiny=True) as server:
         there = settings_for(server, bench_settings(settings, model, Path(folder)))
+        say(f"growth: tagging {assets:,} assets")
         whole = run_against(server, there, assets)
+        say(f"growth: {_own_ms(whole)} ms of CPU an asset; {assets:,} assets once more")
         again_s, again = apart(_again, there)
+        say(f"growth: {again_s:.1f} s of CPU; verifying {assets:,} assets")
         verify_s, verified = apart(_errand, there, Errand("verify"))
+        say(f"growth: {verify_s:.1f} s of CPU; retagging {assets:,} assets")
         other = there.model_copy(update={"policy": _OTHER_POLICY})
         retag_s, retagged = apart(_errand, other, Errand("retag"))
+        say(f"growth: {retag_s:.1f} s of CPU")
     _insist("a second run infers nothing", again.counts.get("inferred", 0), 0)
     _insist("verify finds all as it is meant", (verified.errand or {}).get("as_meant"), whole.verified)
     _insist("retag reopens all", (retagged.errand or {}).get("reopened"), whole.verified)
     return whole, _Phases(again_s, verify_s, retag_s)
+
+
+def _own_ms(whole: Whole) -> float:
+    return round(sum(whole.cpu_ms.get(stage, 0.0) for stage in ("supervisor", "fetcher", "writer")), 3)
 
 
 def _insist(what: str, found: object, meant: object) -> None:
