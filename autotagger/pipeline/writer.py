@@ -251,7 +251,10 @@ class Writer:
             try:
                 stepped = await self._step()
                 applied = not (self._held or self._spec.dry) and await self._apply()
-                looked, judged = await self._verify(look=not applied and time.monotonic() >= next_look)
+                # While there is always more to apply, too: what no listing has named for long is read one by one.
+                look = time.monotonic() >= next_look and not (applied and draining)
+                looked, judged = await self._verify(look=look)
+                next_look = time.monotonic() + interval_s if look else next_look
                 looked_for = any(await self._each(lambda seat: seat.absence.look()))
             except Retryable as error:
                 await self._wait_out(error)
@@ -259,8 +262,6 @@ class Writer:
             if applied or judged or stepped or looked_for:
                 patience.begin_again()
                 continue
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + interval_s
             if drain:
                 if self._idle() or patience.is_over(drain.settle_s):
                     break
