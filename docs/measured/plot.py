@@ -66,7 +66,7 @@ class Drawing:
         return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *self._parts, "</svg>"]) + "\n"
 
     def _length(self, value: float, scale: float) -> float:
-        return (WIDTH - LEFT - RIGHT) * value / scale
+        return (WIDTH - LEFT - RIGHT) * min(value / scale, 1.0)  # what goes further is in the table
 
     def _text(self, x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal") -> None:
         self._parts.append(
@@ -98,7 +98,7 @@ def costs(drawing: Drawing, measured: dict[str, Any]) -> None:
     ):
         total = sum(stages[stage] for stage in STAGES)
         parts = [(stages[stage] / total, colour) for stage, colour in zip(STAGES, COLOURS, strict=True)]
-        drawing.bar(name, parts, f"{total:.3g} ms", scale=1.0)
+        drawing.bar(name, parts, f"{total:,.0f} ms", scale=1.0)
     drawing.legend(zip(STAGES, COLOURS, strict=True))
 
 
