@@ -106,9 +106,9 @@ def growth(drawing: Drawing, measured: dict[str, Any]) -> None:
     drawing.title("CPU time of an asset as the library grows, inference and decoding of the run left out")
     rows = measured["growth"]["growth"]
     phases = {"own_ms": "tagged", "again_ms": "listed again", "verify_ms": "verified", "retag_ms": "retagged"}
-    scale = max(row[phase] for row in rows for phase in phases)
+    scale = max(row.get(phase, 0.0) for row in rows for phase in phases)
     for (phase, name), colour in zip(phases.items(), COLOURS, strict=False):
-        for row in rows:
+        for row in (row for row in rows if phase in row):
             drawing.bar(
                 f"{name}, {row['assets']:,} assets", [(row[phase], colour)], f"{row[phase]:.2f} ms", scale=scale
             )
