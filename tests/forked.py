@@ -14,14 +14,18 @@ from pathlib import Path
 
 from autotagger.__main__ import main
 from autotagger.cli import commands
-from autotagger.pipeline import fetcher, inferencer, supervisor, writer
-from autotagger.tagger import film, session
+from autotagger.pipeline import inferencer
+from autotagger.pipeline.fetcher import fetcher
+from autotagger.pipeline.supervisor import supervisor
+from autotagger.pipeline.writer import writer
+from autotagger.tagger import video
+from autotagger.tagger.engine import openvino
 
 COMMANDS = [import_module(f"autotagger.cli.{name}") for name in sorted(set(commands.MODULES.values()))]
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
-    [module.__name__ for module in (fetcher, inferencer, supervisor, writer, film, session, *COMMANDS)]
+    [module.__name__ for module in (fetcher, inferencer, supervisor, writer, video, openvino, *COMMANDS)]
 )
 #: A command that has not ended by then never would.
 LONG_S = 60

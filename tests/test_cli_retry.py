@@ -7,7 +7,7 @@ from pathlib import Path
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.requests import FOLDER
+from autotagger.pipeline.control.mailbox import FOLDER
 from tests.forked import command
 from tests.pipeline.support import run_once, settings_for
 from tests.pipeline.test_service import marked, service, until

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from autotagger.pipeline.child import die_with_the_parent
+from autotagger.pipeline.child.base import die_with_the_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from autotagger.bench.server import served
 from autotagger.bench.workload import INSTANT
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.log import setup_logging
-from autotagger.pipeline.messages import Errand
+from autotagger.pipeline.ipc.messages import Errand
 from autotagger.pipeline.run import run_errand, run_pipeline
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import PolicySettings, Settings
 from autotagger.tagger.model import Model
 

@@ -14,11 +14,11 @@ from autotagger.bench.session import Bare, bare_session
 from autotagger.bench.stages import decode_speed, stage_costs
 from autotagger.bench.workload import INSTANT, NAMES, workload
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.topology import Topology, topology_for
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
 from autotagger.tagger.model import Model
+from autotagger.topology import Topology, topology_for
 
 Say = Callable[[str], None]
 

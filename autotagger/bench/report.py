@@ -7,7 +7,7 @@ from typing import Any
 
 from autotagger.bench.pipeline import Whole
 from autotagger.bench.session import Bare
-from autotagger.pipeline.topology import Topology
+from autotagger.topology import Topology
 
 #: The library that is reckoned with where the ledger knows of none.
 ASSUMED_LIBRARY = 100_000

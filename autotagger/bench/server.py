@@ -16,7 +16,7 @@ from autotagger.demo.faults import Call
 from autotagger.demo.immich import StandIn
 from autotagger.demo.library import FIRST_UPLOAD_MS, AssetSpec, Library, Media, uuid4_from
 from autotagger.errors import StartupFailed
-from autotagger.pipeline.child import die_with_the_parent
+from autotagger.pipeline.child.base import die_with_the_parent
 
 #: Different pictures in a library; their previews stay in the stand-in's cache.
 DIFFERENT = 24

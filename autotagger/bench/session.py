@@ -8,9 +8,10 @@ import numpy as np
 
 from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.processes import usages
+from autotagger.tagger.engine.openvino import open_session
+from autotagger.tagger.engine.protocol import Device, Session
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import Device, Session, open_session
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.rules import tag_policy
-from autotagger.pipeline.slots import SlotMemory
-from autotagger.pipeline.writer import RECORD_AT_ONCE
+from autotagger.pipeline.decider import tag_policy
+from autotagger.pipeline.ipc.slots import SlotMemory
+from autotagger.pipeline.writer.writer import RECORD_AT_ONCE
 from autotagger.scores import pack, unpack
 from autotagger.settings import Settings
 from autotagger.tagger.manifest import InputSpec

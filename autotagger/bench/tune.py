@@ -12,10 +12,10 @@ from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.session import bare_session
 from autotagger.config import config_to_write
 from autotagger.configfile import set_key
-from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
 from autotagger.settings import Settings
 from autotagger.tagger.cores import allowed_cores, allowed_memory
 from autotagger.tagger.model import Model
+from autotagger.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
 
 #: A topology that needs more memory or processes has to be faster by this to be chosen.
 WORTH_IT = 1.03

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from autotagger.bench.processes import Usage, usages
 from autotagger.log import setup_logging
 from autotagger.pipeline.run import run_pipeline
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
 
 #: Looks at the run; CPU time and memory are read at every second one. Both are work of the supervisor: a look has

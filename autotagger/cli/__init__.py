@@ -19,7 +19,7 @@ from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
 from autotagger.lines import last_words, redact, wants_tracebacks
-from autotagger.means import is_want, told
+from autotagger.resources import is_want, told
 
 app = typer.Typer(
     name="autotagger",

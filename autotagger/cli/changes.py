@@ -10,8 +10,8 @@ from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOp
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
-    from autotagger.pipeline.messages import Errand
-    from autotagger.pipeline.summary import Summary
+    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.supervisor.summary import Summary
     from autotagger.settings import Settings
 
 #: Tags of a plan that a table shows; JSON and CSV have them all.
@@ -40,7 +40,7 @@ def plan(
     from rich.console import Console
 
     from autotagger.ledger.rows import AssetFilter
-    from autotagger.pipeline.dry import EVERYTHING, plan_library
+    from autotagger.pipeline.operations.plan import EVERYTHING, plan_library
 
     settings = begin(context, account=account)
     one = asset_id_of(asset) if asset is not None else None
@@ -100,8 +100,8 @@ def retag(context: typer.Context, as_json: JsonOption = False) -> None:
     After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
     """
     from autotagger.errors import StartupFailed
-    from autotagger.pipeline.messages import Errand
-    from autotagger.pipeline.retagging import hand_over
+    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.operations.retag import hand_over
     from autotagger.pipeline.run import load_model
 
     settings = begin(context)
@@ -136,7 +136,7 @@ def undo(
     """
     from autotagger.errors import BadConfig
     from autotagger.ledger.rows import Selection
-    from autotagger.pipeline.messages import Errand
+    from autotagger.pipeline.ipc.messages import Errand
 
     settings = begin(context, account=account)
     selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
@@ -161,7 +161,7 @@ def verify(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Compare Immich with the ledger, asset by asset: lost, taken off by a person, come back, gone, changed."""
-    from autotagger.pipeline.messages import Errand
+    from autotagger.pipeline.ipc.messages import Errand
 
     settings = begin(context, account=account)
     summary = _done(settings, Errand("verify", sample=1.0 if full else sample, repair=repair))

@@ -214,8 +214,8 @@ def rebuild(
 
     from loguru import logger
 
-    from autotagger.pipeline.rebuild import NOT_KNOWN
-    from autotagger.pipeline.rebuild import rebuild as write_anew
+    from autotagger.pipeline.operations.rebuild import NOT_KNOWN
+    from autotagger.pipeline.operations.rebuild import rebuild as write_anew
 
     settings = begin(context)
     found = asyncio.run(write_anew(settings, replace=replace, report=lambda n: logger.info("{} assets read", n)))

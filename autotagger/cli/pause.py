@@ -10,7 +10,7 @@ def pause(context: typer.Context) -> None:
 
     What is under way is finished, and new pictures are still noted. SIGUSR1 does the same.
     """
-    from autotagger.pipeline import pausing
+    from autotagger.pipeline.control import pause as pausing
 
     paused = pausing.pause(look(context).state_dir)
     typer.echo("paused; `autotagger resume` goes on" if paused else "paused already")
@@ -18,7 +18,7 @@ def pause(context: typer.Context) -> None:
 
 def resume(context: typer.Context) -> None:
     """Undo `autotagger pause`. SIGUSR2 does the same."""
-    from autotagger.pipeline import pausing
+    from autotagger.pipeline.control import pause as pausing
 
     resumed = pausing.resume(look(context).state_dir)
     typer.echo("working again" if resumed else "not paused")

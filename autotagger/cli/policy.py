@@ -131,7 +131,7 @@ def _scored_most(ledger: "Ledger") -> tuple[int, str]:
 
 def _policy_of(settings: Settings, labels: list[tuple[str, str]], model: str) -> "TagPolicy":
     """The policy for stored scores: their labels are in the ledger, the rest with the model or in its manifest."""
-    from autotagger.pipeline.rules import tag_policy
+    from autotagger.pipeline.decider import tag_policy
     from autotagger.policy.rules import TagPolicy
     from autotagger.tagger.catalog import catalogue, find_model
 

@@ -11,7 +11,7 @@ from autotagger.log import setup_logging
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from autotagger.pipeline.summary import Summary
+    from autotagger.pipeline.supervisor.summary import Summary
 
 T = TypeVar("T")
 

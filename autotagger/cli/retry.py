@@ -21,7 +21,7 @@ def retry(
     What was undone, and libraries where tags do not stick, only with --error undone, --error library-closed, or
     --asset. A run that is at work takes the wish up within a second; otherwise the next one tries them.
     """
-    from autotagger.pipeline.retry import retry as have_retried
+    from autotagger.pipeline.operations.retry import retry as have_retried
 
     settings = begin(context)
     outcome = have_retried(settings, kind, asset_id_of(asset) if asset is not None else None)

@@ -19,13 +19,13 @@ def open_scorer(settings: Settings) -> tuple["TagPolicy", Callable[[Path], "Spar
     """
     import numpy as np
 
-    from autotagger.pipeline.rules import tag_policy
+    from autotagger.pipeline.decider import tag_policy
     from autotagger.scores import pack, unpack
     from autotagger.tagger.catalog import find_model
     from autotagger.tagger.combine import combined, mean_rows
-    from autotagger.tagger.film import frames_of
+    from autotagger.tagger.engine.openvino import open_session
     from autotagger.tagger.preprocess import prepare_image
-    from autotagger.tagger.session import open_session
+    from autotagger.tagger.video import frames_of
 
     model = find_model(settings.model.name, settings.models_dir, download=True)
     policy, video = tag_policy(model, settings), settings.video

@@ -23,7 +23,7 @@ def status(
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.states import State
     from autotagger.ledger.store import Ledger
-    from autotagger.pipeline.pausing import PAUSED, is_paused
+    from autotagger.pipeline.control.pause import PAUSED, is_paused
 
     settings = look(context)
     form = Format.JSON if as_json else form

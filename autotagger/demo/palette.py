@@ -1,4 +1,4 @@
-"""Builds `palette`, the model in `palette_model/`: danbooru's colour and background tags from pixel statistics.
+"""Builds the model `palette` (tagger/models/palette): danbooru's colour and background tags from pixel statistics.
 
 It has the contract of the WD v3 family (448 x 448, NHWC, BGR, 0..255, sigmoid scores, the same label file) in a
 few kilobytes, scores honestly on any picture, and is wrong at once when channel order, range or padding is:
@@ -19,7 +19,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FOLDER = Path(__file__).parent / "palette_model"
+from autotagger.tagger.catalog import SHIPPED
+
+FOLDER = SHIPPED["palette"]
 SIDE = 448
 BLOCK = 4  # pixels; a sixteenth of the work, and no tag here depends on anything smaller
 RING = 3  # blocks of background seen from the border, 2.7% of a side

@@ -18,7 +18,7 @@ from autotagger.ledger.rows import Problem
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
 
 #: More problems than this are not listed; the demo's own library has a dozen.

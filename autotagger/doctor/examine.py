@@ -15,9 +15,9 @@ from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.speed import measure
 from autotagger.doctor.verdicts import Finding, Level
-from autotagger.pipeline.topology import Topology, choose
 from autotagger.settings import Settings
-from autotagger.tagger.session import likely_device
+from autotagger.tagger.engine.openvino import likely_device
+from autotagger.topology import Topology, choose
 
 
 @dataclass(frozen=True, slots=True)

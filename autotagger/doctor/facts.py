@@ -6,8 +6,8 @@ from pathlib import Path
 
 from autotagger.errors import Fatal
 from autotagger.immich.types import Server, ServerVersion
-from autotagger.pipeline.topology import Topology
 from autotagger.settings import Settings
+from autotagger.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def look_at_machine(state_dir: Path, root: Path = Path("/")) -> MachineFacts:
     """`root` replaces `/` where files of the system are read."""
     from PIL import features
 
-    from autotagger.tagger.session import found_devices
+    from autotagger.tagger.engine.openvino import found_devices
 
     groups = root / "proc/self/cgroup", root / "sys/fs/cgroup"
     packages = {dist.metadata["Name"].lower() for dist in importlib.metadata.distributions()}

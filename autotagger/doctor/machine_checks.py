@@ -4,7 +4,7 @@ import getpass
 
 from autotagger.doctor.facts import Facts, RenderNode
 from autotagger.doctor.verdicts import NO_START, Verdict, fail, good, skip, warn
-from autotagger.pipeline.topology import WORKER_BYTES
+from autotagger.topology import WORKER_BYTES
 
 INTEL = "0x8086"
 #: Resident memory of supervisor, fetcher and writer in a run over 324 assets: 234 MB, and 64 MB of slots.

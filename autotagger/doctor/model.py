@@ -7,8 +7,9 @@ from autotagger.errors import Fatal, StartupFailed
 from autotagger.memory import resident_bytes
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.engine.openvino import open_session
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
-from autotagger.tagger.session import Session, open_session
 
 #: What `run` mends by itself: it fetches the files (again).
 _FETCHABLE = ("model-missing", "model-damaged")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from autotagger.config import load_settings
 from autotagger.cpu import cpu_name
 from autotagger.doctor.machine_checks import BASE_BYTES
-from autotagger.pipeline.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, choose
 from autotagger.tagger.catalog import catalogue
 from autotagger.tagger.cores import allowed_cores, allowed_memory
-from autotagger.tagger.session import found_devices
+from autotagger.tagger.engine.openvino import found_devices
+from autotagger.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, choose
 
 
 @dataclass(frozen=True, slots=True)

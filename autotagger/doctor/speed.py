@@ -8,9 +8,9 @@ import numpy as np
 
 from autotagger.doctor.facts import SpeedFacts
 from autotagger.errors import AssetFailed, Retryable
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare
-from autotagger.tagger.session import Session
 
 
 def measure(

@@ -17,6 +17,7 @@ from autotagger.errors import AssetFailed, AutotaggerError, Retryable, Unreachab
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
+from autotagger.immich.status import judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
@@ -29,7 +30,6 @@ from autotagger.immich.types import (
     TagCallAnswer,
     TaggedAsset,
 )
-from autotagger.immich.verdict import judge
 from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")

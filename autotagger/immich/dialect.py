@@ -9,8 +9,8 @@ from loguru import logger
 from autotagger.errors import ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer, ms_iso
+from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
-from autotagger.immich.verdict import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.settings import ImmichSettings
 
 __all__ = [

@@ -19,7 +19,7 @@ from yarl import URL
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
-from autotagger.means import ensure_means
+from autotagger.resources import ensure_means
 from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.

@@ -17,7 +17,7 @@ from peewee import SqliteDatabase
 
 from autotagger.errors import StartupFailed
 from autotagger.ledger.schema import TABLES
-from autotagger.means import ensure_means
+from autotagger.resources import ensure_means
 
 #: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
 #: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from autotagger.errors import Fatal
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.pacing import Limiter
-from autotagger.immich.verdict import KEY_REFUSED
+from autotagger.immich.status import KEY_REFUSED
 from autotagger.pipeline.household import Account
 from autotagger.settings import ImmichSettings
 

@@ -17,29 +17,29 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
-from autotagger.pipeline.channel import Channel, ChannelClosed
-from autotagger.pipeline.child import BEAT_S, CRASHED, enter_child, name_thread, report_end, trouble_of
-from autotagger.pipeline.figures import Tally, timed
-from autotagger.pipeline.messages import Beat, Counts, Failed, Infer, Ready, Scored
-from autotagger.pipeline.parcels import Parcel, unpack_body
-from autotagger.pipeline.slots import SlotMemory
-from autotagger.pipeline.spec import ChildSpec
-from autotagger.pipeline.topology import Topology, topology_for
+from autotagger.pipeline.child.base import BEAT_S, CRASHED, enter_child, name_thread, report_end, trouble_of
+from autotagger.pipeline.child.spec import ChildSpec
+from autotagger.pipeline.ipc.channel import Channel, ChannelClosed
+from autotagger.pipeline.ipc.messages import Beat, Counts, Failed, Infer, Ready, Scored
+from autotagger.pipeline.ipc.payload import Parcel, unpack_body
+from autotagger.pipeline.ipc.slots import SlotMemory
+from autotagger.pipeline.ipc.stats import Tally, timed
 from autotagger.scores import pack
 from autotagger.settings import VideoSettings
 from autotagger.tagger.combine import combined, mean_rows
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
+from autotagger.topology import Topology, topology_for
 
 if TYPE_CHECKING:
-    from autotagger.tagger.session import Session
+    from autotagger.tagger.engine.protocol import Session
 
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
     """Entry point of an inference process."""
     enter_child(channel, spec, "inferencer")
     # The supervisor imports this module too and has no use for the runtime's memory.
-    from autotagger.tagger.session import likely_device, open_session
+    from autotagger.tagger.engine.openvino import likely_device, open_session
 
     assert spec.model, "without a model there is nothing to infer"
     tally = Tally()
@@ -122,7 +122,7 @@ class Inferencer:
         if parcel.film is None:
             return [prepare(parcel.still, spec, decoding=self._decoding)]
         # Where no film comes, nobody pays for ffmpeg's memory.
-        from autotagger.tagger.film import frames_of
+        from autotagger.tagger.video import frames_of
 
         try:
             frames = frames_of(

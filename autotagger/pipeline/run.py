@@ -7,10 +7,10 @@ from loguru import logger
 
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import check_accounts
-from autotagger.pipeline.messages import Errand
-from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.supervisor import REPORT_S, Supervisor
-from autotagger.pipeline.view import Observe, unobserved
+from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.supervisor.status import Observe, unobserved
+from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.pipeline.supervisor.supervisor import REPORT_S, Supervisor
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.model import Model

@@ -12,9 +12,9 @@ from typing import Any
 from autotagger.errors import AssetFailed
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import SparseScores, pack, unpack
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import Session
 
 LEAST_F1, LEAST_SPEED_UP = 0.97, 1.3
 WORST_SHOWN = 5

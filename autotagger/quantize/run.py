@@ -21,8 +21,8 @@ from autotagger.quantize.sample import Sample, from_folder, from_library
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.model import Model
-from autotagger.tagger.session import open_session
 
 Say = Callable[[str], None]
 #: Fewer pictures say too little about a library.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from autotagger.pipeline.child import BEAT_S
-from autotagger.pipeline.view import View
+from autotagger.pipeline.child.base import BEAT_S
+from autotagger.pipeline.supervisor.status import View
 
 #: Seconds of silence after which a process counts as hanging: fifteen beats, so that a machine under full load
 #: is not taken for a dead one. The supervisor's own patience, after which it acts, is `pipeline.hang_timeout_s`.

@@ -20,8 +20,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from autotagger import __version__
-from autotagger.pipeline.figures import BOUNDS_MS, UNBOUNDED
-from autotagger.pipeline.view import View
+from autotagger.pipeline.ipc.stats import BOUNDS_MS, UNBOUNDED
+from autotagger.pipeline.supervisor.status import View
 from autotagger.service.observer import Observer
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.view import View
+from autotagger.pipeline.supervisor.status import View
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.health import Health, examine, patience_s
 from autotagger.service.notify import Notifier
 from autotagger.service.pace import Pace

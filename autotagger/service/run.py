@@ -11,9 +11,9 @@ from autotagger.config import api_keys
 from autotagger.errors import AutotaggerError
 from autotagger.immich.client import ImmichClient
 from autotagger.lines import hide_secret
-from autotagger.means import told
 from autotagger.pipeline.run import run_pipeline
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.resources import told
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.settings import ServiceSettings, Settings

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotagger.ledger.states import State
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.pace import Pace
 
 #: Where a picture stands that we have work with before its tags are in Immich.

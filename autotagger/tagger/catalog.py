@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import hub
-from autotagger.tagger.companions import with_companions
+from autotagger.tagger.author_files import with_companions
 from autotagger.tagger.guess import guess_manifest
 from autotagger.tagger.labels import read_label_file
 from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest
@@ -16,7 +16,7 @@ from autotagger.tagger.model import Model
 
 _PACKAGE = Path(__file__).parent
 CATALOGUE = _PACKAGE / "models"
-SHIPPED = {"palette": _PACKAGE.parent / "demo" / "palette_model"}
+SHIPPED = {"palette": CATALOGUE / "palette"}
 
 
 def catalogue() -> dict[str, Manifest]:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.memory import resident_bytes
+from autotagger.tagger.engine.openvino import found_devices, open_session
+from autotagger.tagger.engine.protocol import Device, Session
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import Device, Session, found_devices, open_session
 
 #: Largest difference of a score between two devices that all run in 32-bit floats. Rounding gives 0.001.
 MOST_DIFFERENCE = 0.01

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autotagger.errors import AssetFailed
-from autotagger.means import ensure_means
+from autotagger.resources import ensure_means
 from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
 
 #: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.

@@ -8,8 +8,8 @@ from autotagger.bench.report import Machine, Report, Round, cost_rows, rows
 from autotagger.bench.session import Bare
 from autotagger.bench.watch import Watch
 from autotagger.ledger.states import State
-from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.topology import Topology
+from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.topology import Topology
 
 US, SERVER = 1, 2
 

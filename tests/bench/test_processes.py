@@ -8,7 +8,7 @@ from autotagger.bench.processes import usages
 
 BURN = """
 import sys, threading, time
-from autotagger.pipeline.child import name_thread
+from autotagger.pipeline.child.base import name_thread
 name_thread("autotag-test")
 held = bytearray(50_000_000)
 def burn():

@@ -8,7 +8,7 @@ import pytest
 from autotagger.bench.tune import best, candidates, write_topology
 from autotagger.config import load_settings
 from autotagger.errors import BadConfig
-from autotagger.pipeline.topology import Topology
+from autotagger.topology import Topology
 
 PLAN = Topology(1, 4, 8, 6)
 SMALL, LARGE = Topology(1, 1, 2, 2), Topology(2, 1, 1, 1)

@@ -11,8 +11,8 @@ from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.workload import NAMES, WD_VIT, workload
 from autotagger.errors import StartupFailed
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import open_session
 
 
 def test_the_shape_is_that_of_wd_vit() -> None:

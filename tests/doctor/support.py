@@ -5,8 +5,8 @@ from typing import Any
 
 from autotagger.config import load_settings
 from autotagger.doctor.facts import Facts, LedgerFacts, MachineFacts, ModelFacts, ServerFacts
-from autotagger.pipeline.topology import Topology
 from autotagger.settings import Settings
+from autotagger.topology import Topology
 
 GB = 1_000_000_000
 

@@ -11,7 +11,7 @@ from autotagger.doctor.server_checks import OPTIONAL
 from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Level, Verdict
 from autotagger.immich.dialect import NEEDED
 from tests.doctor.support import facts_with
-from tests.pipeline.test_households import EACH, Household
+from tests.pipeline.test_accounts import EACH, Household
 
 EVERY = (*NEEDED, *OPTIONAL)
 LOOKED_AT = ("server.address", "key.accepted", "key.user.read", "key.accounts", "library.size")

@@ -10,7 +10,7 @@ from autotagger.doctor.machine import look_at_machine
 from autotagger.doctor.machine_checks import CHECKS
 from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.errors import StartupFailed
-from autotagger.pipeline.topology import Topology
+from autotagger.topology import Topology
 from tests.doctor.support import GB, facts_with, machine_with, settings_of
 
 NODE = Path("/dev/dri/renderD128")

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from autotagger.pipeline.parcels import Film, pack_film
+from autotagger.pipeline.ipc.payload import Film, pack_film
 
 #: Bytes that no call may cost in memory, and more than `immich.max_picture_bytes` lets through in the tests.
 HUGE = 12 << 20

@@ -15,9 +15,9 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.states import State
-from autotagger.pipeline.children import Child
-from autotagger.pipeline.messages import Drained
-from autotagger.pipeline.supervisor import Supervisor
+from autotagger.pipeline.ipc.messages import Drained
+from autotagger.pipeline.supervisor.child_process import Child
+from autotagger.pipeline.supervisor.supervisor import Supervisor
 from tests.faults import weather
 from tests.faults.stage import gone, make_due
 from tests.faults.story import Clock, Story, start, states

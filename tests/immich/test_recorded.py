@@ -12,9 +12,9 @@ from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, ServerRef
 from autotagger.immich import parsing
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
+from autotagger.immich.status import judge
 from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.transport import Reply, Request, Trouble
-from autotagger.immich.verdict import judge
 from autotagger.settings import ImmichSettings
 from tests.immich.support import ASSET, OWNER, TAG, client_of, item, page_of, serving, uuid
 from tests.recorded import VERSIONS, document, exchanges

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autotagger.pipeline.channel import Channel
+from autotagger.pipeline.ipc.channel import Channel
 
 
 @pytest.fixture

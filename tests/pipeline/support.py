@@ -12,7 +12,7 @@ from autotagger.demo import Fate, StandIn
 from autotagger.demo.faults import Call, Faults
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
-from autotagger.pipeline.summary import Summary
+from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
 
 MARKER = "auto:processed"

@@ -18,8 +18,8 @@ from autotagger.demo.faults import Call
 from autotagger.errors import StartupFailed
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline import pausing
-from autotagger.pipeline.dispatcher import Dispatcher
+from autotagger.pipeline.control import pause as pausing
+from autotagger.pipeline.supervisor.dispatcher import Dispatcher
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 ASSETS = 120

@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from autotagger.immich.types import Dialect, Server, ServerVersion
+from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.household import Account
-from autotagger.pipeline.spec import ChildSpec
 from autotagger.settings import ImmichSettings, Settings
 from autotagger.tagger.catalog import find_model
 
@@ -22,14 +22,18 @@ RUNTIME, FILMS = {"onnxruntime"}, {"av"}
 
 #: By role: its module as duties.py imports it, what it needs of these libraries, and what it must do without.
 ROLES = {
-    "writer": ("autotagger.pipeline.writer", HTTP | DATABASE | ARRAYS, COMMAND_LINE | PICTURES | RUNTIME | FILMS),
+    "writer": (
+        "autotagger.pipeline.writer.writer",
+        HTTP | DATABASE | ARRAYS,
+        COMMAND_LINE | PICTURES | RUNTIME | FILMS,
+    ),
     "fetcher": (
-        "autotagger.pipeline.fetcher",
+        "autotagger.pipeline.fetcher.fetcher",
         HTTP,
         COMMAND_LINE | DATABASE | ARRAYS | PICTURES | RUNTIME | FILMS,
     ),
     "inferencer": (
-        "autotagger.pipeline.inferencer, autotagger.tagger.session",
+        "autotagger.pipeline.inferencer, autotagger.tagger.engine.openvino",
         ARRAYS | PICTURES | RUNTIME,
         COMMAND_LINE | HTTP | DATABASE | FILMS | {"uvloop"},
     ),
@@ -51,7 +55,7 @@ def spec(state_dir: Path) -> ChildSpec:
 def loaded(modules: str, told: bytes) -> Set[str]:
     """What a fresh process has loaded that imports what multiprocessing makes a child import, and `modules`."""
     script = (
-        "import pickle, sys, autotagger.__main__, autotagger.pipeline.duties\n"
+        "import pickle, sys, autotagger.__main__, autotagger.pipeline.supervisor.entry_points\n"
         f"pickle.load(sys.stdin.buffer)\nimport {modules}\nprint(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], input=told, capture_output=True, check=True)

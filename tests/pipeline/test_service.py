@@ -15,7 +15,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
-from tests.pipeline.test_errands import HIGH, LOW, assert_as_meant
+from tests.pipeline.test_operations import HIGH, LOW, assert_as_meant
 
 
 def environment(server: StandIn, state_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:

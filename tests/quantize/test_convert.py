@@ -14,9 +14,9 @@ from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, manif
 from autotagger.quantize.sample import from_folder, from_library
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import CATALOGUE, find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.manifest import parse_manifest, read_manifest
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import open_session
 
 
 @pytest.mark.parametrize("path", sorted(CATALOGUE.glob("*.toml")), ids=lambda path: path.stem)

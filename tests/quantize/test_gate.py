@@ -18,8 +18,8 @@ from autotagger.quantize.gate import Agreement, Counts, Verdict, agreement, comp
 from autotagger.scores import SparseScores
 from autotagger.settings import PolicySettings
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.model import Model
-from autotagger.tagger.session import open_session
 
 LABELS = 64
 PICTURES = 24

@@ -10,8 +10,8 @@ from typing import Any, Self
 import aiohttp
 
 from autotagger.ledger.states import State
-from autotagger.pipeline.summary import Summary
-from autotagger.pipeline.view import ProcessView, View
+from autotagger.pipeline.supervisor.status import ProcessView, View
+from autotagger.pipeline.supervisor.summary import Summary
 
 
 def process(name: str = "fetcher", **changes: Any) -> ProcessView:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from autotagger.cli import app
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.ledger.states import State
-from autotagger.pipeline.figures import BOUNDS_MS, Tally, exchanged, timed
+from autotagger.pipeline.ipc.stats import BOUNDS_MS, Tally, exchanged, timed
 from autotagger.service.ask import ask
 from autotagger.service.http import answered
 from autotagger.service.metrics import resident_bytes

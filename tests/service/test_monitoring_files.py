@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autotagger.pipeline.figures import exchanged, timed
+from autotagger.pipeline.ipc.stats import exchanged, timed
 from autotagger.service.metrics import exposition, registry_of
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer

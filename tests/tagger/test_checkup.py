@@ -8,9 +8,11 @@ import pytest
 from onnx import helper
 
 from autotagger.errors import AssetFailed, StartupFailed
-from autotagger.tagger import checkup, session
+from autotagger.tagger import checkup
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.checkup import check_model
+from autotagger.tagger.engine import openvino
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
 from tests.tagger.support import encoded, model_folder, noise, tiny_model
 
@@ -77,7 +79,7 @@ def test_a_device_that_does_not_agree_and_one_that_does_not_work(
     class Off:
         device, label_count = "GPU", 28
 
-        def __init__(self, real: session.Session) -> None:
+        def __init__(self, real: Session) -> None:
             self._real = real
 
         def scores(self, pictures: Any) -> Any:
@@ -86,7 +88,7 @@ def test_a_device_that_does_not_agree_and_one_that_does_not_work(
     def open_session(model: Model, *, device: Any, streams: int) -> Any:
         if device == "NPU":
             raise StartupFailed("cannot load the model on NPU")
-        real = session.open_session(model, device="CPU", streams=streams)
+        real = openvino.open_session(model, device="CPU", streams=streams)
         return real if device == "CPU" else Off(real)
 
     monkeypatch.setattr(checkup, "found_devices", lambda: {"NPU", "GPU", "CPU"})

@@ -20,9 +20,9 @@ from PIL import Image
 
 from autotagger.errors import AutotaggerError
 from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.manifest import Manifest
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import open_session
 from tests.tagger.support import encoded
 
 BAND, BODY, WHITE = (10, 60, 250), (200, 100, 50), (255, 255, 255)

@@ -19,8 +19,8 @@ import pytest
 from autotagger.errors import StartupFailed
 from autotagger.tagger import catalog, hub
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.manifest import Source
-from autotagger.tagger.session import open_session
 from tests.tagger.support import WD_CSV, tiny_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autotagger.errors import StartupFailed
-from autotagger.tagger.companions import read_preprocess, read_thresholds
+from autotagger.tagger.author_files import read_preprocess, read_thresholds
 from autotagger.tagger.labels import Label, read_label_file
 from autotagger.tagger.manifest import InputSpec, LabelSpec, PadToSize, Resize
 

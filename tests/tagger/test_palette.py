@@ -8,11 +8,12 @@ from PIL import Image, ImageDraw
 
 from autotagger.demo import palette
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine.openvino import open_session
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.manifest import InputSpec
 from autotagger.tagger.model import Model
 from autotagger.tagger.onnxfile import read_signature
 from autotagger.tagger.preprocess import prepare
-from autotagger.tagger.session import Session, open_session
 from tests.tagger.support import encoded, noise
 
 Color = tuple[int, int, int]

@@ -17,9 +17,10 @@ from PIL import Image
 from autotagger.errors import AssetFailed
 from autotagger.tagger import preprocess
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine.openvino import open_session
+from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
 from autotagger.tagger.preprocess import MAX_PIXELS, prepare
-from autotagger.tagger.session import Session, open_session
 from tests.tagger.support import encoded, noise, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from autotagger.memory import give_back, give_back_code
-from autotagger.tagger import session as session_module
 from autotagger.tagger.catalog import find_model
+from autotagger.tagger.engine import openvino as session_module
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.model import Model
-from autotagger.tagger.session import open_session
 from autotagger.tagger.weights import LEAST_BYTES, without_weights
 from tests.tagger.support import model_folder, tiny_model
 

@@ -1,0 +1,193 @@
+"""A lost or damaged ledger, written anew from what Immich holds: marked assets, and which of their tags are ours.
+
+It is written beside the old one and takes its place when it is complete; interrupted, it is begun anew.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from autotagger import __version__
+from autotagger.errors import AssetFailed, AssetGone, Retryable, StartupFailed, Unreachable
+from autotagger.immich.client import ImmichClient
+from autotagger.immich.sweep import tagged
+from autotagger.immich.types import Asset, Server, TaggedAsset
+from autotagger.ledger.care import inspect
+from autotagger.ledger.database import LedgerLock, told_plainly
+from autotagger.ledger.rows import HeldAsset, ListedAsset
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.accounts import check_accounts, registered
+from autotagger.pipeline.child.base import wall_ms
+from autotagger.pipeline.decider import Rules
+from autotagger.pipeline.run import load_model
+from autotagger.pipeline.writer.tag_ids import TagIds
+from autotagger.settings import Settings
+
+#: What Immich cannot tell, whoever asks.
+NOT_KNOWN = (
+    "tags that a person gave and that the model could give too: they count as ours, and undo takes them off",
+    "tags of ours under names or a model that today's settings cannot give: they count as a person's now",
+    "tags that a person took off: retag may put them back",
+    "scores: a change of policy has to infer again; and which run did what, and when",
+    "whether our tags were in Immich before us: undo empties them and leaves them there",
+)
+#: Characters kept of a file name.
+_MOST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was found. `unread`: marked assets that Immich did not show; `kept`: where the old ledger is now."""
+
+    assets: int
+    ours: int
+    others: int
+    unread: int
+    kept: Path | None
+
+
+async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], None]) -> Rebuilt:
+    """Write the ledger anew; `report` is told the assets read so far. `replace`: also where it is sound.
+
+    Raises StartupFailed where the ledger is sound and not to be replaced, or a run holds it; ServerRefused and
+    Unreachable where Immich is to blame. The old ledger stays as it is until the new one is complete; where a key
+    is refused there is none, since it would know nothing of that account.
+    """
+    path = settings.ledger_path
+    if path.exists() and not replace and _is_sound(path):
+        raise StartupFailed(f"the ledger {path} is sound; --replace puts it aside all the same", kind="ledger")
+    lock = LedgerLock(path)
+    try:
+        lock.acquire()
+        household, model = await check_accounts(settings), await load_model(settings)
+        for error in household.refused.values():
+            raise error
+        fresh = path.with_name(f"{path.stem}.rebuilding{path.suffix}")
+        _remove(fresh)
+        with Ledger(fresh, writable=True) as ledger:
+            run = ledger.run = ledger.start_run(__version__, wall_ms())
+            rules = Rules(ledger, model, settings, run)
+            found = Rebuilt(0, 0, 0, 0, None)
+            for account in registered(household.accounts, ledger):
+                async with ImmichClient(settings.immich, account.key) as client:
+                    mine = ledger.of_account(account.id)
+                    part = await _Rebuild(mine, client, account.server, settings, rules).all(report)
+                found = _sum(found, part)
+            ledger.end_run(run, {"rebuilt": found.assets}, wall_ms())
+        kept = _put_aside(path)
+        fresh.rename(path)
+    finally:
+        lock.release()
+    return Rebuilt(found.assets, found.ours, found.others, found.unread, kept)
+
+
+def _sum(one: Rebuilt, other: Rebuilt) -> Rebuilt:
+    return Rebuilt(
+        one.assets + other.assets,
+        one.ours + other.ours,
+        one.others + other.others,
+        one.unread + other.unread,
+        None,
+    )
+
+
+class _Rebuild:
+    def __init__(
+        self, ledger: Ledger, client: ImmichClient, server: Server, settings: Settings, rules: Rules
+    ) -> None:
+        self._ledger = ledger
+        self._client = client
+        self._user_id = server.user_id
+        self._marker = settings.marker
+        self._at_once = settings.immich.concurrency
+        self._origin = rules.origin
+        self._possible = rules.policy.possible | {settings.marker}
+
+    async def all(self, report: Callable[[int], None]) -> Rebuilt:
+        marker_id = await TagIds(self._client).known(self._marker)
+        assets = ours = others = unread = 0
+        used: set[str] = set()
+        if marker_id is None:
+            return Rebuilt(0, 0, 0, 0, None)
+        async for page in tagged(self._client, marker_id):
+            mine = [asset for asset in page if self._user_id in (None, asset.owner_id)]
+            for start in range(0, len(mine), self._at_once):
+                chunk = mine[start : start + self._at_once]
+                read = [one for one in await asyncio.gather(*map(self._read, chunk)) if one]
+                unread += len(chunk) - len(read)
+                for held in self._record(read):
+                    assets, ours, others = assets + 1, ours + len(held.ours), others + len(held.others)
+                    used |= held.ours
+                report(assets)
+        for name in sorted(used):
+            self._ledger.record_known(name, [], ours=name == self._marker)
+        self._ledger.open_all_collections(wall_ms())
+        return Rebuilt(assets, ours, others, unread, None)
+
+    async def _read(self, asset: Asset) -> TaggedAsset | None:
+        try:
+            return await self._client.asset(asset.id)
+        except Unreachable:
+            raise
+        except AssetGone:  # deleted meanwhile: nothing to know of it
+            return None
+        except (Retryable, AssetFailed) as error:
+            logger.warning("asset {} is left out: {}", asset.id, error.message)
+            return None
+
+    def _record(self, read: Sequence[TaggedAsset]) -> list[HeldAsset]:
+        held = [
+            HeldAsset(one.asset.id, one.tags & self._possible, one.tags - self._possible)
+            for one in read
+            if self._marker in one.tags
+        ]
+        marked = {one.asset_id for one in held}
+        with self._ledger.batch():
+            self._ledger.add_listed([_listed(one.asset) for one in read if one.asset.id in marked])
+            self._ledger.record_held(held, self._origin)
+        return held
+
+
+def _listed(asset: Asset) -> ListedAsset:
+    return ListedAsset(
+        asset_id=asset.id,
+        owner_id=asset.owner_id,
+        library_id=asset.library_id or "",
+        kind=asset.kind,
+        mime=asset.mime,
+        file_name=asset.file_name[:_MOST_NAME],
+        checksum=asset.checksum,
+        updated_ms=asset.updated_ms,
+        thumbhash=asset.thumbhash,
+    )
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return not inspect(path)
+    except StartupFailed:
+        return False
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Keep the old ledger under another name, with what SQLite has beside it."""
+    if not path.exists():
+        _remove(path)
+        return None
+    kept = path.with_name(f"{path.name}.old-{time.time_ns() // 1_000_000_000}")
+    with told_plainly(path):
+        for suffix in ("-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                beside.rename(kept.with_name(kept.name + suffix))
+        path.rename(kept)
+    return kept
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

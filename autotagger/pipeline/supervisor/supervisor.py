@@ -1,0 +1,341 @@
+"""The supervisor: starts the processes, hears what they say, replaces what dies, and ends the run.
+
+It touches neither Immich nor a picture. A signal or a message only changes what is known; `_dispatch` acts on it.
+Which picture goes where is the dispatcher's business (dispatcher.py), what is listed when the listing's
+(listing.py), and how a run ends the shutdown's (shutdown.py).
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from loguru import logger
+
+from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
+from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
+from autotagger.ledger.store import Ledger
+from autotagger.log import log_for
+from autotagger.pipeline.accounts import registered
+from autotagger.pipeline.child.spec import ChildSpec
+from autotagger.pipeline.control.mailbox import Mailbox
+from autotagger.pipeline.household import Household
+from autotagger.pipeline.ipc import messages as m
+from autotagger.pipeline.ipc.slots import SlotMemory
+from autotagger.pipeline.supervisor import entry_points as duties
+from autotagger.pipeline.supervisor.child_process import Child
+from autotagger.pipeline.supervisor.dispatcher import Dispatcher
+from autotagger.pipeline.supervisor.in_flight import Stage
+from autotagger.pipeline.supervisor.listing import Listing
+from autotagger.pipeline.supervisor.loop_hooks import heeding_faults, heeding_signals
+from autotagger.pipeline.supervisor.processes import Crew, Duty
+from autotagger.pipeline.supervisor.schedule import Clockwork
+from autotagger.pipeline.supervisor.shutdown import Shutdown
+from autotagger.pipeline.supervisor.status import Observe, View, process_views, unobserved
+from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.settings import Settings
+from autotagger.tagger.model import Model
+from autotagger.topology import with_workers
+
+TICK_S = 0.5
+REPORT_S = 2.0
+
+
+class Supervisor:
+    """One run. `report` is called every `report_s` seconds with the run so far, for a progress display; `observe`
+    at every turn of the loop and at once when the run is asked to stop.
+
+    `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
+    `dry`: pictures are scored and nothing is changed in Immich.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        household: Household,
+        model: Model | None,
+        *,
+        once: bool,
+        errand: m.Errand | None = None,
+        dry: bool = False,
+        limit: int | None = None,
+        report: Callable[[Summary], None] = lambda _: None,
+        report_s: float = REPORT_S,
+        observe: Observe = unobserved,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        settings = with_workers(settings, model) if model else settings
+        self._settings = settings
+        self._spec = ChildSpec(settings, household.accounts, model, errand=errand, dry=dry)
+        self._refused = {name: error.message for name, error in household.refused.items()}
+        self._once = once
+        self._limit = limit
+        self._report = report
+        self._report_s = report_s
+        self._observe = observe
+        self._clock = clock
+        self._started_s = clock()
+        self._errand_result: dict[str, Any] | None = None
+        self._clockwork = Clockwork(
+            settings, once=once, sweeps=errand is None, heeds_pause=errand is None and not dry, clock=clock
+        )
+        self._counts: Counter[str] = Counter()
+        self._device = ""
+        self._mailbox = Mailbox(settings.state_dir)
+        self._shutdown = Shutdown(settings, tell=lambda drain: self._crew.writer.send(drain), clock=clock)
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> Summary:
+        """Run until drained or stopped. Raises Fatal when the run cannot go on."""
+        pipeline = self._settings.pipeline
+        with ExitStack() as cleanup:
+            self._lock = LedgerLock(self._settings.ledger_path)
+            cleanup.callback(self._lock.release)
+            self._lock.acquire()
+            # The schema is brought up to date before anybody reads.
+            with Ledger(self._settings.ledger_path, writable=True) as ledger:
+                self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
+            self._ledger = cleanup.enter_context(Ledger(self._settings.ledger_path, writable=False))
+            spill_dir = self._settings.state_dir / "spill"
+            self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
+            cleanup.callback(self._memory.close)
+            self._crew = Crew(
+                self._worker_count(),
+                duty=self._duty,
+                hear=self._hear,
+                lost=self._lost,
+                give_up=self._give_up,
+                clock=self._clock,
+            )
+            cleanup.callback(self._crew.dismiss)
+            self._dispatcher = Dispatcher(
+                self._crew, self._ledger, self._spec, limit=self._limit, outage=self._outage, clock=self._clock
+            )
+            self._listing = Listing(self._crew, self._clockwork, self._ledger)
+            self._last_summary = self._summary()
+            cleanup.enter_context(heeding_signals(self.stop, self._settings.state_dir))
+            cleanup.enter_context(heeding_faults(self._shutdown.fail))
+            try:
+                await self._turn()
+                if self._shutdown.error:
+                    raise self._shutdown.error
+                return self._summary()
+            except DATABASE_ERRORS as error:
+                raise plainly(self._settings.ledger_path, error) from None
+
+    async def _turn(self) -> None:
+        next_report_s = 0.0
+        while not self._shutdown.over:
+            self._tick()
+            if self._clock() >= next_report_s:
+                self._last_summary = self._summary()
+                self._report(self._last_summary)
+                next_report_s = self._clock() + self._report_s
+            self._observe(self._view())
+            await self._shutdown.wait(TICK_S)
+
+    def _worker_count(self) -> int:
+        """Inference processes: as configured, none where nothing has to be inferred."""
+        spec = self._spec
+        if spec.model is None:
+            return 0
+        known = self._ledger.model_id(spec.model.identity)
+        if spec.errand and known is not None and not self._ledger.needs_inference(known):
+            return 0
+        return max(1, self._settings.pipeline.workers)
+
+    def _tick(self) -> None:
+        """What time alone brings about."""
+        self._crew.replace_hanging(self._dispatcher.silent_since, self._settings.pipeline.hang_timeout_s)
+        self._clockwork.tick()
+        self._listing.go_on()
+        self._shutdown.tick()
+        self._hand_out_requests()
+        self._dispatch()
+
+    def _hand_out_requests(self) -> None:
+        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        if self._crew.writer.ready and not self._shutdown.draining:
+            for request in self._mailbox.fresh():
+                self._crew.writer.send(m.Asked(request))
+
+    def stop(self) -> None:
+        """Ask for a graceful end: what is under way is finished; asked twice, now."""
+        self._shutdown.ask(under_way=len(self._dispatcher.book))
+        if not self._shutdown.over:
+            self._observe(self._view())
+            self._dispatch()
+
+    # -- processes ----------------------------------------------------------------------------------------
+
+    def _duty(self, role: str) -> Duty:
+        if role == "writer":
+            return duties.write, (self._spec.of_writer(self._lock),)
+        if role == "fetcher":
+            return duties.fetch, (self._spec.of_fetcher(), self._memory)
+        return duties.infer, (self._spec.of_inferencer(), self._memory)
+
+    def _lost(self, child: Child) -> bool:
+        """What a dead child held is done again. Returns whether it is to be replaced."""
+        if self._shutdown.drained and child is self._crew.writer:
+            self._shutdown.end()
+        if self._shutdown.over:
+            return False
+        self._counts["restarts"] += 1
+        self._dispatcher.lost(child)
+        return True
+
+    def _give_up(self, message: str) -> None:
+        """Replacing does not help. Only where nothing ever worked is there no point in starting again later."""
+        worked = bool(self._device)
+        self._shutdown.fail(KeptCrashing(message) if worked else StartupFailed(message, kind="crash-loop"))
+
+    # -- messages -----------------------------------------------------------------------------------------
+
+    def _hear(self, child: Child, message: Any) -> None:  # noqa: C901 - a table of messages, not a maze
+        match message:
+            case m.Beat():
+                return
+            case m.Log(level, text):
+                log_for(child.role, level, text)
+                return
+            case m.Counts(counts):
+                self._counts.update(counts)
+                return
+            case m.Ready():
+                self._ready(child, message)
+            case m.Listed(assets):
+                self._counts["listed"] += len(assets)
+                self._crew.writer.send(message)
+            case m.Noted():
+                self._crew.fetcher.send(message)
+            case m.Swept() | m.Polled():
+                self._listing.done(message)
+                self._crew.writer.send(message)
+            case m.Fetched():
+                self._dispatcher.fetched(child, message)
+            case m.Scored():
+                self._dispatcher.scored(child, message)
+            case m.Failed():
+                self._dispatcher.failed(child, message)
+            case m.Recorded(asset_ids):
+                self._dispatcher.recorded(child, asset_ids)
+            case m.Outage(text):
+                self._outage(text)
+                if child is self._crew.fetcher:
+                    self._listing.failed()
+            case m.Refused():
+                self._leave_account(child, message)
+            case m.Ended(text, kind, exit_code):
+                self._shutdown.fail(Fatal(text, kind=kind, exit_code=exit_code))
+            case m.Settled(request_id):
+                self._mailbox.settle(request_id)
+            case m.ErrandDone(result):
+                self._errand_result = result
+            case m.Drained():
+                self._shutdown.drained = message
+                self._crew.writer.send(m.Finish(self._summary().as_dict()))
+        self._dispatch()
+
+    def _ready(self, child: Child, message: m.Ready) -> None:
+        child.ready, child.capacity = True, message.capacity
+        if message.device and message.device != self._device:
+            self._device = message.device
+            logger.info("inference runs on {}", message.device)
+        if child is self._crew.writer:
+            self._spec = replace(self._spec, run=message.run)
+            self._writer_is_new()
+        if child is self._crew.fetcher:
+            self._listing.fetcher_is_new()
+
+    def _writer_is_new(self) -> None:
+        """What a dead writer had not recorded is done again; what it was told is told to the new one."""
+        self._dispatcher.forget_unrecorded()
+        self._mailbox.hand_out_again()
+        self._listing.writer_is_new()
+        if self._shutdown.draining:
+            self._crew.writer.send(self._shutdown.draining)
+
+    def _leave_account(self, child: Child, message: m.Refused) -> None:
+        """The key of one account is refused: the others go on, also in children that are started from now on."""
+        left = tuple(account for account in self._spec.accounts if account.id != message.account)
+        name = next((account.name for account in self._spec.accounts if account not in left), None)
+        if name is None:
+            return
+        if not left:
+            self._shutdown.fail(Fatal(message.message, kind=message.kind, exit_code=message.exit_code))
+            return
+        logger.error(
+            "account {}: {}; it is left alone until autotagger is started again, the other accounts go on",
+            name,
+            message.message,
+        )
+        self._refused[name] = message.message
+        self._spec = replace(self._spec, accounts=left)
+        self._dispatcher.leave_account(message.account)
+        (self._crew.fetcher if child is self._crew.writer else self._crew.writer).send(message)
+
+    def _outage(self, text: str) -> None:
+        """Immich is unreachable: a service waits for it, --once does not."""
+        if self._once:
+            text = f"{text}; what is done is kept, run it again later"
+            self._shutdown.fail(ServerRefused(text, kind="immich-unreachable"))
+        else:
+            self._dispatcher.pause()
+
+    # -- dispatch -----------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Have everything begin that can begin; drain when all is done."""
+        if self._shutdown.over or self._shutdown.draining:
+            return
+        stopping = self._shutdown.stopping
+        self._dispatcher.dispatch(begin=not stopping and not self._clockwork.resting)
+        if self._dispatcher.idle and (stopping or self._once_done()):
+            self._shutdown.drain()
+
+    def _once_done(self) -> bool:
+        if not (self._once and self._clockwork.listed):
+            return False
+        if self._spec.errand and self._errand_result is None:
+            return False
+        return self._dispatcher.is_finished()
+
+    # -- what is told of it -------------------------------------------------------------------------------
+
+    def _summary(self) -> Summary:
+        drained = self._shutdown.drained
+        household = len(self._spec.accounts) > 1 or self._refused
+        return Summary(
+            states=self._ledger.counts(),
+            counts={**self._counts, "inferred": self._dispatcher.inferred},
+            failures=self._ledger.failures(),
+            seconds=self._clock() - self._started_s,
+            device=self._device,
+            unsettled=drained.unsettled if drained else 0,
+            accounts=self._ledger.account_counts() if household else {},
+            refused=dict(self._refused),
+            errand=self._errand_result,
+        )
+
+    def _view(self) -> View:
+        book, slots, model = self._dispatcher.book, self._dispatcher.slots, self._spec.model
+        return View(
+            summary=self._last_summary,
+            processes=process_views(
+                self._crew, book, self._clock(), film_s=self._settings.pipeline.hang_timeout_s
+            ),
+            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            slots=slots.count,
+            free_slots=slots.free,
+            listing=not self._clockwork.listed,
+            paused=self._dispatcher.paused,
+            rest=self._clockwork.rest,
+            stopping=self._shutdown.stopping,
+            model=model.name if model else "",
+            model_identity=model.identity if model else "",
+            server_version=str(self._spec.accounts[0].server.version),
+        )

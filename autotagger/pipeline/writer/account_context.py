@@ -1,0 +1,21 @@
+"""What the writer's parts work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autotagger.immich.client import ImmichClient
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.writer.tag_ids import TagIds
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The ledger, Immich and its tag ids; `marker`: the tag that says we were here; `now_ms`: our clock;
+    `count`: adds to the run's figures."""
+
+    ledger: Ledger
+    client: ImmichClient
+    tag_ids: TagIds
+    marker: str
+    now_ms: Callable[[], int]
+    count: Callable[[str, int], None]

@@ -1,0 +1,74 @@
+"""Assets that a sweep did not list: gone, or only out of its sight. One look at each tells."""
+
+import asyncio
+from collections import deque
+from itertools import islice
+
+from loguru import logger
+
+from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
+from autotagger.ledger.rows import ListedAsset
+from autotagger.pipeline.fetcher.lister import listed_asset
+from autotagger.pipeline.writer.account_context import Desk
+
+#: Looks under way at once, and assets that one search for them brings: it reads the whole ledger.
+LOOKS_AT_ONCE = 25
+FOUND_AT_ONCE = 1_000
+#: Assets that a sweep does not list and that are there (hidden since, or of a type no longer listed): after so
+#: many in one sweep the others are left to the next, which begins with them.
+MOST_STILL_THERE = 1_000
+
+
+class Absence:
+    """Looks once, after a complete sweep, at every asset at rest that it did not list."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._ledger = desk.ledger
+        self._sweep = 0
+        self._still_there = 0
+        self._missing: deque[tuple[int, str]] = deque()
+
+    def expect(self, sweep: int) -> None:
+        """The sweep of this number is complete and noted."""
+        self._sweep, self._still_there = sweep, 0
+        self._missing.clear()
+
+    async def look(self) -> bool:
+        """Look at some of them; returns whether there were any. Raises Unreachable: they are looked at again."""
+        if not self._sweep:
+            return False
+        if not self._missing:
+            self._missing.extend(self._ledger.unseen(self._sweep, FOUND_AT_ONCE))
+        if not self._missing or self._still_there >= MOST_STILL_THERE:
+            self._sweep = 0
+            return False
+        missing = list(islice(self._missing, LOOKS_AT_ONCE))
+        ends = await asyncio.gather(*(self._find(asset_id) for _, asset_id in missing), return_exceptions=True)
+        for end in (end for end in ends if isinstance(end, BaseException)):
+            raise end
+        found = [end for end in ends if isinstance(end, ListedAsset)]
+        gone = [key for (key, _), end in zip(missing, ends, strict=True) if end is None]
+        self._ledger.note_listed(found, sweep=self._sweep)
+        self._ledger.record_gone(gone)
+        for _ in missing:  # not before: after an outage they are looked at again
+            self._missing.popleft()
+        self._desk.count("gone", len(gone))
+        self._still_there += len(found)
+        if len(found) + len(gone) < len(missing):
+            self._sweep = 0  # Immich fails on some of them: the next sweep asks again
+        return True
+
+    async def _find(self, asset_id: str) -> ListedAsset | bool | None:
+        """What Immich says of an asset; None where it is gone or in the trash, False where it could
+        not say."""
+        try:
+            asset = (await self._desk.client.asset(asset_id)).asset
+        except Unreachable:
+            raise
+        except AssetGone:
+            return None
+        except (Retryable, AssetFailed) as error:
+            logger.warning("asset {} was not listed and cannot be looked at: {}", asset_id, error.message)
+            return False
+        return None if asset.trashed else listed_asset(asset)

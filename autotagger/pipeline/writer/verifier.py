@@ -1,0 +1,220 @@
+"""Proof that what was applied is in Immich: a listing of the marker for most, a full read-back for some, repair.
+
+An asset has settled when its own background jobs have written it back; only then does its state mean anything
+(immich.md, "Has the server settled?"). Marker and tags arrive in one INSERT, so on a fresh asset that has
+settled the marker proves the tags.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from loguru import logger
+
+from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
+from autotagger.immich.sweep import tagged
+from autotagger.immich.types import TaggedAsset, settled
+from autotagger.ledger.applying import meant
+from autotagger.ledger.rows import AppliedAsset, Change
+from autotagger.ledger.states import LinkState, Probe, State
+from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
+from autotagger.pipeline.writer.reconcile import Step, reconcile
+
+#: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
+LOOKS_AT_ONCE = 50
+#: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
+FIRST_LOOK_MS = 1_000
+LAST_LOOK_MS = 3_600_000
+#: Immich can die between its INSERT and the background job, which then never comes. A day later what is there
+#: counts: proof enough when it is all, and repaired when it is not.
+NEVER_SETTLES_MS = 86_400_000
+#: Complete calls made again for one asset before its loss is reported.
+MOST_REPAIRS = 3
+#: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
+CANARY_AGAIN_MS = 86_400_000
+
+#: Problems of a canary that are its whole library's.
+CLOSING = frozenset({"tags-do-not-stick", "tags-refused"})
+DO_NOT_STICK = (
+    "Immich dropped the tags again: it cannot write the .xmp files of this external library. Mount it read-write "
+    "(or put a writable overlay on it); it is tried again after a day"
+)
+
+
+class Verifier:
+    """One `look` is one round. `sample`: share of assets read back in full.
+
+    `actions` are done with what is proven.
+    """
+
+    def __init__(self, desk: Desk, *, sample: float, actions: RatingActions) -> None:
+        self._desk = desk
+        self._ledger = desk.ledger
+        self._sample = sample
+        self._actions = actions
+
+    async def look(self) -> None:
+        """Verify what the marker listing proves; read back what is sampled or suspect."""
+        oldest = self._ledger.oldest_answer_ms()
+        marker_id = await self._desk.tag_ids.known(self._desk.marker)
+        if oldest is None or marker_id is None:
+            return
+        waiting: list[dict[str, tuple[int, str]]] = []
+        async for page in tagged(self._desk.client, marker_id, updated_after_ms=oldest - 1):
+            looks = {asset.id: (asset.updated_ms, asset.visibility) for asset in page}
+            if self._actions:  # they move assets from one part of the listing to another: after it (law 3)
+                waiting.append(looks)
+            else:
+                await self._judge(looks)
+        for looks in waiting:
+            await self._judge(looks)
+
+    async def _judge(self, looks: Mapping[str, tuple[int, str]]) -> None:
+        """Verify, of assets that hold the marker, those that have settled. `looks`: updatedAt and visibility."""
+        rows = self._ledger.applied(list(looks))
+        ripe = [row for row in rows if settled(row.updated_ms, looks[row.asset_id][0], row.answered_ms)]
+        canaries = self._canaries()
+        await self._read_all([row for row in ripe if self._must_read(row, canaries)])
+        proven = [row for row in ripe if not self._must_read(row, canaries)]
+        shown = {row.asset_id: looks[row.asset_id][1] for row in proven}
+        self._verified(await self._acted_upon(proven, shown))
+
+    async def look_at_due(self) -> bool:
+        """Look one by one at assets whose time has come, or whose rating; returns whether there were any."""
+        due = self._ledger.applied_due(self._desk.now_ms(), LOOKS_AT_ONCE)
+        await self._read_all(due)
+        caught_up = await self._actions.catch_up(LOOKS_AT_ONCE - len(due)) if len(due) < LOOKS_AT_ONCE else False
+        return bool(due) or caught_up
+
+    def judge_canaries(self) -> bool:
+        """Open or close the libraries whose canary has an end; returns whether there were any."""
+        judged = False
+        for canary in self._ledger.probing():
+            if canary.state is State.VERIFIED:
+                self._ledger.open_collection(canary.collection, self._desk.now_ms())
+            elif canary.state is State.FAILED and canary.kind in CLOSING:
+                logger.warning("a whole library is left alone: {}", canary.message)
+                self._ledger.close_collection(canary.collection, canary.message or "", self._desk.now_ms())
+            elif canary.state in (State.STALE, State.PLANNED, State.APPLIED):
+                continue
+            else:  # it failed for itself, is gone, or gone and back again: another one
+                self._ledger.untry_collection(canary.collection)
+            judged = True
+        return judged
+
+    def retry_closed(self) -> None:
+        """Give libraries that were closed long enough ago another canary."""
+        for collection in self._ledger.collections():
+            closed = collection.state is Probe.CLOSED and collection.decided_ms is not None
+            if closed and self._desk.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
+                self._ledger.retry_collection(collection.id)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _canaries(self) -> set[int]:
+        return {canary.key for canary in self._ledger.probing()}
+
+    def _must_read(self, row: AppliedAsset, canaries: set[int]) -> bool:
+        """Repaired and suspect ones, canaries, and a sample that depends on nothing but the asset's id."""
+        drawn = int(row.asset_id[:8], 16) < self._sample * 0x1_0000_0000
+        return drawn or bool(row.suspect or row.repairs) or row.key in canaries
+
+    async def _read_all(self, rows: list[AppliedAsset]) -> None:
+        if not rows:
+            return
+        canaries = self._canaries()
+        await asyncio.gather(*(self._read(row, is_canary=row.key in canaries) for row in rows))
+
+    async def _read(self, row: AppliedAsset, *, is_canary: bool) -> None:
+        try:
+            held = await self._desk.client.asset(row.asset_id)
+        except AssetFailed as error:
+            # Immich may have its own words for a refusal: they are this asset's, and never the writer's end.
+            state = State.GONE if isinstance(error, AssetGone) else State.FAILED
+            self._ledger.record_problem(row.asset_id, state, kind=error.kind, message=error.message, due_ms=None)
+            return
+        except Unreachable:
+            raise
+        except Retryable as error:
+            logger.warning(
+                "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
+            )
+            self._look_later(row, is_canary=is_canary)
+            return
+        self._desk.count("read_back", 1)
+        if not self._may_judge(row, held):
+            self._look_later(row, is_canary=is_canary)
+            return
+        links = self._ledger.links_of([row.key])[row.key]
+        step = reconcile(links, held.tags, self._desk.marker)
+        if is_canary and step.missing and step.missing == meant(links):
+            self._ledger.record_problem(
+                row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
+            )
+        elif step.missing or row.removal in step.surplus:
+            self._repair(row, held.asset.updated_ms, step)
+        elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
+            self._look_later(row, is_canary=is_canary)
+        else:  # as meant, or the next wave: another tag is to leave
+            self._ledger.record_change(
+                [Change(row.key, step.links, held.asset.updated_ms, not step.done, step.removal)]
+            )
+            self._desk.count("proven", int(step.done))
+
+    def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
+        """Whether what Immich holds is its last word: the asset has settled, or nothing came of it for a day.
+
+        All of it by Immich's clock. When somebody has set that to before the answer, any change since the call
+        has to do: which came first cannot be told any more.
+        """
+        age_ms = (held.read_ms or self._desk.now_ms()) - row.answered_ms
+        changed = held.asset.updated_ms != row.updated_ms
+        was_set_back = age_ms < 0
+        return (
+            settled(row.updated_ms, held.asset.updated_ms, row.answered_ms)
+            or (was_set_back and changed)
+            or age_ms > NEVER_SETTLES_MS
+        )
+
+    async def _acted_upon(self, rows: list[AppliedAsset], shown: Mapping[str, str]) -> list[int]:
+        """Do what the ratings ask for. Answers the keys of the assets that are done."""
+        keys = [row.key for row in rows]
+        if not self._actions:
+            return keys
+        links = self._ledger.links_of(keys)
+        later = await self._actions.act(_seen(row, shown[row.asset_id], links[row.key]) for row in rows)
+        return [key for key in keys if key not in later]
+
+    def _verified(self, keys: list[int]) -> None:
+        if keys:
+            self._ledger.record_verified(keys)
+            self._desk.count("proven", len(keys))
+
+    def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
+        # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
+        age = max(abs(self._desk.now_ms() - row.answered_ms), FIRST_LOOK_MS)
+        wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
+        self._ledger.look_later(row.key, self._desk.now_ms() + wait)
+
+    def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
+        """What the call should have brought about is not there: the same once more, a limited number of times."""
+        self._desk.tag_ids.forget()
+        wrong = sorted(step.missing) or step.surplus[:1]
+        if row.repairs >= MOST_REPAIRS:
+            names = ", ".join(wrong[:5])
+            how = "lost" if step.missing else "brought back"
+            message = f"Immich {how} {len(wrong)} tags again after {row.repairs} repairs: {names}"
+            logger.error("asset {}: {}", row.asset_id, message)
+            self._ledger.record_problem(row.asset_id, State.FAILED, kind="tags-lost", message=message, due_ms=None)
+            self._desk.count("lost", 1)
+            return
+        if step.missing:
+            logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(wrong))
+        else:
+            logger.warning("asset {} settled with {} again; it is taken off once more", row.asset_id, wrong[0])
+        self._ledger.record_change([Change(row.key, step.links, updated_ms, True, step.removal, again=True)])
+        self._desk.count("repaired", 1)
+
+
+def _seen(row: AppliedAsset, visibility: str, links: Mapping[str, LinkState]) -> Seen:
+    return Seen(row.key, row.asset_id, visibility, meant(links), row.moved)

@@ -1,0 +1,70 @@
+"""What a sweep did not list: one look at each tells, on a stand-in and a real ledger."""
+
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autotagger.demo import StandIn, tiny_library
+from autotagger.immich.client import ImmichClient
+from autotagger.ledger.rows import ListedAsset
+from autotagger.ledger.states import State
+from autotagger.ledger.store import Ledger
+from autotagger.pipeline.writer import deletions as absence
+from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.deletions import Absence
+from autotagger.pipeline.writer.tag_ids import TagIds
+from autotagger.settings import Settings
+from tests.immich.support import Clock
+
+
+async def looked(server: StandIn, ledger: Ledger, sweep: int) -> Counter[str]:
+    """One round of looks after the sweep of this number; how often Immich was asked for what."""
+    settings = Settings.model_validate({"immich": {"base_url": server.url, "api_key": server.api_key}})
+    assert settings.immich.api_key
+    clock, counts = Clock(), Counter[str]()
+
+    def count(what: str, by: int) -> None:
+        counts[what] += by
+
+    async with ImmichClient(settings.immich, settings.immich.api_key, sleep=clock.sleep, clock=clock) as client:
+        looks = Absence(Desk(ledger, client, TagIds(client), "auto:processed", lambda: 0, count))
+        assert await looks.look() is False, "nothing is expected yet"
+        looks.expect(sweep)
+        while await looks.look():
+            pass
+        return counts + client.calls
+
+
+def listed(asset_id: str) -> ListedAsset:
+    return ListedAsset(asset_id, "me", "", "IMAGE", None, "a.png", "", 1)
+
+
+async def test_deleted_and_trashed_are_gone_and_what_is_only_out_of_sight_is_not(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(5)) as server:
+        ids = [asset.id for asset in server.library.assets]
+        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+            ledger.add_listed([*map(listed, ids), listed(str(uuid.uuid4()))])
+            ledger.note_listed([listed(ids[0])], sweep=1)
+            server.trash(ids[1])
+            server.remove(ids[2])
+            server.set_visibility(ids[3], "hidden")
+            counts = await looked(server, ledger, 1)
+            assert (counts["gone"], counts["asset"]) == (3, 5)
+            assert ledger.counts()[State.GONE] == 3
+            assert ledger.counts()[State.PENDING] == 3
+            assert ledger.unseen(1, 9) == [], "what was found counts as seen"
+
+
+async def test_a_listing_that_leaves_out_much_that_is_there_costs_a_bounded_number_of_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(absence, "MOST_STILL_THERE", 5)
+    monkeypatch.setattr(absence, "LOOKS_AT_ONCE", 5)
+    async with StandIn(tiny_library(12)) as server:
+        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+            ledger.add_listed([listed(asset.id) for asset in server.library.assets])
+            assert (await looked(server, ledger, 1))["asset"] == 5
+            assert (await looked(server, ledger, 2))["asset"] == 5
+            assert {key for key, _ in ledger.unseen(2, 2)} == {11, 12}, "those nobody has looked at come first"

@@ -1,0 +1,79 @@
+"""What a look at an asset means, for every combination of what we know and what Immich holds."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotagger.ledger.states import MEANT, LinkState
+from autotagger.pipeline.writer.reconcile import Step, reconcile
+
+MARKER = "m"
+NAMES = ("a", "b", "c", MARKER)
+
+links_known = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(LinkState))
+tags_held = st.sets(st.sampled_from((*NAMES, "somebody's")))
+
+
+def after(links: dict[str, LinkState], step: Step) -> dict[str, LinkState]:
+    return {**links, **step.links}
+
+
+def carried_out(step: Step, links: dict[str, LinkState], held: set[str]) -> set[str]:
+    """What Immich holds when the step's one call has been made."""
+    if step.missing:
+        return held | {name for name, state in links.items() if state in MEANT}
+    return held - {step.removal}
+
+
+@given(links_known, tags_held)
+def test_waves_end_and_then_everything_is_as_meant(links: dict[str, LinkState], held: set[str]) -> None:
+    for _ in range(2 * len(NAMES)):
+        step = reconcile(links, held, MARKER)
+        links = after(links, step)
+        if step.done:
+            break
+        held = carried_out(step, links, held)
+    assert step.done
+    assert all((name in held) for name, state in links.items() if state in MEANT)
+    assert not {LinkState.WANTED, LinkState.LEAVING} & set(links.values())
+
+
+@given(links_known, tags_held)
+def test_what_is_not_ours_is_never_touched(links: dict[str, LinkState], held: set[str]) -> None:
+    step = reconcile(links, held, MARKER)
+    theirs = {name for name, state in links.items() if state is LinkState.FOUND} | {"somebody's"}
+    assert not theirs & {step.removal, *step.missing, *step.links}
+
+
+@given(links_known, tags_held)
+def test_what_a_person_took_off_is_never_put_back(links: dict[str, LinkState], held: set[str]) -> None:
+    step = reconcile(links, held, MARKER)
+    rejected = {name for name, state in after(links, step).items() if state is LinkState.REJECTED}
+    assert not rejected & step.missing
+    for name, state in links.items():
+        if state is LinkState.PROVEN and name not in held and name != MARKER and MARKER in held:
+            assert name in rejected
+
+
+@given(links_known, tags_held)
+def test_a_tag_that_was_there_before_its_first_call_is_somebody_elses(
+    links: dict[str, LinkState], held: set[str]
+) -> None:
+    step = reconcile(links, held, MARKER)
+    for name, state in links.items():
+        if state is LinkState.WANTED and name in held and name != MARKER:
+            assert step.links[name] is LinkState.FOUND
+
+
+@given(links_known, tags_held)
+def test_one_change_at_a_time_and_the_marker_leaves_last(links: dict[str, LinkState], held: set[str]) -> None:
+    step = reconcile(links, held, MARKER)
+    assert not (step.missing and step.removal)
+    if step.removal == MARKER:
+        assert step.surplus == (MARKER,)
+
+
+@given(links_known, tags_held)
+def test_looking_twice_brings_nothing_more(links: dict[str, LinkState], held: set[str]) -> None:
+    once = reconcile(links, held, MARKER)
+    twice = reconcile(after(links, once), held, MARKER)
+    assert twice.links == {} or set(twice.links.values()) <= {LinkState.REJECTED}
