@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autotagger.pipeline.supervisor import child_process as children
+from autotagger.pipeline.supervisor import processes as children
 from tests.forked import FORKED
 
 

@@ -1,7 +1,7 @@
 """The accounts of a run, at its start: which keys does Immich take, and for whose library?"""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from loguru import logger
 from pydantic import SecretStr
@@ -15,9 +15,17 @@ from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
 from autotagger.ledger.store import Ledger
 from autotagger.lines import hide_secret
+from autotagger.pipeline.child.spec import Account
 from autotagger.pipeline.clients import is_account_s_own
-from autotagger.pipeline.household import Account, Household
 from autotagger.settings import Settings
+
+
+@dataclass(frozen=True)
+class Household:
+    """Everybody whose library is tagged, and the others with what is wrong with their key."""
+
+    accounts: tuple[Account, ...]
+    refused: dict[str, Fatal]
 
 
 async def check_accounts(settings: Settings) -> Household:

@@ -7,7 +7,7 @@ from autotagger.errors import Fatal
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.pacing import Limiter
 from autotagger.immich.status import KEY_REFUSED
-from autotagger.pipeline.household import Account
+from autotagger.pipeline.child.spec import Account
 from autotagger.settings import ImmichSettings
 
 

@@ -16,7 +16,7 @@ from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Drained
-from autotagger.pipeline.supervisor.child_process import Child
+from autotagger.pipeline.supervisor.processes import Child
 from autotagger.pipeline.supervisor.supervisor import Supervisor
 from tests.faults import weather
 from tests.faults.stage import gone, make_due

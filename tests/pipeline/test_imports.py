@@ -10,8 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from autotagger.immich.types import Dialect, Server, ServerVersion
-from autotagger.pipeline.child.spec import ChildSpec
-from autotagger.pipeline.household import Account
+from autotagger.pipeline.child.spec import Account, ChildSpec
 from autotagger.settings import ImmichSettings, Settings
 from autotagger.tagger.catalog import find_model
 

@@ -12,7 +12,7 @@ from autotagger.demo.drawing import THEMES
 from autotagger.demo.files import jpeg
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.vocabulary import Namer
+from autotagger.pipeline.decider import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
 from autotagger.settings import PolicySettings

@@ -3,13 +3,25 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from autotagger.pipeline.household import Account
+from pydantic import SecretStr
+
+from autotagger.immich.types import Server
 from autotagger.pipeline.ipc.messages import Errand
 from autotagger.settings import ImmichSettings, Settings
 from autotagger.tagger.model import Model
 
 if TYPE_CHECKING:
     from autotagger.ledger.database import LedgerLock
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user of Immich. `server`: what was found out with the user's `key`; `id`: in the ledger."""
+
+    name: str
+    key: SecretStr
+    server: Server
+    id: int = 1
 
 
 @dataclass(frozen=True)

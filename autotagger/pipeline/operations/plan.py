@@ -1,19 +1,107 @@
-"""A dry run: list the library, score a few pictures, and tell what would be done. Immich is only read."""
+"""What a run or a retag would change: list the library, score a few pictures, decide. Immich is only read."""
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field, replace
 
 from loguru import logger
 
 from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
 from autotagger.immich.client import ImmichClient
-from autotagger.ledger.rows import AssetFilter
+from autotagger.ledger.applying import revised
+from autotagger.ledger.rows import AssetFilter, ScoredAsset
+from autotagger.ledger.states import LinkState
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.decider import tag_policy
-from autotagger.pipeline.operations.planned_changes import Outlook, look_ahead
+from autotagger.pipeline.decider import Namer, tag_policy
 from autotagger.pipeline.run import load_model, run_pipeline
-from autotagger.pipeline.vocabulary import Namer
+from autotagger.policy.batching import plan_calls
 from autotagger.settings import Settings
+
+#: Assets with 30 flat tags whose background jobs Immich works off in a second (immich.md: 2 cores).
+JOBS_PER_S = 8.0
+#: Assets decided at once.
+WINDOW = 500
+
+
+@dataclass(slots=True)
+class Outlook:
+    """Assets: `first` get their first tags, `changed` others than they have, `unchanged` the same, `unscored`
+    cannot be told. `added`, `removed`: assets by tag. `new_tags`: not in Immich yet. `calls`: tag and untag calls.
+    `changes`: times that an asset is changed, each of which costs Immich background jobs."""
+
+    first: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    unscored: int = 0
+    added: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    new_tags: list[str] = field(default_factory=list)
+    calls: int = 0
+    changes: int = 0
+
+    @property
+    def background_s(self) -> float:
+        """Seconds of background work for Immich, at the measured rate of a server with 2 cores."""
+        return self.changes / JOBS_PER_S
+
+
+def look_ahead(
+    ledger: Ledger,
+    namer: Namer,
+    model: int,
+    *,
+    marker: str,
+    in_immich: Set[str],
+    batch_size: int,
+    chosen: AssetFilter,
+) -> Outlook:
+    """Decide every asset of the chosen that `model` scored, and compare with what the ledger means it to have.
+
+    `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
+    """
+    outlook = Outlook(unscored=ledger.unscored(model, chosen))
+    for window in _windows(ledger, model, chosen):
+        _decide(outlook, ledger, namer.tags(window), marker, batch_size)
+    outlook.new_tags = sorted(outlook.added.keys() - in_immich)
+    return outlook
+
+
+def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[ScoredAsset]]:
+    while window := ledger.taggable(model, WINDOW, chosen):
+        yield window
+        chosen = chosen.behind(window[-1].key)
+
+
+def _decide(
+    outlook: Outlook,
+    ledger: Ledger,
+    named: Iterable[tuple[ScoredAsset, tuple[str, ...]]],
+    marker: str,
+    batch_size: int,
+) -> None:
+    named = list(named)
+    links = ledger.links_of([asset.key for asset, _ in named])
+    puts: list[tuple[int, frozenset[str]]] = []
+    removals: Counter[str] = Counter()
+    for asset, tags in named:
+        after = revised(links[asset.key], (*tags, marker), LinkState.WANTED)
+        added = {name for name, state in after.items() if state is LinkState.WANTED}
+        gone = {name for name, state in after.items() if state is LinkState.LEAVING}
+        had_tags = bool(links[asset.key].keys() - {n for n, s in links[asset.key].items() if s is LinkState.FOUND})
+        outlook.first += not had_tags
+        outlook.changed += had_tags and bool(added or gone)
+        outlook.unchanged += had_tags and not (added or gone)
+        outlook.added.update(added)
+        outlook.removed.update(gone)
+        removals.update(gone)
+        outlook.changes += bool(added) + len(gone)
+        if added:
+            puts.append((asset.key, frozenset((*tags, marker))))
+    for start in range(0, len(puts), batch_size):
+        outlook.calls += len(plan_calls(puts[start : start + batch_size]))
+    outlook.calls += sum(-(-count // batch_size) for count in removals.values())
+
 
 EVERYTHING = AssetFilter()
 

@@ -11,9 +11,8 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.slots import SlotTable
-from autotagger.pipeline.supervisor.child_process import Child
 from autotagger.pipeline.supervisor.in_flight import Flight, FlightBook, Stage
-from autotagger.pipeline.supervisor.processes import Crew
+from autotagger.pipeline.supervisor.processes import Child, Crew
 from autotagger.pipeline.supervisor.work_queue import WorkList
 
 #: Flights that may wait for the ledger; beyond it nothing new takes off until the writer has caught up.

@@ -1,4 +1,4 @@
-"""The service's clockwork: when the library is listed, when it is polled, and when nothing new is begun."""
+"""When the library is listed or polled, when nothing new is begun, and when the writer makes no tag calls."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,8 +6,11 @@ from datetime import datetime
 from loguru import logger
 
 from autotagger.hours import Hours
+from autotagger.ledger.store import Ledger
 from autotagger.pipeline.control.pause import PAUSED, is_paused
+from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.messages import Poll, Polled, Sweep, Swept
+from autotagger.pipeline.supervisor.processes import Crew
 from autotagger.settings import Settings
 
 #: After an outage a listing is tried again so much later.
@@ -116,3 +119,45 @@ class Clockwork:
             self._next_sweep_s = self._clock() + AGAIN_S
         self._next_poll_s = self._clock() + AGAIN_S
         self._doing = None
+
+
+class Listing:
+    """Has the crew do what the clockwork says; nobody is told anything before fetcher and writer are ready."""
+
+    def __init__(self, crew: Crew, clockwork: Clockwork, ledger: Ledger) -> None:
+        self._crew = crew
+        self._clockwork = clockwork
+        self._ledger = ledger
+        self._held = False
+
+    def go_on(self) -> None:
+        """Begin what is due, and have the writer hold or go on."""
+        if not (self._crew.writer.ready and self._crew.fetcher.ready):
+            return
+        order = self._clockwork.next_order(self._ledger.next_sweep)
+        if self._held != self._clockwork.holds:
+            self._held = self._clockwork.holds
+            self._crew.writer.send(m.Hold(on=self._held))
+        if order:
+            self._crew.fetcher.send(order)
+
+    def done(self, end: m.Swept | m.Polled) -> None:
+        """The listing is in the ledger."""
+        self._clockwork.done(end)
+        self.go_on()
+
+    def failed(self) -> None:
+        """Immich was not there: again in a while."""
+        self._clockwork.failed()
+        self.go_on()
+
+    def fetcher_is_new(self) -> None:
+        """What the last one was listing is listed again."""
+        self._clockwork.interrupted()
+        self.go_on()
+
+    def writer_is_new(self) -> None:
+        """What the last one had not noted is listed again; the new one has not been told to hold."""
+        self._held = False
+        self._clockwork.interrupted()
+        self.go_on()

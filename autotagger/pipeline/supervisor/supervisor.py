@@ -18,21 +18,17 @@ from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
-from autotagger.pipeline.accounts import registered
+from autotagger.pipeline.accounts import Household, registered
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.control.mailbox import Mailbox
-from autotagger.pipeline.household import Household
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.slots import SlotMemory
 from autotagger.pipeline.supervisor import entry_points as duties
-from autotagger.pipeline.supervisor.child_process import Child
 from autotagger.pipeline.supervisor.dispatcher import Dispatcher
 from autotagger.pipeline.supervisor.in_flight import Stage
-from autotagger.pipeline.supervisor.listing import Listing
-from autotagger.pipeline.supervisor.loop_hooks import heeding_faults, heeding_signals
-from autotagger.pipeline.supervisor.processes import Crew, Duty
-from autotagger.pipeline.supervisor.schedule import Clockwork
-from autotagger.pipeline.supervisor.shutdown import Shutdown
+from autotagger.pipeline.supervisor.processes import Child, Crew, Duty
+from autotagger.pipeline.supervisor.schedule import Clockwork, Listing
+from autotagger.pipeline.supervisor.shutdown import Shutdown, heeding_faults, heeding_signals
 from autotagger.pipeline.supervisor.status import Observe, View, process_views, unobserved
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings

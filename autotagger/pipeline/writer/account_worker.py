@@ -8,18 +8,16 @@ from typing import Any
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.child.spec import ChildSpec
+from autotagger.pipeline.child.spec import Account, ChildSpec
 from autotagger.pipeline.decider import Rules
-from autotagger.pipeline.household import Account
 from autotagger.pipeline.ipc.messages import Errand
 from autotagger.pipeline.writer.account_context import Desk
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.deletions import Absence
 from autotagger.pipeline.writer.operations import Retag, Undo, Verify
-from autotagger.pipeline.writer.queue_limit import Queues
 from autotagger.pipeline.writer.rating_actions import RatingActions
 from autotagger.pipeline.writer.tag_ids import TagIds
-from autotagger.pipeline.writer.throttle import Pace
+from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.pipeline.writer.verifier import Verifier
 
 

@@ -16,13 +16,12 @@ from autotagger.immich.types import TagCallAnswer
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.states import Probe, State
 from autotagger.pipeline.child.base import trouble_of
-from autotagger.pipeline.vocabulary import Namer
+from autotagger.pipeline.decider import Namer
 from autotagger.pipeline.writer.account_context import Desk
 from autotagger.pipeline.writer.existing_tags import meet_tags
-from autotagger.pipeline.writer.queue_limit import Queues
 from autotagger.pipeline.writer.reconcile import reconcile
 from autotagger.pipeline.writer.retry_policy import verdict
-from autotagger.pipeline.writer.throttle import Pace
+from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.policy.batching import TagCall, plan_calls
 
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.

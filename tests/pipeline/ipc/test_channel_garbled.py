@@ -30,7 +30,7 @@ from autotagger.pipeline.ipc.channel import (
     encoded,
 )
 from autotagger.pipeline.ipc.messages import Beat, Failed, Log, Next, Ready, Trouble
-from autotagger.pipeline.supervisor.child_process import Child
+from autotagger.pipeline.supervisor.processes import Child
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 #: What bytes that are no message may make of the memory that they name.

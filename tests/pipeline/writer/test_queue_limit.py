@@ -9,7 +9,7 @@ from autotagger.demo.library import PARTNER
 from autotagger.demo.world import ALL
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
-from autotagger.pipeline.writer.queue_limit import LOOK_EVERY_S, Queues
+from autotagger.pipeline.writer.throttle import LOOK_EVERY_S, Queues
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
 
 DIALECTS = ("2.7", "3.0", "3.2")
