@@ -20,7 +20,7 @@ class NoDescriptors(MemoryError):
         super().__init__("no more file descriptors: raise the limit (ulimit -n, LimitNOFILE= in a systemd unit)")
 
 
-def ensure_means() -> None:
+def raise_if_exhausted() -> None:
     """Raises MemoryError where this process can have no more memory, NoDescriptors where it can have no more file
     descriptors: whatever has just failed then failed for that.
 
@@ -39,7 +39,7 @@ def ensure_means() -> None:
             raise NoDescriptors from None
 
 
-def is_want(error: BaseException) -> bool:
+def is_exhaustion(error: BaseException) -> bool:
     """Whether an error says that the machine, or a limit that it sets, gives no more of something."""
     if isinstance(error, OSError):
         return error.errno in _NO_MORE

@@ -15,7 +15,7 @@ SCORE_FLOOR = 0.05
 _SCALE = 65535.0
 _VARINT_BYTES = 5  # of a 32-bit number
 _FEWEST_FRAMES = 2  # one is a picture
-_MOST_LABELS = 0xFFFFFFFF
+_MAX_LABELS = 0xFFFFFFFF
 
 
 class SparseScores(NamedTuple):
@@ -70,7 +70,7 @@ def unpack(packed: bytes) -> SparseScores:
     if len(raw) not in (values_end, values_end + 1 + count):
         raise ValueError(f"packed scores hold {len(raw) - stop} bytes of values where {2 * count} were written")
     gaps = _from_varints(raw[start:stop])
-    if (gaps[1:] == 0).any() or gaps.sum() > _MOST_LABELS:
+    if (gaps[1:] == 0).any() or gaps.sum() > _MAX_LABELS:
         raise ValueError("packed scores name a label twice, or one that no model has")
     labels = np.cumsum(gaps).astype(np.uint32)
     values = np.frombuffer(packed, "<u2", count, stop).astype(np.float32) / np.float32(_SCALE)

@@ -63,7 +63,7 @@ class ImmichSettings(Section):
         ge=0.0,
         description="Most assets tagged a second (each costs Immich background work); 0 is no limit",
     )
-    most_queued: int = Field(
+    max_queued: int = Field(
         500,
         ge=0,
         description="Jobs in Immich's sidecar and metadata queues above which tag calls wait (an administrator's "

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from autotagger.demo.files import film
+from autotagger.demo.files import encoded_video
 from tests.test_cli import Run, environment, run  # noqa: F401  (a fixture)
 
 EXIFTOOL = '''#!{python}
@@ -160,7 +160,7 @@ def test_a_terminal_gets_a_bar(folder: Path, tmp_path: Path) -> None:
 
 def test_a_video_is_tagged_by_its_frames(tmp_path: Path, run: Run) -> None:  # noqa: F811
     scenes = [Image.new("RGB", (64, 64), color) for color in ("white", "black")]
-    (tmp_path / "clip.mp4").write_bytes(film(scenes, 4))
+    (tmp_path / "clip.mp4").write_bytes(encoded_video(scenes, 4))
     (tmp_path / "broken.mkv").write_bytes(b"no film")
     done = run("tag", tmp_path, "--model", "palette", "--format", "json")
     assert done.code == 1

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from autotagger import cli
-from autotagger.demo.files import film
+from autotagger.demo.files import encoded_video
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
@@ -67,7 +67,7 @@ def test_a_picture_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_of_a_video_the_frames_that_a_label_was_seen_in_are_told(tmp_path: Path) -> None:
     scenes = [Image.new("RGB", (64, 64), color) for color in ("blue", "white")]
-    (tmp_path / "clip.mp4").write_bytes(film(scenes, 4))
+    (tmp_path / "clip.mp4").write_bytes(encoded_video(scenes, 4))
     found = json.loads(invoke("test", str(tmp_path / "clip.mp4"), "--format", "json").stdout)
     frames = {line["label"]: line["frames"] for line in found["labels"]}
     assert frames["blue_background"] == "1/2"

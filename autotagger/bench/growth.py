@@ -14,7 +14,7 @@ from autotagger.bench.server import served
 from autotagger.bench.workload import INSTANT
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.log import setup_logging
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.run import run_errand, run_pipeline
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import PolicySettings, Settings
@@ -87,14 +87,14 @@ def _measured(settings: Settings, model: Model, assets: int, say: Callable[[str]
         say(f"growth: {_own_ms(whole)} ms of CPU an asset; {assets:,} assets once more")
         again_s, again = apart(_again, there)
         say(f"growth: {again_s:.1f} s of CPU; verifying {assets:,} assets")
-        verify_s, verified = apart(_errand, there, Errand("verify"))
+        verify_s, verified = apart(_operation, there, Operation("verify"))
         say(f"growth: {verify_s:.1f} s of CPU; retagging {assets:,} assets")
         other = there.model_copy(update={"policy": _OTHER_POLICY})
-        retag_s, retagged = apart(_errand, other, Errand("retag"))
+        retag_s, retagged = apart(_operation, other, Operation("retag"))
         say(f"growth: {retag_s:.1f} s of CPU")
     _insist("a second run infers nothing", again.counts.get("inferred", 0), 0)
-    _insist("verify finds all as it is meant", (verified.errand or {}).get("as_meant"), whole.verified)
-    _insist("retag reopens all", (retagged.errand or {}).get("reopened"), whole.verified)
+    _insist("verify finds all as it is meant", (verified.operation or {}).get("as_meant"), whole.verified)
+    _insist("retag reopens all", (retagged.operation or {}).get("reopened"), whole.verified)
     return whole, _Phases(again_s, verify_s, retag_s)
 
 
@@ -114,10 +114,10 @@ def _again(settings: Settings) -> tuple[float, Summary]:
     return _spent_s(), summary
 
 
-def _errand(settings: Settings, errand: Errand) -> tuple[float, Summary]:
-    """The same for an errand."""
+def _operation(settings: Settings, operation: Operation) -> tuple[float, Summary]:
+    """The same for an operation."""
     setup_logging("WARNING")
-    summary = asyncio.run(run_errand(settings, errand))
+    summary = asyncio.run(run_errand(settings, operation))
     return _spent_s(), summary
 
 

@@ -24,7 +24,7 @@ LOOK_S, USAGE_EVERY = 1.0, 2
 WARM_UP = 0.1
 #: Thread names of an inferencer (pipeline/inferencer.py) whose time is a stage of its own; the others are the
 #: runtime's, or wait in the runtime: inference.
-_STAGES = {"decode": "decode", "main": "inferencer", "beat": "inferencer"}
+_STAGES = {"decode": "decode", "main": "inferencer", "heartbeat": "inferencer"}
 
 
 def watched_run(settings: Settings, server_pid: int) -> tuple["Watch", Summary]:

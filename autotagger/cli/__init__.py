@@ -19,7 +19,7 @@ from autotagger.coredump import leave_no_core_file
 from autotagger.cpu import suit_imaging
 from autotagger.errors import AutotaggerError, Fatal, Unreachable
 from autotagger.lines import last_words, redact, wants_tracebacks
-from autotagger.resources import is_want, told
+from autotagger.resources import is_exhaustion, told
 
 app = typer.Typer(
     name="autotagger",
@@ -81,7 +81,7 @@ def _verdict(error: BaseException) -> tuple[str, int]:
             return error.message, SOME_FAILED
         case KeyboardInterrupt():
             return "interrupted", INTERRUPTED
-    if is_want(error):
+    if is_exhaustion(error):
         return f"the machine, or a limit that it sets, gives no more: {told(error)}", INTERNAL_ERROR
     fault = f"{type(error).__name__}: {error}".removesuffix(": ")
     return f"a fault in autotagger itself: {fault} ({DEBUG_VARIABLE}=1 shows where)", INTERNAL_ERROR

@@ -10,7 +10,7 @@ from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOp
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 
 if TYPE_CHECKING:
-    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.ipc.messages import Operation
     from autotagger.pipeline.supervisor.summary import Summary
     from autotagger.settings import Settings
 
@@ -46,28 +46,28 @@ def plan(
     one = asset_id_of(asset) if asset is not None else None
     chosen = AssetFilter(asset_id=one, tag=tag, run=run, collection=collection, name=name)
     score = score if chosen == EVERYTHING else 0
-    outlook = asyncio.run(plan_library(settings, score=score, chosen=chosen, account=account))
-    tags = sorted(outlook.added.keys() | outlook.removed.keys())
+    planned = asyncio.run(plan_library(settings, score=score, chosen=chosen, account=account))
+    tags = sorted(planned.added.keys() | planned.removed.keys())
     rows: list[dict[str, object]] = [
         {
             "tag": tag,
-            "added": outlook.added[tag],
-            "removed": outlook.removed[tag],
-            "new": tag in outlook.new_tags,
+            "added": planned.added[tag],
+            "removed": planned.removed[tag],
+            "new": tag in planned.new_tags,
         }
-        for tag in sorted(tags, key=lambda tag: (-outlook.added[tag] - outlook.removed[tag], tag))
+        for tag in sorted(tags, key=lambda tag: (-planned.added[tag] - planned.removed[tag], tag))
     ]
     figures: dict[str, Any] = {
-        "first": outlook.first,
-        "changed": outlook.changed,
-        "unchanged": outlook.unchanged,
-        "unscored": outlook.unscored,
-        "additions": outlook.added.total(),
-        "removals": outlook.removed.total(),
-        "new_tags": len(outlook.new_tags),
-        "calls": outlook.calls,
-        "changes": outlook.changes,
-        "background_s": round(outlook.background_s, 1),
+        "first": planned.first,
+        "changed": planned.changed,
+        "unchanged": planned.unchanged,
+        "unscored": planned.unscored,
+        "additions": planned.added.total(),
+        "removals": planned.removed.total(),
+        "new_tags": len(planned.new_tags),
+        "calls": planned.calls,
+        "changes": planned.changes,
+        "background_s": round(planned.background_s, 1),
     }
     if form is Format.JSON:
         print_json({**figures, "tags": rows})
@@ -100,13 +100,13 @@ def retag(context: typer.Context, as_json: JsonOption = False) -> None:
     After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
     """
     from autotagger.errors import StartupFailed
-    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.ipc.messages import Operation
     from autotagger.pipeline.operations.retag import hand_over
     from autotagger.pipeline.run import load_model
 
     settings = begin(context)
     try:
-        _see_to(settings, Errand("retag"), as_json)
+        _see_to(settings, Operation("retag"), as_json)
     except StartupFailed as error:
         if error.kind != "ledger-locked":
             raise
@@ -136,7 +136,7 @@ def undo(
     """
     from autotagger.errors import BadConfig
     from autotagger.ledger.rows import Selection
-    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.ipc.messages import Operation
 
     settings = begin(context, account=account)
     selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
@@ -147,7 +147,7 @@ def undo(
     whose = f" of account {account}" if account else ""
     if not yes and not typer.confirm(f"Take {_words(selection)}{whose} off in Immich?"):
         raise typer.Abort
-    _see_to(settings, Errand("undo", selection=selection), as_json)
+    _see_to(settings, Operation("undo", selection=selection), as_json)
 
 
 def verify(
@@ -161,11 +161,11 @@ def verify(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Compare Immich with the ledger, asset by asset: lost, taken off by a person, come back, gone, changed."""
-    from autotagger.pipeline.ipc.messages import Errand
+    from autotagger.pipeline.ipc.messages import Operation
 
     settings = begin(context, account=account)
-    summary = _done(settings, Errand("verify", sample=1.0 if full else sample, repair=repair))
-    result = summary.errand or {}
+    summary = _done(settings, Operation("verify", sample=1.0 if full else sample, repair=repair))
+    result = summary.operation or {}
     if form is Format.JSON:
         print_json(result)
     else:
@@ -189,20 +189,20 @@ def _words(selection: Any) -> str:
     return " ".join(parts)
 
 
-def _done(settings: "Settings", errand: "Errand") -> "Summary":
+def _done(settings: "Settings", operation: "Operation") -> "Summary":
     from autotagger.cli.progress import shown_progress
     from autotagger.pipeline.run import run_errand
 
     with shown_progress(settings.log_level) as report:
-        return asyncio.run(run_errand(settings, errand, report=report))
+        return asyncio.run(run_errand(settings, operation, report=report))
 
 
-def _see_to(settings: "Settings", errand: "Errand", as_json: bool) -> None:
+def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None:
     from rich.console import Console
 
     from autotagger.cli.progress import summary_table
 
-    summary = _done(settings, errand)
+    summary = _done(settings, operation)
     if as_json:
         print_json(summary.as_dict())
     else:

@@ -50,8 +50,8 @@ def _print_table(report: "Report") -> None:
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for finding in report.findings:
-        level, verdict = str(finding.verdict.level), finding.verdict
-        said = printable(verdict.found) + (f"\n-> {printable(verdict.fix)}" if verdict.fix else "")
+        level, result = str(finding.result.level), finding.result
+        said = printable(result.found) + (f"\n-> {printable(result.fix)}" if result.fix else "")
         table.add_row(Text(level.upper() if level == "fail" else level, _STYLE[level]), finding.check, Text(said))
     console = Console(markup=False, highlight=False)
     console.print(table)

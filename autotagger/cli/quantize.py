@@ -19,8 +19,8 @@ def quantize(
     calibrate: Annotated[int, typer.Option(min=8, metavar="N", help="Pictures that NNCF looks at.")] = 200,
     judge: Annotated[int, typer.Option(min=8, metavar="N", help="Other pictures, to compare the tags of.")] = 200,
     plain: Annotated[bool, typer.Option("--plain", help="No smoothing, no bias correction: for swinv2.")] = False,
-    least_f1: Annotated[float, typer.Option(min=0.0, max=1.0, help="Agreement of tags that it needs.")] = 0.97,
-    least_speed_up: Annotated[float, typer.Option(min=0.0, help="Speed-up that it needs.")] = 1.3,
+    min_f1: Annotated[float, typer.Option(min=0.0, max=1.0, help="Agreement of tags that it needs.")] = 0.97,
+    min_speed_up: Annotated[float, typer.Option(min=0.0, help="Speed-up that it needs.")] = 1.3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
     """Make an INT8 model by NNCF, compare its tags with the original's, use it if they agree and it is faster.
@@ -32,7 +32,7 @@ def quantize(
     from autotagger.quantize.run import Wish, quantize
 
     settings = begin(context, {"model": {"name": model}})
-    wish = Wish(source, calibrate, judge, plain, least_f1, least_speed_up)
+    wish = Wish(source, calibrate, judge, plain, min_f1, min_speed_up)
     outcome = quantize(settings, wish, config_path(context), lambda text: logger.info("{}", text))
     verdict = outcome.verdict.as_dict()
     if as_json:
@@ -44,9 +44,7 @@ def quantize(
         for one in verdict["worst"]:
             differs = f"extra {list(one['extra'])}, missing {list(one['missing'])}"
             typer.echo(f"  {printable(one['file'])}: F1 {one['f1']}, {differs}")
-        typer.echo(
-            f"\nF1 {verdict['f1']} (least {least_f1}); speed-up {verdict['speed_up']} (least {least_speed_up})"
-        )
+        typer.echo(f"\nF1 {verdict['f1']} (least {min_f1}); speed-up {verdict['speed_up']} (least {min_speed_up})")
         if outcome.folder:
             typer.echo(f"It is used from now on: [model] name = {outcome.folder} in {outcome.config}")
         else:

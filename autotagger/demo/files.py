@@ -115,13 +115,13 @@ def video(seed: int, size: Size, theme: Theme) -> Media:
         suffix=".mp4",
         width=size[0],
         height=size[1],
-        original=lambda: film([draw(seed + scene, size, theme) for scene in range(SCENES)], VIDEO_S),
+        original=lambda: encoded_video([draw(seed + scene, size, theme) for scene in range(SCENES)], VIDEO_S),
         still=lambda: encode(draw(seed, size, theme), "PNG"),
         duration_ms=VIDEO_S * 1000,
     )
 
 
-def film(scenes: list[Image.Image], seconds: int, *, gop: int = 4, rotation: int = 0) -> bytes:
+def encoded_video(scenes: list[Image.Image], seconds: int, *, gop: int = 4, rotation: int = 0) -> bytes:
     """An MP4 that shows each scene for the same time; a key frame every `gop` frames, of which a second has 4.
 
     `rotation`: degrees, against the clock, by which a player is told to turn it.

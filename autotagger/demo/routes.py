@@ -25,7 +25,7 @@ from autotagger.demo.wire import (
 )
 from autotagger.demo.world import World
 
-MOST_PAIRS = 32_767
+MAX_PAIRS = 32_767
 """Links one INSERT takes: PostgreSQL allows 65,535 parameters, a link needs two (law 5)."""
 FEATURES = {
     **dict.fromkeys(("smartSearch", "facialRecognition", "duplicateDetection", "importFaces", "oauth"), False),
@@ -190,7 +190,7 @@ async def tag_assets(world: World, visit: Visit) -> web.Response:
     check.finish()
     rows = world.store.writable(asset_ids, visit.user)
     known = [tag_id for tag_id in dict.fromkeys(tag_ids) if world.store.tag_of(visit.user, tag_id)]
-    if len(rows) * len(known) > MOST_PAIRS:
+    if len(rows) * len(known) > MAX_PAIRS:
         raise ApiError(500, "Failed to bulk tag assets")
     return json_response({"count": sum(_link(world, row, known) for row in rows)})
 

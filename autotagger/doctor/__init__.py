@@ -2,5 +2,5 @@
 
 Looking (`server`, `machine`, `model`, `ledger`, `speed`) talks to Immich, opens files and measures, changes
 nothing, and ends in plain facts. Judging (`*_checks`) is one small pure function a check, from the facts to a
-verdict with the exact fix. `examine` does both in order; `registry` lists every check.
+result with the exact fix. `examine` does both in order; `registry` lists every check.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotagger.config import files_open_to_all
+from autotagger.doctor.check_result import Finding, Level
 from autotagger.doctor.facts import Facts, MachineFacts
 from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.machine import look_at_machine
@@ -14,7 +15,6 @@ from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.speed import measure
-from autotagger.doctor.verdicts import Finding, Level
 from autotagger.settings import Settings
 from autotagger.tagger.engine.openvino import likely_device
 from autotagger.topology import Topology, choose
@@ -28,7 +28,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        failed = [one.verdict.exit_code for one in self.findings if one.verdict.level is Level.FAIL]
+        failed = [one.result.exit_code for one in self.findings if one.result.level is Level.FAIL]
         return failed[0] if failed else 0
 
     def as_dict(self) -> Mapping[str, Any]:
@@ -39,9 +39,9 @@ class Report:
             "checks": [
                 {
                     "check": one.check,
-                    "result": str(one.verdict.level),
-                    "found": one.verdict.found,
-                    "fix": one.verdict.fix or None,
+                    "result": str(one.result.level),
+                    "found": one.result.found,
+                    "fix": one.result.fix or None,
                 }
                 for one in self.findings
             ],

@@ -2,18 +2,18 @@
 
 import getpass
 
+from autotagger.doctor.check_result import NO_START, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts, RenderNode
-from autotagger.doctor.verdicts import NO_START, Verdict, fail, good, skip, warn
 from autotagger.topology import WORKER_BYTES
 
 INTEL = "0x8086"
 #: Resident memory of supervisor, fetcher and writer in a run over 324 assets: 234 MB, and 64 MB of slots.
 BASE_BYTES = 300 << 20
 #: Beside a download: below it, look after the disk before the ledger fills it.
-LEAST_DISK_BYTES = 1 << 30
+MIN_DISK_BYTES = 1 << 30
 
 
-def processor(facts: Facts) -> Verdict:
+def processor(facts: Facts) -> CheckResult:
     """Has it AVX2, without which models run slowly?"""
     machine = facts.machine
     if not machine.cpu_flags:
@@ -28,7 +28,7 @@ def processor(facts: Facts) -> Verdict:
     return good(f"{machine.cpu} with {', '.join(['avx2', *more])}")
 
 
-def cores(facts: Facts) -> Verdict:
+def cores(facts: Facts) -> CheckResult:
     """Do the threads of all workers fit the cores that may be used?"""
     machine, wanted = facts.machine, facts.plan.workers * facts.plan.threads
     found = f"{machine.allowed_cores} of {machine.cores} cores may be used"
@@ -40,7 +40,7 @@ def cores(facts: Facts) -> Verdict:
     return good(f"{found}: {_workers(facts)} x {facts.plan.threads} threads")
 
 
-def memory(facts: Facts) -> Verdict:
+def memory(facts: Facts) -> CheckResult:
     """Is there enough for the workers and the model? Not known unless the model was opened."""
     room, each = facts.machine.memory_bytes, facts.model.memory_bytes
     if each is None:
@@ -61,7 +61,7 @@ def memory(facts: Facts) -> Verdict:
     return good(found)
 
 
-def disk(facts: Facts) -> Verdict:
+def disk(facts: Facts) -> CheckResult:
     """Is there room for the model to be downloaded, and for the ledger to grow?"""
     free, download = facts.machine.disk_bytes, facts.model.download_bytes or 0
     found = f"{_gb(free)} free in {facts.settings.state_dir}"
@@ -69,12 +69,12 @@ def disk(facts: Facts) -> Verdict:
         return fail(
             f"{found}, the model needs {_gb(download)}", "free some space, or set state_dir elsewhere", NO_START
         )
-    if free < download + LEAST_DISK_BYTES:
+    if free < download + MIN_DISK_BYTES:
         return warn(found, "free some space: ledger and logs grow, and a full disk ends the run")
     return good(found)
 
 
-def device(facts: Facts) -> Verdict:
+def device(facts: Facts) -> CheckResult:
     """Where inference runs, and if it could run elsewhere."""
     wanted, model, machine = facts.settings.model.device, facts.model, facts.machine
     if model.session_trouble:
@@ -92,7 +92,7 @@ def device(facts: Facts) -> Verdict:
     return good(f"the whole model runs on {model.device} (OpenVINO finds {found})")
 
 
-def gpu(facts: Facts) -> Verdict:
+def gpu(facts: Facts) -> CheckResult:
     """Is an Intel GPU there that is not used only for want of a group or a driver?"""
     machine = facts.machine
     if "GPU" in machine.devices:
@@ -136,7 +136,7 @@ def _user() -> str:
         return "USER"
 
 
-def imaging(facts: Facts) -> Verdict:
+def imaging(facts: Facts) -> CheckResult:
     """Does Pillow read every format, and as fast as this processor could?"""
     machine = facts.machine
     again = "./scripts/setup, with gcc and the headers that it names"
@@ -147,7 +147,7 @@ def imaging(facts: Facts) -> Verdict:
     return good(machine.imaging)
 
 
-def runtime(facts: Facts) -> Verdict:
+def runtime(facts: Facts) -> CheckResult:
     """onnxruntime and onnxruntime-openvino fill the same folder: of two, either may be the one that is there."""
     found = facts.machine.runtimes
     if found == ("onnxruntime-openvino",):

@@ -6,9 +6,9 @@ from functools import partial
 
 from yarl import URL
 
+from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts, Sample
 from autotagger.doctor.server import PREFERENCES, UPDATE
-from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Verdict, fail, good, skip, warn
 from autotagger.errors import Fatal
 from autotagger.immich.dialect import NEEDED
 
@@ -23,13 +23,13 @@ OPTIONAL = {
 #: A call that a server in the same house answers more slowly than this is busy, asleep or far away.
 SLOW_S = 0.5
 #: More than this and the two clocks are not only rounded differently.
-MOST_SKEW_S = 5.0
+MAX_SKEW_S = 5.0
 KEYS_PAGE = "Immich: Account Settings > API Keys"
 NOT_REACHED = "not looked at: Immich is not reached"
 NO_KEY = "not looked at: the key is not accepted"
 
 
-def address(facts: Facts) -> Verdict:
+def address(facts: Facts) -> CheckResult:
     """The address and the key, as settings."""
     if trouble := facts.server.address_trouble:
         return fail(
@@ -38,7 +38,7 @@ def address(facts: Facts) -> Verdict:
     return good(facts.server.address)
 
 
-def reach(facts: Facts) -> Verdict:
+def reach(facts: Facts) -> CheckResult:
     """Does Immich, and not something else, answer there, and over TLS that is trusted?"""
     server = facts.server
     if server.address_trouble:
@@ -56,7 +56,7 @@ def _reach_fix(trouble: Fatal, address: str) -> str:
     return f"start Immich, and try `curl {address}/server/ping` on this machine: it must answer pong"
 
 
-def tls(facts: Facts) -> Verdict:
+def tls(facts: Facts) -> CheckResult:
     """Does the key travel where others could read it?"""
     server = facts.server
     if server.address_trouble or server.reach_trouble:
@@ -67,7 +67,7 @@ def tls(facts: Facts) -> Verdict:
     return good("https, certificate trusted" if scheme == "https" else "http, within a private network")
 
 
-def version(facts: Facts) -> Verdict:
+def version(facts: Facts) -> CheckResult:
     """Is it a version of Immich that we speak with?"""
     server = facts.server
     if server.version is None:
@@ -78,7 +78,7 @@ def version(facts: Facts) -> Verdict:
     return good(f"Immich {server.version}{dialect}")
 
 
-def key(facts: Facts) -> Verdict:
+def key(facts: Facts) -> CheckResult:
     """Is the key accepted at all? What it may do has checks of its own."""
     server = facts.server
     if server.version is None or server.version_trouble:
@@ -93,7 +93,7 @@ def key(facts: Facts) -> Verdict:
     return good("accepted")
 
 
-def private_key(facts: Facts) -> Verdict:
+def private_key(facts: Facts) -> CheckResult:
     """Can other users of this machine read the key?"""
     if facts.open_files:
         return warn(
@@ -103,7 +103,7 @@ def private_key(facts: Facts) -> Verdict:
     return good("the key's file is not open to other users")
 
 
-def permission(name: str, facts: Facts) -> Verdict:
+def permission(name: str, facts: Facts) -> CheckResult:
     """One permission: the key must hold it by name, and using it must work."""
     found = facts.server
     if found.server is None:
@@ -128,7 +128,7 @@ def needed_permissions(facts: Facts) -> set[str]:
     return {*NEEDED, *original, *moving, *whose}
 
 
-def unexpected(facts: Facts) -> Verdict:
+def unexpected(facts: Facts) -> CheckResult:
     """What else keeps a run from getting through, where key and permissions are in order."""
     found = facts.server
     if found.server is None:
@@ -138,7 +138,7 @@ def unexpected(facts: Facts) -> Verdict:
     return good("a run gets through its first calls") if not found.key_trouble else skip("see the permissions")
 
 
-def tags_feature(facts: Facts) -> Verdict:
+def tags_feature(facts: Facts) -> CheckResult:
     """Does Immich show tags to this user?"""
     found = facts.server
     if found.server is None:
@@ -153,7 +153,7 @@ def tags_feature(facts: Facts) -> Verdict:
     return good("switched on for this user")
 
 
-def library(facts: Facts) -> Verdict:
+def library(facts: Facts) -> CheckResult:
     """Is there anything to tag, and how much of it is marked already?"""
     found = facts.server
     if found.server is None:
@@ -172,7 +172,7 @@ def library(facts: Facts) -> Verdict:
     )
 
 
-def previews(facts: Facts) -> Verdict:
+def previews(facts: Facts) -> CheckResult:
     """Are there pictures to look at, and how large are they?"""
     sample = facts.server.sample
     if sample is None:
@@ -188,7 +188,7 @@ def previews(facts: Facts) -> Verdict:
     return _judged(sample, count, facts)
 
 
-def _judged(sample: Sample, count: int, facts: Facts) -> Verdict:
+def _judged(sample: Sample, count: int, facts: Facts) -> CheckResult:
     kinds = ", ".join(kind for kind, _ in Counter(one.content_type for one in sample.pictures).most_common())
     shorts = sorted(min(one.width, one.height) for one in sample.pictures)
     size_kb = sum(one.byte_count for one in sample.pictures) / len(sample.pictures) / 1024
@@ -206,7 +206,7 @@ def _judged(sample: Sample, count: int, facts: Facts) -> Verdict:
     return good(found)
 
 
-def latency(facts: Facts) -> Verdict:
+def latency(facts: Facts) -> CheckResult:
     """Does a small call take long?"""
     seconds = facts.server.latency_s
     if seconds is None:
@@ -217,12 +217,12 @@ def latency(facts: Facts) -> Verdict:
     return good(found)
 
 
-def clock(facts: Facts) -> Verdict:
+def clock(facts: Facts) -> CheckResult:
     """Nothing of a run depends on the two clocks agreeing; logs and the ledger's times are easier to read so."""
     skew = facts.server.skew_s
     if skew is None:
         return skip("Immich told no time")
-    if abs(skew) > MOST_SKEW_S:
+    if abs(skew) > MAX_SKEW_S:
         side = "ahead of" if skew > 0 else "behind"
         return warn(
             f"this machine is {abs(skew):.0f} s {side} Immich's",
@@ -231,7 +231,7 @@ def clock(facts: Facts) -> Verdict:
     return good("agrees with Immich's")
 
 
-CHECKS: dict[str, Callable[[Facts], Verdict]] = {
+CHECKS: dict[str, Callable[[Facts], CheckResult]] = {
     "server.address": address,
     "server.reach": reach,
     "server.tls": tls,

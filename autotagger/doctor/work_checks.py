@@ -1,14 +1,14 @@
 """Checks of model files, ledger and external libraries, and how long the library will take."""
 
+from autotagger.doctor.check_result import NO_START, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
-from autotagger.doctor.verdicts import NO_START, Verdict, fail, good, skip, warn
 
 #: Assets a second that Immich's own jobs got through after a tag call (immich.md): 30 three-level tags, one tag.
 #: Measured on two cores.
 IMMICH_SLOWEST, IMMICH_FASTEST = 5.0, 12.0
 
 
-def files(facts: Facts) -> Verdict:
+def files(facts: Facts) -> CheckResult:
     """Are the model's files there and whole, or will a run fetch them first?"""
     model = facts.model
     if model.trouble is None:
@@ -20,7 +20,7 @@ def files(facts: Facts) -> Verdict:
     return fail(model.trouble.message, "autotagger models list names those there are", model.trouble.exit_code)
 
 
-def ledger(facts: Facts) -> Verdict:
+def ledger(facts: Facts) -> CheckResult:
     """Can it be read and written, where there is one?"""
     found = facts.ledger
     if not found.writable:
@@ -42,7 +42,7 @@ def _ledger_fix(facts: Facts) -> str:
     return f"mv {path} {path}.damaged: a new one is made, and what is marked in Immich stays done"
 
 
-def failures(facts: Facts) -> Verdict:
+def failures(facts: Facts) -> CheckResult:
     """Did assets fail that somebody should look at?"""
     found = facts.ledger
     if not found.exists or found.trouble:
@@ -52,7 +52,7 @@ def failures(facts: Facts) -> Verdict:
     return good("none")
 
 
-def external(facts: Facts) -> Verdict:
+def external(facts: Facts) -> CheckResult:
     """Libraries that a canary found closed: Immich cannot keep tags there."""
     found = facts.ledger
     if not found.exists or found.trouble:
@@ -65,7 +65,7 @@ def external(facts: Facts) -> Verdict:
     return good("no library is known where tags do not stick")
 
 
-def estimate(facts: Facts) -> Verdict:
+def estimate(facts: Facts) -> CheckResult:
     """Hours for what is not marked, from what this machine did with the library's own pictures just now."""
     speed, server = facts.speed, facts.server
     if speed is None:

@@ -35,7 +35,7 @@ from autotagger.settings import ImmichSettings
 T = TypeVar("T")
 
 #: Immich fails above 32,767 pairs and writes nothing; stay far below.
-MOST_PAIRS = 5000
+MAX_PAIRS = 5000
 #: Immich creates about 170 tags a second: a chunk takes it a second or two.
 _UPSERT_CHUNK = 250
 #: Tries of a call about one asset before `GET /server/ping` is asked who is to blame.
@@ -156,14 +156,14 @@ class ImmichClient:
             query=None if original else {"size": size},
             about=f"asset {asset_id}",
             picture=True,
-            most_bytes=self._settings.max_picture_bytes,
+            max_bytes=self._settings.max_picture_bytes,
         )
         return await self._call(request, _picture)
 
-    async def playback(self, asset_id: str, start: int, length: int, *, most_bytes: int) -> Part:
+    async def playback(self, asset_id: str, start: int, length: int, *, max_bytes: int) -> Part:
         """`length` bytes of a video from `start` on, or all of it where Immich knows no ranges.
 
-        Needs `asset.view`. Raises as `picture`; AssetFailed (`too-large`) above `most_bytes`.
+        Needs `asset.view`. Raises as `picture`; AssetFailed (`too-large`) above `max_bytes`.
         """
         asset_id = _path_id(asset_id)
         request = Request(
@@ -172,7 +172,7 @@ class ImmichClient:
             f"assets/{asset_id}/video/playback",
             about=f"asset {asset_id}",
             picture=True,
-            most_bytes=most_bytes,
+            max_bytes=max_bytes,
             part=(start, start + length - 1),
         )
         return await self._call(request, lambda reply: _part(reply, start))
@@ -201,11 +201,11 @@ class ImmichClient:
         """Put all the tags on all the assets in one call. Needs `tag.asset`.
 
         Immich skips silently what it does not know or like: only a later look proves anything. Raises ValueError
-        for no pair at all and for more than `MOST_PAIRS`.
+        for no pair at all and for more than `MAX_PAIRS`.
         """
         pairs = len(asset_ids) * len(tag_ids)
-        if not 0 < pairs <= MOST_PAIRS:
-            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MOST_PAIRS} may be")
+        if not 0 < pairs <= MAX_PAIRS:
+            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} may be")
         body = {"assetIds": [_path_id(one) for one in asset_ids], "tagIds": [_path_id(one) for one in tag_ids]}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
         return await self._call(_put("tag_assets", "tags/assets", body, about=about), _tag_call_answer)

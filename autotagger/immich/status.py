@@ -7,7 +7,7 @@ from autotagger.immich.parsing import http_date_ms, problem
 from autotagger.immich.transport import Reply, Request, Trouble
 
 #: A server that asks for more patience than this gets this much.
-_MOST_RETRY_AFTER_S = 120.0
+_MAX_RETRY_AFTER_S = 120.0
 #: Immich's words for ids that are unknown, foreign, or locked away: it does not tell which.
 _NO_ACCESS = "not found or no"
 _MISSING = "missing required permission:"
@@ -50,7 +50,7 @@ def retry_after_s(reply: Reply) -> float | None:
         if until_ms is None or now_ms is None:
             return None
         seconds = (until_ms - now_ms) / 1000
-    return min(max(seconds, 0.0), _MOST_RETRY_AFTER_S) if isfinite(seconds) else None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if isfinite(seconds) else None
 
 
 def _forbidden(request: Request, said: str) -> ServerRefused:

@@ -19,14 +19,14 @@ from yarl import URL
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
-from autotagger.resources import ensure_means
+from autotagger.resources import raise_if_exhausted
 from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.
 _KEEPALIVE_S = 4.0
 #: The largest honest answer (a page of 1,000 assets) is under 1 MB.
 _JSON_BYTES = 64 << 20
-_MOST_REDIRECTS = 3
+_MAX_REDIRECTS = 3
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: An exchange that still moves may take this many read timeouts in all; a drip of bytes must end some time.
 _TOTAL_READS = 5
@@ -41,7 +41,7 @@ class Request:
     """`path` is below the API's root. `about` names the asset (or assets) that may be to blame for a failure.
 
     `keyed`: whether the key is sent; not where it is not needed, so that a wrong address does not get it.
-    `most_bytes`: a larger answer is not read to its end. `picture`: the answer is to be a picture, not JSON.
+    `max_bytes`: a larger answer is not read to its end. `picture`: the answer is to be a picture, not JSON.
     `part`: its first and last byte, where not all is wanted; the server may send all of it.
     """
 
@@ -53,7 +53,7 @@ class Request:
     about: str | None = None
     keyed: bool = True
     picture: bool = False
-    most_bytes: int = _JSON_BYTES
+    max_bytes: int = _JSON_BYTES
     part: tuple[int, int] | None = None
 
 
@@ -118,7 +118,7 @@ class Transport:
         assert self._session is not None, "the client is used as: async with ImmichClient(...) as client"
         url = self.api.joinpath(*request.path.split("/"))
         url = url.with_query(request.query) if request.query else url
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             begun = self._clock()
             async with self._session.request(
                 request.method, url, data=request.body, headers=self._headers(request), allow_redirects=False
@@ -156,7 +156,7 @@ class Transport:
         return target
 
     def _translate(self, error: Exception) -> AutotaggerError:
-        ensure_means()
+        raise_if_exhausted()
         where = self.api.origin()
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ServerRefused(
@@ -179,8 +179,8 @@ async def _read(request: Request, response: aiohttp.ClientResponse) -> bytes:
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
-        if size > request.most_bytes:
-            limit = f"more than {request.most_bytes / (1 << 20):.0f} MB"
+        if size > request.max_bytes:
+            limit = f"more than {request.max_bytes / (1 << 20):.0f} MB"
             if request.picture:
                 raise AssetFailed(f"{request.about}: its {request.name} has {limit}", kind="too-large")
             raise Trouble(f"the answer to {request.name} has {limit}", kind="bad-answer")

@@ -31,13 +31,13 @@ class Scoring(Base):
                 self._note(ids, What.SCORED, str(model))
             self._skip_closed()
 
-    def stored_scores(self, model: int, *, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def stored_scores(self, model: int, *, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
         """(asset key, packed scores) of what `model` scored, in the order of the keys.
 
-        `most`: where there are more, so many at most, evenly spread and always the same.
+        `limit`: where there are more, so many at most, evenly spread and always the same.
         """
         query = Score.select(Score.asset, Score.packed).where(Score.model == model).order_by(Score.asset)
-        step = -(-query.count() // most) if most else 1
+        step = -(-query.count() // limit) if limit else 1
         for number, (key, packed) in enumerate(query.tuples().iterator()):
             if number % step == 0:
                 yield key, bytes(packed)

@@ -21,14 +21,14 @@ from autotagger.settings import Settings
 
 
 @dataclass(frozen=True)
-class Household:
+class Accounts:
     """Everybody whose library is tagged, and the others with what is wrong with their key."""
 
     accounts: tuple[Account, ...]
     refused: dict[str, Fatal]
 
 
-async def check_accounts(settings: Settings) -> Household:
+async def check_accounts(settings: Settings) -> Accounts:
     """Everything that must hold before a picture is touched.
 
     Where there are several accounts, one whose key Immich refuses does not stop the others. Raises BadConfig and
@@ -55,7 +55,7 @@ async def check_accounts(settings: Settings) -> Household:
         logger.error("{}; the other accounts go on", why.message)
     if settings.account:
         _check_users(accounts)
-    return Household(tuple(accounts), refused)
+    return Accounts(tuple(accounts), refused)
 
 
 def registered(accounts: Iterable[Account], ledger: Ledger) -> tuple[Account, ...]:
@@ -88,7 +88,7 @@ def _check_rating_action(settings: Settings, server: Server) -> None:
 
 
 def _check_users(accounts: Iterable[Account]) -> None:
-    """Every key of a household belongs to a user of its own, and says so: else who owns a picture is a guess."""
+    """Every key of a accounts belongs to a user of its own, and says so: else who owns a picture is a guess."""
     names: dict[str, str] = {}
     for account in accounts:
         user_id = account.server.user_id

@@ -1,4 +1,4 @@
-"""The clients of a household: one for every account."""
+"""The clients of a accounts: one for every account."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -33,7 +33,7 @@ class Namer:
         self._counted: set[int] = set()
         if warned := warning(cap, len(policy.possible), len(policy.possible & set(known))):
             logger.warning("{}", warned)
-        for key, packed in ledger.stored_scores(model, most=SAMPLE) if cap else ():
+        for key, packed in ledger.stored_scores(model, limit=SAMPLE) if cap else ():
             self._vocabulary.see(policy.tags(unpack(packed)))
             self._counted.add(key)
 

@@ -17,11 +17,11 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
-from autotagger.pipeline.child.base import BEAT_S, CRASHED, enter_child, name_thread, report_end, trouble_of
+from autotagger.pipeline.child.base import CRASHED, HEARTBEAT_S, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc.channel import Channel, ChannelClosed
-from autotagger.pipeline.ipc.messages import Beat, Counts, Failed, Infer, Ready, Scored
-from autotagger.pipeline.ipc.payload import Parcel, unpack_body
+from autotagger.pipeline.ipc.messages import Counts, Failed, Heartbeat, Infer, Ready, Scored
+from autotagger.pipeline.ipc.payload import Payload, unpack_body
 from autotagger.pipeline.ipc.slots import SlotMemory
 from autotagger.pipeline.ipc.stats import Tally, timed
 from autotagger.scores import pack
@@ -43,7 +43,9 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
 
     assert spec.model, "without a model there is nothing to infer"
     tally = Tally()
-    _in_thread("beat", lambda: _beat(channel, tally))  # from now on: compiling a large model can take minutes
+    _in_thread(
+        "heartbeat", lambda: _heartbeat(channel, tally)
+    )  # from now on: compiling a large model can take minutes
     try:
         device = spec.settings.model.device
         plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
@@ -112,30 +114,30 @@ class Inferencer:
                     prepared = self._prepare(unpack_body(body))
                 self._tally.add(timed("decode", time.monotonic() - begun))
             except (Retryable, AssetFailed) as error:
-                self._send(Failed(order.flight, trouble_of(error)))
+                self._send(Failed(order.job, trouble_of(error)))
             else:
-                self._prepared.put((order.flight, prepared))
+                self._prepared.put((order.job, prepared))
 
-    def _prepare(self, parcel: Parcel) -> list[NDArray[np.float32]]:
-        """The tensor of a picture, or those of a film's frames."""
+    def _prepare(self, payload: Payload) -> list[NDArray[np.float32]]:
+        """The tensor of a picture, or those of a video's frames."""
         spec = self._model.manifest.input
-        if parcel.film is None:
-            return [prepare(parcel.still, spec, decoding=self._decoding)]
-        # Where no film comes, nobody pays for ffmpeg's memory.
+        if payload.video is None:
+            return [prepare(payload.still, spec, decoding=self._decoding)]
+        # Where no video comes, nobody pays for ffmpeg's memory.
         from autotagger.tagger.video import frames_of
 
         try:
             frames = frames_of(
-                io.BytesIO(parcel.film.body),
+                io.BytesIO(payload.video.body),
                 self._video.frames,
-                every=parcel.film.excerpt,
+                every=payload.video.excerpt,
                 timeout_s=self._video.timeout_s,
             )
-            logger.debug("{}: {} different frames", parcel.name, len(frames))
+            logger.debug("{}: {} different frames", payload.name, len(frames))
             return [prepare_image(frame, spec) for frame in frames]
         except AssetFailed as error:
-            logger.warning("{}: {}; its still frame is tagged instead", parcel.name, error.message)
-            return [prepare(parcel.still, spec, decoding=self._decoding)]
+            logger.warning("{}: {}; its still frame is tagged instead", payload.name, error.message)
+            return [prepare(payload.still, spec, decoding=self._decoding)]
 
     def _prove(self) -> None:
         """While the first pictures are scored: with a large model that brings the first tag a second earlier."""
@@ -148,14 +150,14 @@ class Inferencer:
 
     def _infer(self) -> None:
         while True:
-            flight, pictures = self._prepared.get()
+            job, pictures = self._prepared.get()
             try:
                 frames = self._scores(pictures)
             except (Retryable, AssetFailed) as error:
-                self._send(Failed(flight, trouble_of(error)))
+                self._send(Failed(job, trouble_of(error)))
             else:
                 scores, seen = combined(frames, self._means)
-                self._send(Scored(flight, pack(scores, self._ratings, frames=len(frames), seen=seen)))
+                self._send(Scored(job, pack(scores, self._ratings, frames=len(frames), seen=seen)))
 
     def _scores(self, pictures: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """The scores of each. Raises AssetFailed and Retryable; nothing comes of a model that is not proven."""
@@ -173,13 +175,13 @@ class Inferencer:
         _send(self._channel, message)
 
 
-def _beat(channel: Channel, tally: Tally) -> None:
+def _heartbeat(channel: Channel, tally: Tally) -> None:
     pause = threading.Event()
     while True:
         if figures := tally.take():
             _send(channel, Counts(figures))
-        _send(channel, Beat())
-        pause.wait(BEAT_S)
+        _send(channel, Heartbeat())
+        pause.wait(HEARTBEAT_S)
 
 
 def _send(channel: Channel, message: object) -> None:

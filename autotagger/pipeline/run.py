@@ -7,7 +7,7 @@ from loguru import logger
 
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import check_accounts
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.supervisor.status import Observe, unobserved
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.pipeline.supervisor.supervisor import REPORT_S, Supervisor
@@ -21,26 +21,27 @@ async def run_pipeline(
     *,
     once: bool,
     limit: int | None = None,
-    dry: bool = False,
+    scoring_only: bool = False,
     report: Callable[[Summary], None] = lambda _: None,
     report_s: float = REPORT_S,
     observe: Observe = unobserved,
 ) -> Summary:
-    """Tag the library until it is drained (`once`) or stopped by a signal. `dry`: pictures are only scored.
+    """Tag the library until it is drained (`once`) or stopped by a signal. `scoring_only`:
+    pictures are only scored.
     `report` is told the run so far every `report_s` seconds.
 
     Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
     half-written then.
     """
-    household = await check_accounts(settings)
+    accounts = await check_accounts(settings)
     model = await load_model(settings)
     supervisor = Supervisor(
         settings,
-        household,
+        accounts,
         model,
         once=once,
         limit=limit,
-        dry=dry,
+        scoring_only=scoring_only,
         report=report,
         report_s=report_s,
         observe=observe,
@@ -49,14 +50,14 @@ async def run_pipeline(
 
 
 async def run_errand(
-    settings: Settings, errand: Errand, *, report: Callable[[Summary], None] = lambda _: None
+    settings: Settings, operation: Operation, *, report: Callable[[Summary], None] = lambda _: None
 ) -> Summary:
-    """See to an errand, and to nothing else. Returns when Immich holds what is meant, or at a signal: begun again
-    it goes on. Raises what `run_pipeline` raises, and StartupFailed where there is no ledger."""
+    """Do an operation, and nothing else. Returns when Immich holds what is meant, or at a signal; begun again, it
+    continues. Raises what `run_pipeline` raises, and StartupFailed where there is no ledger."""
     Ledger(settings.ledger_path, writable=False).close()
-    household = await check_accounts(settings)
-    model = await load_model(settings) if errand.kind == "retag" else None
-    return await Supervisor(settings, household, model, once=True, errand=errand, report=report).run()
+    accounts = await check_accounts(settings)
+    model = await load_model(settings) if operation.kind == "retag" else None
+    return await Supervisor(settings, accounts, model, once=True, operation=operation, report=report).run()
 
 
 async def load_model(settings: Settings) -> Model:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 #: Immich fails above 32,767 asset-tag pairs in a call (law 5); stay far below.
-MOST_PAIRS = 5000
+MAX_PAIRS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class TagCall(Generic[K]):
     tags: frozenset[str]
 
 
-def plan_calls(assets: Iterable[tuple[K, frozenset[str]]], *, most_pairs: int = MOST_PAIRS) -> list[TagCall[K]]:
-    """Group `assets` (each with all of its tags, the marker among them) into calls of at most `most_pairs` pairs.
+def plan_calls(assets: Iterable[tuple[K, frozenset[str]]], *, max_pairs: int = MAX_PAIRS) -> list[TagCall[K]]:
+    """Group `assets` (each with all of its tags, the marker among them) into calls of at most `max_pairs` pairs.
 
     Assets with the very same tags share a call, in the order they come. Every asset is in exactly one call: the
-    tags of one asset are never split, not even when they alone are more than `most_pairs`. Raises ValueError for
+    tags of one asset are never split, not even when they alone are more than `max_pairs`. Raises ValueError for
     an asset without tags, or one that is given twice with different tags.
     """
     tags_of: dict[K, frozenset[str]] = {}
@@ -37,7 +37,7 @@ def plan_calls(assets: Iterable[tuple[K, frozenset[str]]], *, most_pairs: int = 
     return [
         TagCall(chunk, tags)
         for tags, group in sharing.items()
-        for chunk in _chunks(group, max(1, most_pairs // len(tags)))
+        for chunk in _chunks(group, max(1, max_pairs // len(tags)))
     ]
 
 

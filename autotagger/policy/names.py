@@ -49,7 +49,7 @@ def tag_name(words: str, template: str, category: str, style: Style) -> str:
     fill = {"{name}": words, "{category}": category}
     parts = [re.sub(r"\{(?:name|category)\}", lambda hole: fill[hole[0]], part) for part in template.split("/")]
     # A part that is not alone cannot be taken for a number, but may become the leaf that Immich shows.
-    names = [verbatim(part, style.slash, most=MAX_LENGTH // len(parts)) for part in parts]
+    names = [verbatim(part, style.slash, limit=MAX_LENGTH // len(parts)) for part in parts]
     return "/".join(names)
 
 
@@ -80,11 +80,11 @@ def safe_name(name: str, slash: str) -> str:
     return verbatim(styled(name, Style(slash)), slash)
 
 
-def verbatim(name: str, slash: str, *, most: int = MAX_LENGTH) -> str:
+def verbatim(name: str, slash: str, *, limit: int = MAX_LENGTH) -> str:
     """`name` as a person typed it, underscores and all, made as safe as `safe_name` makes it."""
-    name = _settled(name, slash, most)
+    name = _settled(name, slash, limit)
     if _changes_in_xmp(name):
-        name = f"“{name[: most - 2]}”"
+        name = f"“{name[: limit - 2]}”"
     return name or UNNAMED
 
 
@@ -94,13 +94,13 @@ def check_slash(slash: str) -> None:
         raise ValueError("what stands for / must not be empty nor hold /, & or control characters")
 
 
-def _settled(name: str, slash: str, most: int) -> str:
+def _settled(name: str, slash: str, limit: int) -> str:
     previous = None
     while name != previous:  # taking something out may join what is left to something new
         previous = name
         name = _ENTITY.sub(lambda entity: html.unescape(entity[0]), name)
         name = _UNSAFE.sub("", _BLANK.sub(" ", name))
-        name = name.replace("/", slash).strip()[:most].strip()
+        name = name.replace("/", slash).strip()[:limit].strip()
     return name
 
 

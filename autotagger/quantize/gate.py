@@ -16,7 +16,7 @@ from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
 
-LEAST_F1, LEAST_SPEED_UP = 0.97, 1.3
+MIN_F1, MIN_SPEED_UP = 0.97, 1.3
 WORST_SHOWN = 5
 
 
@@ -71,8 +71,8 @@ class Verdict:
 
     agreement: Agreement
     speed_up: float
-    least_f1: float
-    least_speed_up: float
+    min_f1: float
+    min_speed_up: float
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -81,10 +81,10 @@ class Verdict:
         found = []
         if not counts.both + counts.missing:
             found.append("the original gave the sample no tags at all, so nothing can be said")
-        elif counts.f1 < self.least_f1:
-            found.append(f"its tags agree with the original's by F1 {counts.f1:.4f}, {self.least_f1} is needed")
-        if self.speed_up < self.least_speed_up:
-            found.append(f"it is {self.speed_up:.2f} times as fast, {self.least_speed_up} is needed")
+        elif counts.f1 < self.min_f1:
+            found.append(f"its tags agree with the original's by F1 {counts.f1:.4f}, {self.min_f1} is needed")
+        if self.speed_up < self.min_speed_up:
+            found.append(f"it is {self.speed_up:.2f} times as fast, {self.min_speed_up} is needed")
         return tuple(found)
 
     @property
@@ -94,7 +94,7 @@ class Verdict:
     @property
     def advice(self) -> str:
         """What to try when the agreement is too low or the gain too small."""
-        if self.agreement.whole.f1 < self.least_f1:
+        if self.agreement.whole.f1 < self.min_f1:
             return "try more calibration pictures (--calibrate 500), or the other method (--plain, or without it)"
         return "the processor gains little from INT8 (no AVX512-VNNI or AVX-VNNI?): keep the original"
 
@@ -105,9 +105,9 @@ class Verdict:
             "passed": self.passed,
             "reasons": list(self.reasons),
             "f1": round(agreement.whole.f1, 5),
-            "least_f1": self.least_f1,
+            "min_f1": self.min_f1,
             "speed_up": round(self.speed_up, 3),
-            "least_speed_up": self.least_speed_up,
+            "min_speed_up": self.min_speed_up,
             "pictures": agreement.pictures,
             "categories": {
                 name: {

@@ -16,7 +16,7 @@ from autotagger.configfile import set_key
 from autotagger.errors import StartupFailed
 from autotagger.policy.rules import TagPolicy
 from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_tensors
-from autotagger.quantize.gate import LEAST_F1, LEAST_SPEED_UP, Agreement, Verdict, compare
+from autotagger.quantize.gate import MIN_F1, MIN_SPEED_UP, Agreement, Verdict, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
@@ -26,7 +26,7 @@ from autotagger.tagger.model import Model
 
 Say = Callable[[str], None]
 #: Fewer pictures say too little about a library.
-LEAST_PICTURES = 8
+MIN_PICTURES = 8
 _ROUNDS, _SECONDS = 3, 10.0
 
 
@@ -39,8 +39,8 @@ class Wish:
     calibrate: int = 200
     judge: int = 200
     plain: bool = False
-    least_f1: float = LEAST_F1
-    least_speed_up: float = LEAST_SPEED_UP
+    min_f1: float = MIN_F1
+    min_speed_up: float = MIN_SPEED_UP
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def quantize(
         twin = find_model(str(made), settings.models_dir, download=False)
         say(f"comparing tags on {len(judging)} other pictures")
         agreed = apart(_compare, settings, model, twin, judging)
-        verdict = Verdict(agreed, _speed_up(model, twin, say), wish.least_f1, wish.least_speed_up)
+        verdict = Verdict(agreed, _speed_up(model, twin, say), wish.min_f1, wish.min_speed_up)
         if not verdict.passed:
             return Outcome(verdict, None, config)
         folder = settings.models_dir / twin.name
@@ -91,7 +91,7 @@ def _samples(settings: Settings, wish: Wish, say: Say) -> tuple[Sample, Sample]:
     else:
         say(f"drawing {wanted} pictures of the library")
         found = asyncio.run(from_library(settings, wanted, say))
-    if len(found) < LEAST_PICTURES:
+    if len(found) < MIN_PICTURES:
         raise StartupFailed(f"{len(found)} pictures are too few to quantise with", kind="no-pictures")
     cut = len(found) * wish.calibrate // wanted
     return found[:cut], found[cut:]

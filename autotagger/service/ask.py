@@ -11,7 +11,7 @@ from autotagger.settings import ServiceSettings
 #: It answers in a millisecond or hangs.
 TIMEOUT_S = 5.0
 #: More than an answer of ours ever has: whoever has taken the port may send anything.
-MOST_BYTES = 1 << 16
+MAX_BYTES = 1 << 16
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -26,7 +26,7 @@ def ask(service: ServiceSettings) -> dict[str, Any]:
     connection = http.client.HTTPConnection(host, service.listen_port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health")
-        answer = json.loads(connection.getresponse().read(MOST_BYTES))
+        answer = json.loads(connection.getresponse().read(MAX_BYTES))
         reasons = [str(reason) for reason in answer["reasons"]]
         return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": reasons}
     except (OSError, http.client.HTTPException) as error:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from autotagger.pipeline.child.base import BEAT_S
-from autotagger.pipeline.supervisor.status import View
+from autotagger.pipeline.child.base import HEARTBEAT_S
+from autotagger.pipeline.supervisor.status import RunStatus
 
-#: Seconds of silence after which a process counts as hanging: fifteen beats, so that a machine under full load
-#: is not taken for a dead one. The supervisor's own patience, after which it acts, is `pipeline.hang_timeout_s`.
+#: Seconds of silence after which a process counts as hanging: fifteen heartbeats, so that a machine under full
+#: load is not taken for a dead one. The supervisor replaces it after `pipeline.hang_timeout_s`.
 SILENCE_S = 30.0
-#: Never less than this many beats, however short systemd's watchdog is.
+#: Never less than this many heartbeats, however short systemd's watchdog is.
 FEWEST_BEATS = 3
 #: Seconds in which a worker that holds pictures ends none. A large model on a slow machine takes its time.
 STALL_S = 120.0
@@ -16,8 +16,8 @@ STALL_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`live`: every process beats and gets on; else starting again may help. `ready`: besides, the model is loaded
-    and Immich answers. `reasons`: why not."""
+    """`live`: every process answers and makes progress; if not, a restart may help. `ready`: besides, the
+    model is loaded and Immich answers. `reasons`: why not."""
 
     live: bool
     ready: bool
@@ -30,26 +30,26 @@ class Health:
 
 def patience_s(watchdog_s: float | None) -> float:
     """Silence that is tolerated where systemd's watchdog is set to `watchdog_s`."""
-    return max(FEWEST_BEATS * BEAT_S, min(SILENCE_S, watchdog_s / 2 if watchdog_s else SILENCE_S))
+    return max(FEWEST_BEATS * HEARTBEAT_S, min(SILENCE_S, watchdog_s / 2 if watchdog_s else SILENCE_S))
 
 
-def examine(view: View | None, *, reachable: bool, patience_s: float) -> Health:
-    """`view` None: the run is still looking for Immich and its model. `reachable`: Immich answers."""
-    if view is None:
+def examine(status: RunStatus | None, *, reachable: bool, patience_s: float) -> Health:
+    """`status` None: the run is still looking for Immich and its model. `reachable`: Immich answers."""
+    if status is None:
         return Health(live=True, ready=False, reasons=("starting: looking for Immich and the model",))
     hanging = [
         f"{process.name} (process {process.pid}) is silent for {process.silent_s:.0f} s"
-        for process in view.processes
+        for process in status.processes
         if process.silent_s > patience_s
     ]
     hanging += [
         f"{process.name} (process {process.pid}) ended no picture for {process.stalled_s:.0f} s"
-        for process in view.processes
+        for process in status.processes
         if process.silent_s <= patience_s and process.stalled_s > STALL_S
     ]
-    starting = [f"{process.name} is starting" for process in view.processes if not process.ready]
+    starting = [f"{process.name} is starting" for process in status.processes if not process.ready]
     waiting = [] if reachable else ["Immich does not answer"]
-    if view.stopping:
+    if status.stopping:
         waiting.append("stopping")
     reasons = (*hanging, *starting, *waiting)
     return Health(live=not hanging, ready=not reasons, reasons=reasons)

@@ -84,21 +84,21 @@ def health_document(observer: Observer) -> dict[str, Any]:
 def status_document(observer: Observer) -> dict[str, Any]:
     """Health, and once the run has begun its figures, processes and places."""
     document = {**health_document(observer), "version": __version__, "immich_reachable": observer.reachable}
-    if (view := observer.view) is None:
+    if (status := observer.status) is None:
         return document
     return {
         **document,
-        "immich": view.server_version,
-        "model": view.model,
-        "model_identity": view.model_identity,
-        "listing": view.listing,
-        "paused": view.paused,
-        "rest": view.rest or None,
-        "stopping": view.stopping,
-        "run": figures(view.summary, observer.pace),
-        "under_way": view.flights,
-        "slots": {"free": view.free_slots, "used": view.slots - view.free_slots},
-        "processes": [asdict(one) | {"resident_bytes": resident_bytes(one.pid)} for one in view.processes],
+        "immich": status.server_version,
+        "model": status.model,
+        "model_identity": status.model_identity,
+        "listing": status.listing,
+        "paused": status.paused,
+        "rest": status.idle_reason or None,
+        "stopping": status.stopping,
+        "run": figures(status.summary, observer.pace),
+        "under_way": status.jobs,
+        "slots": {"free": status.free_slots, "used": status.slots - status.free_slots},
+        "processes": [asdict(one) | {"resident_bytes": resident_bytes(one.pid)} for one in status.processes],
     }
 
 

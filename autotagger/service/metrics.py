@@ -1,4 +1,4 @@
-"""The run's figures in Prometheus' format, read off the last view whenever somebody asks."""
+"""The run's figures in Prometheus' format, read off the last status whenever somebody asks."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from autotagger import __version__
 from autotagger.pipeline.ipc.stats import BOUNDS_MS, UNBOUNDED
-from autotagger.pipeline.supervisor.status import View
+from autotagger.pipeline.supervisor.status import RunStatus
 from autotagger.service.observer import Observer
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -56,16 +56,16 @@ class RunCollector(Collector):
         health = self._observer.health
         yield _info("build", "What is running.", _build())
         yield _gauge("start_time_seconds", "When the run began, Unix time.", self._started)
-        yield _gauge("live", "1 while every process beats and gets on.", health.live)
+        yield _gauge("live", "1 while every process answers and makes progress.", health.live)
         yield _gauge("ready", "1 while besides the model is loaded and Immich answers.", health.ready)
         yield _gauge("immich_reachable", "1 while Immich answers a ping.", self._observer.reachable)
         yield _gauge(
             "pictures_per_second", "Pictures scored a second, last two minutes.", self._observer.pace.per_s
         )
-        if view := self._observer.view:
-            yield from _state(view)
-            yield from _counters(view.summary.counts)
-            yield from _histograms(view.summary.counts)
+        if status := self._observer.status:
+            yield from _state(status)
+            yield from _counters(status.summary.counts)
+            yield from _histograms(status.summary.counts)
 
 
 def exposition(registry: CollectorRegistry) -> bytes:
@@ -80,20 +80,20 @@ def registry_of(observer: Observer) -> CollectorRegistry:
     return registry
 
 
-def _state(view: View) -> Iterator[Metric]:
-    summary = view.summary
-    model = {"name": view.model, "identity": view.model_identity[:12], "device": summary.device}
+def _state(status: RunStatus) -> Iterator[Metric]:
+    summary = status.summary
+    model = {"name": status.model, "identity": status.model_identity[:12], "device": summary.device}
     yield _info("model", "The model, and what infers.", model)
-    yield _info("immich", "The server.", {"version": view.server_version})
+    yield _info("immich", "The server.", {"version": status.server_version})
     yield _gauges("assets", "Assets in the ledger.", "state", {str(k): v for k, v in summary.states.items()})
     yield _gauges("assets_failed", "Failed assets in the ledger.", "kind", summary.failures)
-    yield _gauges("queue_depth", "Pictures under way.", "stage", view.flights)
-    slots = {"free": view.free_slots, "used": view.slots - view.free_slots}
+    yield _gauges("queue_depth", "Pictures under way.", "stage", status.jobs)
+    slots = {"free": status.free_slots, "used": status.slots - status.free_slots}
     yield _gauges("slots", "Places for pictures in shared memory.", "state", slots)
-    yield _gauge("listing", "1 while the library is listed.", view.listing)
-    yield _gauge("paused", "1 while nothing is begun after an outage of Immich.", view.paused)
-    yield _gauge("resting", "1 while nothing is begun: a pause, or outside the hours.", bool(view.rest))
-    processes = view.processes
+    yield _gauge("listing", "1 while the library is listed.", status.listing)
+    yield _gauge("paused", "1 while nothing is begun after an outage of Immich.", status.paused)
+    yield _gauge("idle", "1 while nothing is begun: a pause, or outside the hours.", bool(status.idle_reason))
+    processes = status.processes
     yield _gauges("process_ready", "1 when it has started.", "process", {p.name: p.ready for p in processes})
     yield _gauges(
         "process_silent_seconds", "Since it last spoke.", "process", {p.name: p.silent_s for p in processes}

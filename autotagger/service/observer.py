@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.pipeline.supervisor.status import View
+from autotagger.pipeline.supervisor.status import RunStatus
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.health import Health, examine, patience_s
 from autotagger.service.notify import Notifier
@@ -19,12 +19,12 @@ UNASKED_WATCHDOG_S = 20.0
 
 
 class Observer:
-    """The last view of a run and what follows from it. `reachable` is set by whoever asks Immich."""
+    """The last status of a run and what follows from it. `reachable` is set by whoever asks Immich."""
 
     def __init__(
         self, notifier: Notifier, summary_interval_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.view: View | None = None
+        self.status: RunStatus | None = None
         self.reachable = False
         self.pace = Pace()
         self._notifier = notifier
@@ -37,47 +37,47 @@ class Observer:
 
     @property
     def health(self) -> Health:
-        return examine(self.view, reachable=self.reachable, patience_s=patience_s(self._notifier.watchdog_s))
+        return examine(self.status, reachable=self.reachable, patience_s=patience_s(self._notifier.watchdog_s))
 
     def begin(self) -> None:
         """The run is about to look for Immich and its model."""
         self._tell_status("starting: looking for Immich and the model")
 
-    def observe(self, view: View) -> None:
+    def observe(self, status: RunStatus) -> None:
         """Called by the supervisor; must be quick."""
-        before, now_s = self.view, self._clock()
-        self.view = view
-        if before is None or view.summary is not before.summary:
-            self.pace.sample(now_s, view.summary.counts.get("inferred", 0))
+        before, now_s = self.status, self._clock()
+        self.status = status
+        if before is None or status.summary is not before.summary:
+            self.pace.sample(now_s, status.summary.counts.get("inferred", 0))
         health = self.health
         if health.ready and not self._told_ready:
             self._told_ready = True
             self._notifier.send(READY=1)
-        if view.stopping and not self._told_stopping:
+        if status.stopping and not self._told_stopping:
             self._told_stopping = True
             self._notifier.send(STOPPING=1)
         if self._told_ready and health.live and now_s >= self._next_feed_s:
             watchdog_s = self._notifier.watchdog_s or UNASKED_WATCHDOG_S
             self._next_feed_s = now_s + watchdog_s / FEEDS_PER_WATCHDOG
             self._notifier.send(WATCHDOG=1)
-        self._tell_status(self._state_of_things(view, health))
+        self._tell_status(self._state_of_things(status, health))
         if before is None:
             self._next_summary_s = now_s + self._summary_interval_s
         elif now_s >= self._next_summary_s:
             self._next_summary_s = now_s + self._summary_interval_s
-            self._log_summary(view.summary, "summary")
+            self._log_summary(status.summary, "summary")
 
     def end(self, summary: Summary) -> None:
         """The run is over."""
         self._tell_status(f"ended: {progress(summary, self.pace)}")
         self._log_summary(summary, "ended")
 
-    def _state_of_things(self, view: View, health: Health) -> str:
-        words = progress(view.summary, self.pace)
-        if view.listing:
+    def _state_of_things(self, status: RunStatus, health: Health) -> str:
+        words = progress(status.summary, self.pace)
+        if status.listing:
             words += ", listing the library"
-        rest = (view.rest,) if view.rest else ()
-        return "; ".join((*health.reasons, *rest, words))
+        idle = (status.idle_reason,) if status.idle_reason else ()
+        return "; ".join((*health.reasons, *idle, words))
 
     def _tell_status(self, status: str) -> None:
         if status != self._status:

@@ -21,7 +21,7 @@ _NOTHING = {"convert_rgb", "to_rgb", "maybe_convert_rgb"}  # a picture is RGB by
 _BYTE = 1.0 / 255.0
 
 
-def with_companions(manifest: Manifest, folder: Path) -> Manifest:
+def with_author_files(manifest: Manifest, folder: Path) -> Manifest:
     """`manifest` with what its companion files in `folder` say in place. Raises StartupFailed."""
     found: dict[str, Any] = {}
     if manifest.preprocess:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import hub
-from autotagger.tagger.author_files import with_companions
+from autotagger.tagger.author_files import with_author_files
 from autotagger.tagger.guess import guess_manifest
 from autotagger.tagger.labels import read_label_file
 from autotagger.tagger.manifest import FILE_NAME, Manifest, read_manifest
@@ -73,7 +73,7 @@ def _from_catalogue(manifest: Manifest, folder: Path, *, download: bool) -> Mode
 def _load(folder: Path, manifest: Manifest) -> Model:
     if not (folder / manifest.model).is_file():
         raise StartupFailed(f"the model {folder / manifest.model} is missing", kind="model-missing")
-    manifest = with_companions(manifest, folder)
+    manifest = with_author_files(manifest, folder)
     table = read_label_file(folder / manifest.labels.file, manifest.labels)
     return Model(manifest.name, folder, manifest, table.labels, table.series, table.thresholds)
 

@@ -15,10 +15,10 @@ from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import prepare
 
 #: Largest difference of a score between two devices that all run in 32-bit floats. Rounding gives 0.001.
-MOST_DIFFERENCE = 0.01
+MAX_DIFFERENCE = 0.01
 
 #: Scores that no two pictures tell apart by more than this say nothing about pictures.
-LEAST_SPREAD = 1e-4
+MIN_SPREAD = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,11 @@ def _problems(model: Model, check: DeviceCheck, scores: NDArray[np.float32]) -> 
     if check.lowest < 0.0 or check.highest > 1.0:
         found.append('scores lie outside 0..1: [output] activation = "sigmoid" or another output is missing')
     good = scores[~np.isnan(scores).any(axis=1)]
-    if len(good) > 1 and np.ptp(good, axis=0).max() < LEAST_SPREAD:
+    if len(good) > 1 and np.ptp(good, axis=0).max() < MIN_SPREAD:
         found.append("every picture gets the same scores: look at scale, mean and std, layout and output")
     if model.manifest.output.activation == "sigmoid" and check.lowest >= 0.5 and check.highest < 0.74:
         # the sigmoid of 0..1 is 0.5..0.731, and a tagger denies nearly all of its labels
         found.append('no score is below 0.5: they were 0..1 already, [output] activation must be "none"')
-    if check.difference is not None and check.difference > MOST_DIFFERENCE:
+    if check.difference is not None and check.difference > MAX_DIFFERENCE:
         found.append(f"scores differ by up to {check.difference:.3f} from the first device's: do not use it")
     return [f"{check.device}: {problem}" for problem in found]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autotagger.errors import AssetFailed
-from autotagger.resources import ensure_means
+from autotagger.resources import raise_if_exhausted
 from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
 
 #: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.
@@ -157,7 +157,7 @@ def load_picture(image: Image.Image) -> None:
 
 def broken_picture(error: Exception) -> AssetFailed:
     """What any decoder's error means. Raises MemoryError when it means nothing about the picture."""
-    ensure_means()
+    raise_if_exhausted()
     return AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture")
 
 

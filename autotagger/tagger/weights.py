@@ -22,7 +22,7 @@ from autotagger.tagger.onnxfile import (
 )
 
 #: Smaller tensors stay in the graph, where shapes and axes are read from.
-LEAST_BYTES = 64 << 10
+MIN_BYTES = 64 << 10
 _EXTERNAL_PLACE = 1  # TensorProto.DataLocation
 _KEY, _VALUE = 1, 2  # StringStringEntryProto
 
@@ -58,7 +58,7 @@ class _Graph:
 
     def _tensor(self, start: int, stop: int) -> Iterator[bytes]:
         for number, _, start_of, begin, end in fields_whole(self._raw, start, stop):
-            if number == TENSOR_RAW and end - begin >= LEAST_BYTES:
+            if number == TENSOR_RAW and end - begin >= MIN_BYTES:
                 self.moved += 1
                 for key, value in (("location", self._name), ("offset", str(begin)), ("length", str(end - begin))):
                     pair = _field(_KEY, key.encode()) + _field(_VALUE, value.encode())

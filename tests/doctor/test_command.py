@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.doctor.check_result import Finding, fail, good, warn
 from autotagger.doctor.examine import Report
 from autotagger.doctor.registry import CHECKS
-from autotagger.doctor.verdicts import Finding, fail, good, warn
 from tests.forked import command
 
 
@@ -75,4 +75,4 @@ async def test_csv_and_a_damaged_ledger(tmp_path: Path) -> None:
     ],
 )
 def test_the_first_failure_decides_the_exit_code(verdicts: list[Any], code: int) -> None:
-    assert Report(tuple(Finding("x", verdict) for verdict in verdicts)).exit_code == code
+    assert Report(tuple(Finding("x", result) for result in verdicts)).exit_code == code

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from autotagger.demo.library import ME, PARTNER
+from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, Level
 from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.server_checks import OPTIONAL
-from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Level, Verdict
 from autotagger.immich.dialect import NEEDED
 from tests.doctor.support import facts_with
 from tests.pipeline.test_accounts import EACH, Household
@@ -17,7 +17,7 @@ EVERY = (*NEEDED, *OPTIONAL)
 LOOKED_AT = ("server.address", "key.accepted", "key.user.read", "key.accounts", "library.size")
 
 
-async def judged(household: Household) -> dict[str, Verdict]:
+async def judged(household: Household) -> dict[str, CheckResult]:
     settings = household.settings()
     facts = facts_with(settings=settings, server=await look_at_server(settings))
     return {name: CHECKS[name](facts) for name in LOOKED_AT}
@@ -28,7 +28,7 @@ async def test_all_keys_are_tried_and_all_libraries_counted(tmp_path: Path) -> N
     async with household.server as server:
         household.keys = {user: server.add_key(EVERY, user) for user in (ME, PARTNER)}
         verdicts = await judged(household)
-    assert {verdict.level for verdict in verdicts.values()} == {Level.PASS}
+    assert {result.level for result in verdicts.values()} == {Level.PASS}
     assert verdicts["key.accounts"].found == "accepted: anna, ben"
     # and what they share with each other, or others with them, is not counted twice
     assert verdicts["library.size"].found.startswith(f"{2 * EACH} assets, 0 of them marked")
@@ -67,16 +67,16 @@ async def test_what_another_account_s_key_lacks_is_named(
     async with household.server as server:
         household.keys[ME] = server.add_key(EVERY, ME)
         household.keys[PARTNER] = server.add_key([one for one in EVERY if one != missing], PARTNER)
-        verdict = (await judged(household))["key.accounts"]
-    assert (verdict.level, verdict.exit_code) == (level, code)
-    assert "ben" in verdict.found
-    assert missing in verdict.found
+        result = (await judged(household))["key.accounts"]
+    assert (result.level, result.exit_code) == (level, code)
+    assert "ben" in result.found
+    assert missing in result.found
 
 
 async def test_two_keys_of_one_user_keep_a_run_from_starting(tmp_path: Path) -> None:
     household = Household(tmp_path)
     async with household.server as server:
         household.keys[PARTNER] = server.add_key(EVERY, ME)
-        verdict = (await judged(household))["key.accounts"]
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, WRONG_SETTING)
-    assert verdict.found == "anna and ben have keys of the same Immich user"
+        result = (await judged(household))["key.accounts"]
+    assert (result.level, result.exit_code) == (Level.FAIL, WRONG_SETTING)
+    assert result.found == "anna and ben have keys of the same Immich user"

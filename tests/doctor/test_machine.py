@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from autotagger.doctor.check_result import CheckResult, Level
 from autotagger.doctor.facts import LedgerFacts, ModelFacts, RenderNode
 from autotagger.doctor.machine import look_at_machine
 from autotagger.doctor.machine_checks import CHECKS
-from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.errors import StartupFailed
 from autotagger.topology import Topology
 from tests.doctor.support import GB, facts_with, machine_with, settings_of
@@ -19,7 +19,7 @@ LOCKED = RenderNode(NODE, group=105, usable=False, vendor="0x8086")
 AMD = RenderNode(NODE, group=105, usable=True, vendor="0x1002")
 
 
-def judged(name: str, *, facts: dict[str, Any] | None = None, **machine: Any) -> Verdict:
+def judged(name: str, *, facts: dict[str, Any] | None = None, **machine: Any) -> CheckResult:
     return CHECKS[name](facts_with(machine=machine_with(**machine), **(facts or {})))
 
 
@@ -93,18 +93,18 @@ def test_the_look_at_this_very_machine_and_at_a_played_one(tmp_path: Path) -> No
 def test_every_state_of_the_machine_has_its_fix(
     name: str, machine: dict[str, Any], level: Level, says: str
 ) -> None:
-    verdict = judged(name, **machine)
-    assert verdict.level is level
-    assert says in verdict.fix
-    assert verdict.exit_code == 0
+    result = judged(name, **machine)
+    assert result.level is level
+    assert says in result.fix
+    assert result.exit_code == 0
 
 
 def test_a_device_that_is_set_and_not_there_keeps_a_run_from_starting() -> None:
     settings = settings_of(model={"device": "GPU"})
     trouble = ModelFacts("palette", labels=28, session_trouble=StartupFailed("OpenVINO finds no GPU here"))
-    verdict = judged("model.device", facts={"settings": settings, "model": trouble})
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 3)
-    assert 'device = "auto"' in verdict.fix
+    result = judged("model.device", facts={"settings": settings, "model": trouble})
+    assert (result.level, result.exit_code) == (Level.FAIL, 3)
+    assert 'device = "auto"' in result.fix
     quick = ModelFacts("palette", labels=28)
     assert judged("model.device", facts={"settings": settings, "model": quick}).exit_code == 3
     locked = judged("model.device", facts={"settings": settings, "model": quick}, render_nodes=(LOCKED,))
@@ -113,9 +113,9 @@ def test_a_device_that_is_set_and_not_there_keeps_a_run_from_starting() -> None:
 
 def test_workers_that_do_not_fit_into_memory_get_a_number_that_does() -> None:
     four = {"plan": Topology(workers=4, streams=1, threads=1, decoders=1)}
-    verdict = judged("machine.memory", facts=four, memory_bytes=4 * GB)
-    assert verdict.level is Level.WARN
-    assert verdict.fix == "set workers = 2 in [pipeline]"
+    result = judged("machine.memory", facts=four, memory_bytes=4 * GB)
+    assert result.level is Level.WARN
+    assert result.fix == "set workers = 2 in [pipeline]"
     at_work = {**four, "ledger": LedgerFacts(Path("l"), exists=True, writable=True, holder="7")}
     assert judged("machine.memory", facts=at_work, memory_bytes=4 * GB).level is Level.PASS
     unopened = {"model": ModelFacts("palette", labels=28)}

@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestServer
 
 from autotagger.demo import StandIn, draw_library, faults, tiny_library
 from autotagger.demo.faults import Call
+from autotagger.doctor.check_result import CheckResult, Level
 from autotagger.doctor.facts import ServerFacts
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.server_checks import CHECKS, OPTIONAL
-from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.immich.dialect import NEEDED
 from autotagger.settings import Settings
 from tests.demo.support import DIALECTS
@@ -26,13 +26,13 @@ from tests.pipeline.support import settings_for
 EVERY = (*NEEDED, *OPTIONAL)
 
 
-async def judged(settings: Settings) -> dict[str, Verdict]:
+async def judged(settings: Settings) -> dict[str, CheckResult]:
     facts = facts_with(settings=settings, server=await look_at_server(settings))
     return {name: check(facts) for name, check in CHECKS.items()}
 
 
-def levels(verdicts: dict[str, Verdict]) -> dict[Level, list[str]]:
-    return {level: [name for name, verdict in verdicts.items() if verdict.level is level] for level in Level}
+def levels(verdicts: dict[str, CheckResult]) -> dict[Level, list[str]]:
+    return {level: [name for name, result in verdicts.items() if result.level is level] for level in Level}
 
 
 def with_key(server: StandIn, tmp_path: Path, permissions: Sequence[str], **immich: Any) -> Settings:
@@ -61,10 +61,10 @@ async def test_every_missing_permission_is_named_with_its_fix(missing: str, tmp_
     if missing == "userPreference.read":
         assert verdicts["server.tags_feature"].level is Level.SKIP
         return
-    verdict = verdicts[f"key.{missing}"]
-    assert verdict.level is (Level.FAIL if missing in NEEDED else Level.WARN)
-    assert verdict.exit_code == (4 if missing in NEEDED else 0)
-    assert f"tick {missing} " in verdict.fix
+    result = verdicts[f"key.{missing}"]
+    assert result.level is (Level.FAIL if missing in NEEDED else Level.WARN)
+    assert result.exit_code == (4 if missing in NEEDED else 0)
+    assert f"tick {missing} " in result.fix
     others = [name for name in NEEDED if name != missing]
     assert all(verdicts[f"key.{name}"].level is Level.PASS for name in others)
 
@@ -91,8 +91,8 @@ async def test_moving_pictures_by_rating_needs_the_permission_to_update(tmp_path
         settings = with_key(server, tmp_path, NEEDED)
         assert (await judged(settings))["key.asset.update"].level is Level.PASS
         moving = settings.policy.model_copy(update={"rating_action": {"explicit": "archive"}})
-        verdict = (await judged(settings.model_copy(update={"policy": moving})))["key.asset.update"]
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 4)
+        result = (await judged(settings.model_copy(update={"policy": moving})))["key.asset.update"]
+    assert (result.level, result.exit_code) == (Level.FAIL, 4)
 
 
 async def test_a_wrong_key(tmp_path: Path) -> None:
@@ -166,19 +166,19 @@ async def test_a_server_that_fails_behind_a_good_key(tmp_path: Path) -> None:
 async def test_tags_that_the_user_has_switched_off(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
         server.world.tags_enabled = False
-        verdict = (await judged(with_key(server, tmp_path, EVERY)))["server.tags_feature"]
-    assert verdict.level is Level.WARN
-    assert "Features > Tags" in verdict.fix
+        result = (await judged(with_key(server, tmp_path, EVERY)))["server.tags_feature"]
+    assert result.level is Level.WARN
+    assert "Features > Tags" in result.fix
 
 
 async def test_webp_previews_and_previews_that_are_not_there(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3), webp_previews=True) as server:
-        verdict = (await judged(settings_for(server, tmp_path)))["library.previews"]
-        assert verdict.level is Level.WARN
-        assert "JPEG" in verdict.fix
+        result = (await judged(settings_for(server, tmp_path)))["library.previews"]
+        assert result.level is Level.WARN
+        assert "JPEG" in result.fix
     async with StandIn(draw_library(60), preview_after=None) as server:
-        verdict = (await judged(settings_for(server, tmp_path, immich={"types": ["image"]})))["library.previews"]
-        assert ("have none yet" in verdict.found) == ("Generate Thumbnails" in verdict.fix)
+        result = (await judged(settings_for(server, tmp_path, immich={"types": ["image"]})))["library.previews"]
+        assert ("have none yet" in result.found) == ("Generate Thumbnails" in result.fix)
 
 
 @pytest.mark.parametrize("permissions", [EVERY, NEEDED])
@@ -189,8 +189,8 @@ async def test_what_is_marked_is_counted_with_and_without_the_permission(
         marker = server.store.upsert(["auto:processed"])[0]
         for row in list(server.store.rows.values())[:10]:
             server.store.link(row, [marker.id])
-        verdict = (await judged(with_key(server, tmp_path, permissions)))["library.size"]
-    assert verdict.found == "40 assets, 10 of them marked auto:processed (25%)"
+        result = (await judged(with_key(server, tmp_path, permissions)))["library.size"]
+    assert result.found == "40 assets, 10 of them marked auto:processed (25%)"
 
 
 async def test_an_empty_library_is_pointed_out(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from autotagger.demo import tiny_library
+from autotagger.doctor.check_result import CheckResult, Level
 from autotagger.doctor.facts import LedgerFacts, ServerFacts, SpeedFacts
 from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.speed import measure
-from autotagger.doctor.verdicts import Level, Verdict
 from autotagger.doctor.work_checks import CHECKS
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.rows import ListedAsset
@@ -21,7 +21,7 @@ from autotagger.ledger.store import Ledger
 from tests.doctor.support import facts_with, settings_of
 
 
-def judged(name: str, **changes: Any) -> Verdict:
+def judged(name: str, **changes: Any) -> CheckResult:
     return CHECKS[name](facts_with(**changes))
 
 
@@ -42,8 +42,8 @@ def filled_ledger(state_dir: Path, assets: int) -> Path:
 
 def test_a_ledger_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
     settings = settings_of(state_dir=tmp_path / "deep" / "state")
-    verdict = judged("ledger.health", ledger=look_at_ledger(settings))
-    assert verdict.level is Level.PASS
+    result = judged("ledger.health", ledger=look_at_ledger(settings))
+    assert result.level is Level.PASS
     assert not (tmp_path / "deep").exists()
 
 
@@ -77,9 +77,9 @@ def test_a_damaged_ledger_keeps_a_run_from_starting(damage: str, tmp_path: Path)
     else:
         raw[len(raw) // 2 : len(raw) // 2 + 8192] = b"\xff" * 8192
     path.write_bytes(raw)
-    verdict = judged("ledger.health", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 3)
-    assert verdict.fix.startswith(f"mv {path} {path}.damaged")
+    result = judged("ledger.health", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
+    assert (result.level, result.exit_code) == (Level.FAIL, 3)
+    assert result.fix.startswith(f"mv {path} {path}.damaged")
 
 
 def test_a_ledger_of_a_newer_version_asks_for_an_update(tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_a_ledger_of_a_newer_version_asks_for_an_update(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 9999")
     connection.close()
-    verdict = judged("ledger.health", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
-    assert (verdict.level, verdict.fix) == (Level.FAIL, "update autotagger")
+    result = judged("ledger.health", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
+    assert (result.level, result.fix) == (Level.FAIL, "update autotagger")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     found = LedgerFacts(tmp_path / "ledger.sqlite3", exists=False, writable=False)
-    verdict = judged("ledger.health", ledger=found)
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, 3)
-    assert "chown" in verdict.fix
+    result = judged("ledger.health", ledger=found)
+    assert (result.level, result.exit_code) == (Level.FAIL, 3)
+    assert "chown" in result.fix
     in_a_file = settings_of(state_dir=filled_ledger(tmp_path, 1) / "state")
     assert not look_at_ledger(in_a_file).writable
 
@@ -108,16 +108,16 @@ def test_libraries_where_tags_do_not_stick_come_from_the_canaries(tmp_path: Path
         (collection,) = ledger.collections()
         ledger.probe_collection(collection.id, 1)
         ledger.close_collection(collection.id, "Mount it read-write", 1)
-    verdict = judged("library.external", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
-    assert verdict.level is Level.WARN
-    assert "Mount it read-write" in verdict.found
-    assert ":ro" in verdict.fix
+    result = judged("library.external", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
+    assert result.level is Level.WARN
+    assert "Mount it read-write" in result.found
+    assert ":ro" in result.fix
 
 
 def test_failed_assets_are_pointed_out() -> None:
     found = LedgerFacts(Path("l"), exists=True, writable=True, assets=100, failed=3)
-    verdict = judged("ledger.failures", ledger=found)
-    assert (verdict.level, verdict.fix) == (Level.WARN, "autotagger status --problems says why")
+    result = judged("ledger.failures", ledger=found)
+    assert (result.level, result.fix) == (Level.WARN, "autotagger status --problems says why")
 
 
 # --- model ---
@@ -148,8 +148,8 @@ def test_a_model_that_is_here_opens_and_scores(tmp_path: Path) -> None:
 def test_a_model_of_the_catalogue_is_fetched_by_the_run(tmp_path: Path) -> None:
     facts, model = look_at_model(settings_of(state_dir=tmp_path))
     assert model is None
-    verdict = judged("model.files", model=facts)
-    assert (verdict.level, verdict.fix) == (Level.WARN, "autotagger models pull wd-vit-tagger-v3")
+    result = judged("model.files", model=facts)
+    assert (result.level, result.fix) == (Level.WARN, "autotagger models pull wd-vit-tagger-v3")
     assert not any(tmp_path.iterdir())
 
 
@@ -157,8 +157,8 @@ def test_a_model_of_the_catalogue_is_fetched_by_the_run(tmp_path: Path) -> None:
 def test_a_model_that_is_missing_or_broken_keeps_a_run_from_starting(name: str, code: int, tmp_path: Path) -> None:
     name = name.format(tmp_path)
     facts, _ = look_at_model(settings_of(state_dir=tmp_path, model={"name": name}))
-    verdict = judged("model.files", model=facts)
-    assert (verdict.level, verdict.exit_code) == (Level.FAIL, code)
+    result = judged("model.files", model=facts)
+    assert (result.level, result.exit_code) == (Level.FAIL, code)
 
 
 # --- hours ---

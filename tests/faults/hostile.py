@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from autotagger.pipeline.ipc.payload import Film, pack_film
+from autotagger.pipeline.ipc.payload import Video, pack_video
 
 #: Bytes that no call may cost in memory, and more than `immich.max_picture_bytes` lets through in the tests.
 HUGE = 12 << 20
@@ -83,8 +83,8 @@ def pictures() -> dict[str, bytes]:
         "AVIF that is none": box(b"ftyp", b"avif"),
         "JPEG XL that is none": b"\xff\x0a" + random.Random(2).randbytes(200),
         "WebP with a lying length": b"RIFF\xff\xff\xff\x7fWEBPVP8 \xff\xff\xff\x7f" + bytes(40),
-        "a film of ours cut in its head": pack_film("x", Film(b""), b"still")[:20],
-        "a film of ours without a still frame": pack_film("\x1b[31m", Film(b"no film"), b""),
+        "a film of ours cut in its head": pack_video("x", Video(b""), b"still")[:20],
+        "a film of ours without a still frame": pack_video("\x1b[31m", Video(b"no film"), b""),
         "a bomb of pixels": png(size=(30_000, 30_000), pixels=b""),
         "a bomb of one long side": png(size=(1, 2_000_000), pixels=b""),
         "no pixel": png(size=(0, 0)),

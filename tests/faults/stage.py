@@ -19,7 +19,7 @@ from tests.pipeline.support import held_links, ledger_links, run_once, settings_
 Links = Mapping[str, frozenset[str]]
 
 #: Undisturbed runs after the disturbed one: what was lost is found by the first and proven by the second.
-MOST_RERUNS = 4
+MAX_RERUNS = 4
 LIBRARY = tiny_library(60)
 #: Calls of an undisturbed run, from which the moments of a plot are drawn: about 75 to list and download, 30 to
 #: tag, and to prove it 20 or more, as often as it has to look.
@@ -132,7 +132,7 @@ async def _finish(story: Story) -> None:
         verify={"settle_timeout_s": 5.0},
         pipeline={"max_attempts": 50},
     )
-    for _ in range(MOST_RERUNS):
+    for _ in range(MAX_RERUNS):
         await story.server.settle()
         if not _open(story):
             return

@@ -16,7 +16,7 @@ from autotagger.demo.faults import Call
 from autotagger.demo.library import Library
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Drained
-from autotagger.pipeline.supervisor.processes import Child
+from autotagger.pipeline.supervisor.processes import ChildProcess
 from autotagger.pipeline.supervisor.supervisor import Supervisor
 from tests.faults import weather
 from tests.faults.stage import gone, make_due
@@ -219,7 +219,7 @@ async def test_a_writer_that_never_gets_to_its_last_line_costs_nothing_but_that(
     """Everything is proven and only the summary of the run is still to be written."""
     hear = Supervisor._hear
 
-    def disturbed(supervisor: Supervisor, child: Child, message: object) -> None:
+    def disturbed(supervisor: Supervisor, child: ChildProcess, message: object) -> None:
         if isinstance(message, Drained):
             os.kill(child.pid, signal.SIGSTOP if hangs else signal.SIGKILL)
         hear(supervisor, child, message)

@@ -28,13 +28,13 @@ SETTINGS = {
 }
 #: From the first quarter to the end, all processes together. SQLite's page cache (2 MiB in each of two processes),
 #: and what the allocator keeps of the peaks.
-MOST_GROWTH_MIB = 60
+MAX_GROWTH_MIB = 60
 #: Sockets come and go with Immich's keep-alive: at most `immich.concurrency` in each of two processes.
-MOST_FDS_MORE = 16
+MAX_FDS_MORE = 16
 #: The threads that look up host names are made one by one, up to `min(32, cores + 4)` in each of two processes.
-MOST_THREADS_MORE = 2 * min(32, (os.cpu_count() or 1) + 4)
+MAX_THREADS_MORE = 2 * min(32, (os.cpu_count() or 1) + 4)
 #: The last tenth against the first. A listing of the library falls into some tenths and not into others.
-LEAST_SPEED = 0.6
+MIN_SPEED = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,11 @@ def judge(samples: list[Sample]) -> None:
     tenths = " ".join(f"{speed(samples, tenth):.0f}" for tenth in range(10))
     print(f"  assets a second in each tenth: {tenths}")
     assert {each.pids for each in later} == {begin.pids}, "no process was replaced"
-    assert max(each.rss for each in later) - begin.rss < MOST_GROWTH_MIB
-    assert max(each.shared for each in later) - begin.shared < MOST_GROWTH_MIB
-    assert max(each.fds for each in later) - begin.fds <= MOST_FDS_MORE
-    assert max(each.threads for each in later) - begin.threads <= MOST_THREADS_MORE
-    assert last > LEAST_SPEED * first
+    assert max(each.rss for each in later) - begin.rss < MAX_GROWTH_MIB
+    assert max(each.shared for each in later) - begin.shared < MAX_GROWTH_MIB
+    assert max(each.fds for each in later) - begin.fds <= MAX_FDS_MORE
+    assert max(each.threads for each in later) - begin.threads <= MAX_THREADS_MORE
+    assert last > MIN_SPEED * first
 
 
 def speed(samples: list[Sample], tenth: int) -> float:

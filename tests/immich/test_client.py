@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable, ServerRefused, Unreachable
-from autotagger.immich.client import MOST_PAIRS, ImmichClient
+from autotagger.immich.client import MAX_PAIRS, ImmichClient
 from autotagger.immich.pacing import Limiter
 from autotagger.immich.types import Tag, TagCallAnswer
 from autotagger.settings import ImmichSettings
@@ -252,7 +252,7 @@ async def test_a_tag_call_tells_the_servers_time(odd: Any, client: ImmichClient)
 
 
 async def test_a_tag_call_of_too_many_pairs_is_never_made(odd: Any, client: ImmichClient) -> None:
-    many = [uuid(number) for number in range(MOST_PAIRS // 2)]
+    many = [uuid(number) for number in range(MAX_PAIRS // 2)]
     odd.put(BULK, payload={"count": 1}, repeat=True)
     await client.tag_assets(many, [TAG, uuid(1)])
     for assets, tags in ((many, [TAG, uuid(1), uuid(2)]), ([], [TAG]), ([ASSET], [])):

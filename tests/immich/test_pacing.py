@@ -64,19 +64,19 @@ def test_steady_answers_do_not_shrink_it_however_slow() -> None:
 async def test_no_more_than_width_at_once_and_first_come_first_served() -> None:
     pace, _ = limiter(2)
     order: list[int] = []
-    busy, most_busy = 0, 0
+    busy, max_busy = 0, 0
 
     async def call(number: int) -> None:
-        nonlocal busy, most_busy
+        nonlocal busy, max_busy
         async with pace.place():
             busy += 1
-            most_busy = max(most_busy, busy)
+            max_busy = max(max_busy, busy)
             order.append(number)
             await asyncio.sleep(0)
             busy -= 1
 
     await asyncio.gather(*(call(number) for number in range(20)))
-    assert most_busy == 2
+    assert max_busy == 2
     assert order == list(range(20))
 
 

@@ -18,7 +18,7 @@ from autotagger.demo.faults import Call
 from autotagger.demo.library import ME, PARTNER, STRANGER
 from autotagger.demo.world import ALL
 from autotagger.ledger.states import State
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.run import run_errand
 from autotagger.settings import Settings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once
@@ -135,7 +135,7 @@ async def test_undo_takes_back_what_is_ours_in_both_accounts(tmp_path: Path) -> 
         await server.settle()
         assert household.marked() == household.owned_by(ME, PARTNER)
 
-        await run_errand(settings, Errand("undo"))
+        await run_errand(settings, Operation("undo"))
         await server.settle()
         assert held_links(server) == given
         assert ledger_links(settings) == {}

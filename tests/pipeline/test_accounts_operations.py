@@ -18,7 +18,7 @@ from autotagger.errors import ServerRefused
 from autotagger.ledger.care import inspect
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
 from autotagger.pipeline.operations.rebuild import rebuild
 from autotagger.pipeline.run import run_errand
@@ -66,7 +66,7 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
         high = with_policy(household, HIGH)
         before, calls = ledger_links(high), server.calls.copy()
         of_ben = await plan_library(of_account(high, "ben"), score=0, account="ben")
-        await run_errand(high, Errand("retag"))
+        await run_errand(high, Operation("retag"))
         await server.settle()
         meant, bens = ledger_links(high), household.owned_by(PARTNER)
         assert of_ben.changed == sum(before[asset_id] != meant[asset_id] for asset_id in bens)
@@ -86,12 +86,12 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
             server.untag(disliked, unwanted)
             meant[disliked] -= {unwanted}
         await server.settle()
-        anna = await run_errand(of_account(high, "anna"), Errand("verify"))
-        assert anna.errand
-        assert (anna.errand["read"], anna.errand["missing"], anna.errand["rejected"]) == (EACH, 1, 1)
-        both = await run_errand(high, Errand("verify", repair=True))
-        assert both.errand
-        assert (both.errand["read"], both.errand["missing"], both.errand["rejected"]) == (2 * EACH, 2, 1)
+        anna = await run_errand(of_account(high, "anna"), Operation("verify"))
+        assert anna.operation
+        assert (anna.operation["read"], anna.operation["missing"], anna.operation["rejected"]) == (EACH, 1, 1)
+        both = await run_errand(high, Operation("verify", repair=True))
+        assert both.operation
+        assert (both.operation["read"], both.operation["missing"], both.operation["rejected"]) == (2 * EACH, 2, 1)
         await server.settle()
         with Ledger(high.ledger_path, writable=False) as ledger:
             for name, user in (("anna", ME), ("ben", PARTNER)):
@@ -101,10 +101,10 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
         assert_as_meant(server, high, given)
         household.assert_tags_are_the_owners()
 
-        undone = await run_errand(of_account(high, "ben"), Errand("undo"))
+        undone = await run_errand(of_account(high, "ben"), Operation("undo"))
         await server.settle()
-        assert undone.errand
-        assert undone.errand["deleted_tags"] > 1
+        assert undone.operation
+        assert undone.operation["deleted_tags"] > 1
         assert ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
         assert_as_meant(server, high, given)
         assert set(server.store.tags_of(PARTNER)) == {"holiday", "rating:general"}
@@ -135,7 +135,7 @@ async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_pat
         assert {name: counts[name][State.VERIFIED] for name in ("anna", "ben")} == {"anna": EACH, "ben": EACH}
         again = await run_once(settings)
         assert again.counts.get("tag_calls", 0) == again.counts.get("preview_downloads", 0) == 0
-        await run_errand(settings, Errand("undo"))
+        await run_errand(settings, Operation("undo"))
         await server.settle()
         assert held_links(server) == given
 
@@ -161,7 +161,7 @@ async def command(config: Path, *arguments: str) -> tuple[int | None, str]:
     return process.returncode, printed.decode()
 
 
-async def test_an_errand_that_left_an_account_out_says_so_and_the_next_one_ends_it(tmp_path: Path) -> None:
+async def test_an_operation_that_left_an_account_out_says_so_and_the_next_one_ends_it(tmp_path: Path) -> None:
     household, config = Household(tmp_path / "state"), tmp_path / "config.toml"
     async with household.server as server:
         settings = await tagged(household)
@@ -181,7 +181,7 @@ async def test_an_errand_that_left_an_account_out_says_so_and_the_next_one_ends_
         assert (await command(config, "verify"))[0] == REFUSED
 
         household.keys[PARTNER] = server.add_key([ALL], PARTNER)
-        await run_errand(household.settings(), Errand("undo"))
+        await run_errand(household.settings(), Operation("undo"))
         await server.settle()
         assert held_links(server) == {}
 

@@ -19,7 +19,7 @@ COMMAND_LINE = {"autotagger.cli", "typer", "click", "rich"}
 HTTP, DATABASE, ARRAYS, PICTURES = {"aiohttp", "tenacity"}, {"peewee", "sqlite3"}, {"numpy"}, {"PIL"}
 RUNTIME, FILMS = {"onnxruntime"}, {"av"}
 
-#: By role: its module as duties.py imports it, what it needs of these libraries, and what it must do without.
+#: By role: the module that entry_points.py imports, the libraries that it needs, and those that it must not load.
 ROLES = {
     "writer": (
         "autotagger.pipeline.writer.writer",

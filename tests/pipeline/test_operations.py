@@ -10,14 +10,14 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.rows import Selection
 from autotagger.ledger.states import LinkState, State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.run import run_errand
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import SHIPPED
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
-RETAG = Errand("retag")
-UNDO = Errand("undo")
+RETAG = Operation("retag")
+UNDO = Operation("undo")
 PALETTE_MODEL = SHIPPED["palette"]
 LOW: dict[str, Any] = {"threshold": {"general": 0.2}}
 HIGH: dict[str, Any] = {"threshold": {"general": 0.6}, "rename": {"simple_background": "plain"}}
@@ -134,10 +134,10 @@ async def test_what_a_person_took_off_is_never_put_back(tmp_path: Path) -> None:
         server.untag(victim, unwanted)
         await server.settle()
 
-        found = await run_errand(settings, Errand("verify", repair=True))
-        assert found.errand
-        assert found.errand["rejected"] == 1
-        assert found.errand["read"] == 12
+        found = await run_errand(settings, Operation("verify", repair=True))
+        assert found.operation
+        assert found.operation["rejected"] == 1
+        assert found.operation["read"] == 12
         assert link_states(settings, victim)[unwanted] is LinkState.REJECTED
 
         await run_errand(settings_for(server, tmp_path, policy={"threshold": {"general": 0.1}}), RETAG)
@@ -156,14 +156,14 @@ async def test_verify_tells_and_repair_mends_what_a_metadata_refresh_lost(tmp_pa
         server.remove(gone)
         await server.settle()
 
-        told = await run_errand(settings, Errand("verify"))
-        assert told.errand
-        assert (told.errand["missing"], told.errand["gone"], told.errand["repairing"]) == (1, 1, 0)
-        assert {finding["asset"] for finding in told.errand["findings"]} == {lost, gone}
+        told = await run_errand(settings, Operation("verify"))
+        assert told.operation
+        assert (told.operation["missing"], told.operation["gone"], told.operation["repairing"]) == (1, 1, 0)
+        assert {finding["asset"] for finding in told.operation["findings"]} == {lost, gone}
         assert held_links(server).get(lost) is None, "without --repair nothing is changed"
 
         previews = server.calls["preview"]
-        await run_errand(settings, Errand("verify", repair=True))
+        await run_errand(settings, Operation("verify", repair=True))
         await server.settle()
         assert held_links(server)[lost] == meant[lost]
         assert server.calls["preview"] == previews, "a repair needs no inference"
@@ -177,12 +177,12 @@ async def test_undo_takes_back_one_tag_or_one_asset(tmp_path: Path) -> None:
         before = ledger_links(settings)
         one = next(iter(before))
         tag = sorted(before[one] - {MARKER})[0]
-        await run_errand(settings, Errand("undo", selection=Selection(tag=tag)))
+        await run_errand(settings, Operation("undo", selection=Selection(tag=tag)))
         await server.settle()
         expected = {asset_id: tags - {tag} for asset_id, tags in before.items() if tags != {tag, MARKER}}
         assert held_links(server) == ledger_links(settings) == expected
 
-        await run_errand(settings, Errand("undo", selection=Selection(asset_id=one)))
+        await run_errand(settings, Operation("undo", selection=Selection(asset_id=one)))
         await server.settle()
         assert one not in held_links(server)
         assert held_links(server) == ledger_links(settings) == {k: v for k, v in expected.items() if k != one}
@@ -195,7 +195,7 @@ async def test_without_tag_delete_empty_tags_stay_and_everything_else_is_undone(
         await run_once(settings)
         await server.settle()
         summary = await run_errand(settings, UNDO)
-        assert summary.errand
-        assert summary.errand["empty_tags"] > 1
-        assert summary.errand["deleted_tags"] == 0
+        assert summary.operation
+        assert summary.operation["empty_tags"] > 1
+        assert summary.operation["deleted_tags"] == 0
         assert held_links(server) == {}

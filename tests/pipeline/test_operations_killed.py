@@ -18,7 +18,7 @@ from tests.pipeline.support import held_links, ledger_links, run_once, settings_
 from tests.pipeline.test_operations import HIGH, LOW, assert_as_meant, people
 
 #: A command that is killed more often than this is left alone.
-MOST_KILLS = 6
+MAX_KILLS = 6
 
 
 async def start(
@@ -49,11 +49,11 @@ async def killed_until_done(
 ) -> None:
     """Run `command`, killing it (the supervisor, or one of its children) after a random number of changing calls,
     again and again until it ends by itself. `more`: settings in its environment."""
-    for attempt in range(MOST_KILLS + 1):
+    for attempt in range(MAX_KILLS + 1):
         run = await start(server, state_dir, command, log, more)
         until = changing_calls(server) + chance.randint(0, 12)
         while run.returncode is None:
-            if attempt < MOST_KILLS and changing_calls(server) >= until and (victims := processes(run.pid)):
+            if attempt < MAX_KILLS and changing_calls(server) >= until and (victims := processes(run.pid)):
                 chance.choice(victims).send_signal(signal.SIGKILL)
                 until += chance.randint(5, 15)
             try:

@@ -76,8 +76,8 @@ def test_without_a_cap_nothing_is_left_out(ledger: Ledger) -> None:
 def test_a_sample_of_the_scores_is_evenly_spread(ledger: Ledger) -> None:
     model = score(ledger, ["a"] * 10)
     every = [key for key, _ in ledger.stored_scores(model)]
-    assert [key for key, _ in ledger.stored_scores(model, most=4)] == every[::3]
-    assert [key for key, _ in ledger.stored_scores(model, most=10)] == every
+    assert [key for key, _ in ledger.stored_scores(model, limit=4)] == every[::3]
+    assert [key for key, _ in ledger.stored_scores(model, limit=10)] == every
 
 
 async def test_a_whole_run_keeps_to_the_cap_and_so_does_the_next_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ batches = st.dictionaries(st.integers(0, 300), tag_sets, max_size=80)
 
 @given(batches, st.integers(1, 60))
 def test_every_asset_is_in_one_call_with_all_of_its_tags(batch: dict[int, frozenset[str]], most: int) -> None:
-    calls = plan_calls(batch.items(), most_pairs=most)
+    calls = plan_calls(batch.items(), max_pairs=most)
     planned = [(asset, call.tags) for call in calls for asset in call.assets]
     assert len(planned) == len(batch)
     assert dict(planned) == batch
@@ -28,7 +28,7 @@ def test_equal_tags_share_a_call(batch: dict[int, frozenset[str]]) -> None:
 
 @given(batches, st.integers(1, 60))
 def test_no_call_could_be_saved(batch: dict[int, frozenset[str]], most: int) -> None:
-    calls = plan_calls(batch.items(), most_pairs=most)
+    calls = plan_calls(batch.items(), max_pairs=most)
     for tags in set(batch.values()):
         group = [call for call in calls if call.tags == tags]
         fit = max(1, most // len(tags))

@@ -1,4 +1,4 @@
-"""A run's view made up, and systemd's end of the notify socket."""
+"""A run's status made up, and systemd's end of the notify socket."""
 
 import asyncio
 import socket
@@ -10,12 +10,12 @@ from typing import Any, Self
 import aiohttp
 
 from autotagger.ledger.states import State
-from autotagger.pipeline.supervisor.status import ProcessView, View
+from autotagger.pipeline.supervisor.status import ProcessStatus, RunStatus
 from autotagger.pipeline.supervisor.summary import Summary
 
 
-def process(name: str = "fetcher", **changes: Any) -> ProcessView:
-    return replace(ProcessView(name, 4_000_000, True, 0.5, 0.0), **changes)
+def process(name: str = "fetcher", **changes: Any) -> ProcessStatus:
+    return replace(ProcessStatus(name, 4_000_000, True, 0.5, 0.0), **changes)
 
 
 def summary(*, states: dict[State, int] | None = None, **counts: int) -> Summary:
@@ -29,18 +29,18 @@ def summary(*, states: dict[State, int] | None = None, **counts: int) -> Summary
     )
 
 
-def view(*processes: ProcessView, **changes: Any) -> View:
+def run_status(*processes: ProcessStatus, **changes: Any) -> RunStatus:
     everybody = processes or tuple(map(process, ("writer", "fetcher", "inferencer 1")))
     stages = dict.fromkeys(("fetching", "fetched", "inferring", "recording"), 0)
-    made = View(
+    made = RunStatus(
         summary=summary(),
         processes=everybody,
-        flights=stages,
+        jobs=stages,
         slots=32,
         free_slots=32,
         listing=False,
         paused=False,
-        rest="",
+        idle_reason="",
         stopping=False,
         model="palette",
         model_identity="0123456789abcdef",

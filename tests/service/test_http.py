@@ -21,7 +21,7 @@ from autotagger.service.metrics import resident_bytes
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.settings import ServiceSettings
-from tests.service.support import HOST, get, process, summary, view
+from tests.service.support import HOST, get, process, run_status, summary
 
 
 def observer() -> Observer:
@@ -48,7 +48,7 @@ async def test_health_says_in_its_status_whether_it_lives_and_is_ready(at: str, 
     watched = observer()
     if at != "start":
         hanging = process("writer", silent_s=60.0)
-        watched.observe(view(hanging) if at == "hang" else view(stopping=at == "stop"))
+        watched.observe(run_status(hanging) if at == "hang" else run_status(stopping=at == "stop"))
     watched.reachable = at != "outage"
     async with answered(watched, HOST, 0) as port:
         assert (await get(port, "/health/live"))[0] == live
@@ -132,7 +132,7 @@ async def test_metrics_are_what_was_counted() -> None:
     counts += exchanged("search", "ok", 0.2) + exchanged("search", "failed", 0.01)
     watched = observer()
     made = summary(states={State.PENDING: 5, State.FAILED: 2}, **counts)
-    watched.observe(view(process("writer", pid=os.getpid()), summary=made, free_slots=30))
+    watched.observe(run_status(process("writer", pid=os.getpid()), summary=made, free_slots=30))
     async with answered(watched, HOST, 0) as port:
         status, text = await get(port, "/metrics")
         assert (await get(port, "/metrics"))[0] == status == 200  # a scrape changes nothing
@@ -163,7 +163,7 @@ async def test_status_is_the_run_in_figures() -> None:
     watched = observer()
     async with answered(watched, HOST, 0) as port:
         assert "run" not in (await get(port, "/status"))[1]
-        watched.observe(view(summary=summary(states={State.PENDING: 5}, tagged=3)))
+        watched.observe(run_status(summary=summary(states={State.PENDING: 5}, tagged=3)))
         status, body = await get(port, "/status")
     assert status == 200
     assert (body["run"]["pending"], body["run"]["tagged"], body["run"]["seconds_left"]) == (5, 3, None)

@@ -17,7 +17,7 @@ from autotagger.service.metrics import exposition, registry_of
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.settings import Settings
-from tests.service.support import process, summary, view
+from tests.service.support import process, run_status, summary
 
 DOCS = Path(__file__).parents[2] / "docs"
 FOLDER = DOCS / "monitoring"
@@ -31,7 +31,7 @@ def page() -> str:
     counts = Counter({"preview_downloads": 1, "new": 1})
     counts += timed("decode", 0.1) + timed("inference", 0.1) + exchanged("search", "ok", 0.1)
     observer = Observer(Notifier(), 300.0)
-    observer.observe(view(process("writer", pid=os.getpid()), summary=summary(states=None, **counts)))
+    observer.observe(run_status(process("writer", pid=os.getpid()), summary=summary(states=None, **counts)))
     return exposition(registry_of(observer)).decode()
 
 

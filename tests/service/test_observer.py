@@ -12,7 +12,7 @@ from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.service.pace import WINDOW_S, Pace
 from autotagger.service.words import duration, progress
-from tests.service.support import NotifySocket, process, summary, view
+from tests.service.support import NotifySocket, process, run_status, summary
 
 WATCHDOG_S = 40.0
 
@@ -36,21 +36,21 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 def test_ready_is_told_once_when_all_have_started_and_immich_answers(stage: Stage) -> None:
     stage.observer.begin()
     stage.observer.reachable = False
-    stage.observer.observe(view())
+    stage.observer.observe(run_status())
     assert stage.systemd.without_status() == []
     assert stage.systemd.read()[-1].startswith("STATUS=Immich does not answer; ")
     stage.observer.reachable = True
-    stage.observer.observe(view(process("writer"), process("inferencer 1", ready=False)))
+    stage.observer.observe(run_status(process("writer"), process("inferencer 1", ready=False)))
     assert stage.systemd.without_status() == []
     assert stage.systemd.read()[-1].startswith("STATUS=inferencer 1 is starting; ")
-    stage.observer.observe(view())
-    stage.observer.observe(view())
+    stage.observer.observe(run_status())
+    stage.observer.observe(run_status())
     assert stage.systemd.without_status() == ["READY=1", "WATCHDOG=1"]
 
 
 def test_the_watchdog_is_fed_four_times_as_often_as_it_asks(stage: Stage) -> None:
     for _ in range(81):
-        stage.observer.observe(view())
+        stage.observer.observe(run_status())
         stage.now_s += 0.5
     assert stage.systemd.without_status() == ["READY=1", *["WATCHDOG=1"] * 5]
 
@@ -60,43 +60,43 @@ def test_without_a_watchdog_set_it_is_fed_all_the_same(stage: Stage) -> None:
     observer = Observer(notifier, 300.0, clock=lambda: stage.now_s)
     observer.reachable = True
     for _ in range(21):
-        observer.observe(view())
+        observer.observe(run_status())
         stage.now_s += 1.0
     assert stage.systemd.without_status() == ["READY=1", *["WATCHDOG=1"] * 5]
 
 
 @pytest.mark.parametrize("fault", [{"silent_s": WATCHDOG_S / 2 + 0.1}, {"stalled_s": STALL_S + 0.1}])
 def test_a_process_that_hangs_starves_the_watchdog_until_it_goes_on(fault: dict[str, float], stage: Stage) -> None:
-    stage.observer.observe(view())
+    stage.observer.observe(run_status())
     for _ in range(4):
         stage.now_s += 10.0
-        stage.observer.observe(view(process("writer"), process("inferencer 1", **fault)))
+        stage.observer.observe(run_status(process("writer"), process("inferencer 1", **fault)))
     assert stage.systemd.without_status() == ["READY=1", "WATCHDOG=1"]
     assert "inferencer 1 (process 4000000)" in stage.systemd.read()[-1]
-    stage.observer.observe(view())
+    stage.observer.observe(run_status())
     assert stage.systemd.without_status() == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
 
 
 def test_an_outage_of_immich_is_no_reason_to_be_killed(stage: Stage) -> None:
-    stage.observer.observe(view())
+    stage.observer.observe(run_status())
     stage.observer.reachable = False
     stage.now_s += 10.0
-    stage.observer.observe(view(paused=True))
+    stage.observer.observe(run_status(paused=True))
     assert stage.systemd.without_status() == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
     assert stage.observer.health.live
     assert not stage.observer.health.ready
 
 
 def test_a_pause_is_told_and_counts_as_well(stage: Stage) -> None:
-    stage.observer.observe(view(rest="paused: nothing new is begun"))
+    stage.observer.observe(run_status(idle_reason="paused: nothing new is begun"))
     assert stage.observer.health.healthy
     assert "paused: nothing new is begun" in stage.systemd.read()[-1]
 
 
 def test_stopping_is_told_once(stage: Stage) -> None:
-    stage.observer.observe(view())
-    stage.observer.observe(view(stopping=True))
-    stage.observer.observe(view(stopping=True))
+    stage.observer.observe(run_status())
+    stage.observer.observe(run_status(stopping=True))
+    stage.observer.observe(run_status(stopping=True))
     assert stage.systemd.without_status() == ["READY=1", "WATCHDOG=1", "STOPPING=1"]
 
 
@@ -111,7 +111,7 @@ def test_the_run_is_summed_up_now_and_then_and_at_the_end(stage: Stage) -> None:
     states = {State.PENDING: 1_200, State.VERIFIED: 300, State.FAILED: 2}
     for tick in range(7):
         made = summary(states=states, inferred=100 * tick, tagged=90 * tick, tags=2_000 * tick, restarts=1)
-        stage.observer.observe(view(summary=made))
+        stage.observer.observe(run_status(summary=made))
         stage.now_s += 100.0
     stage.observer.end(made)
     logger.remove()

@@ -19,7 +19,7 @@ UNITS = ROOT / "systemd"
 SERVICES = ["autotagger.service", "autotagger-once.service"]
 CONFINE = Path(__file__).with_name("confine.py")
 #: `systemd-analyze security` counts exposure from 0 to 10; shown with one decimal.
-MOST_EXPOSED = 2.0
+MAX_EXPOSED = 2.0
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="Debian: apt-get install systemd")
 
@@ -106,7 +106,7 @@ def test_the_service_is_little_exposed(service: str) -> None:
     )
     found = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", done.stdout)
     assert found, done.stderr
-    assert float(found[1]) <= MOST_EXPOSED
+    assert float(found[1]) <= MAX_EXPOSED
 
 
 @needs_systemd

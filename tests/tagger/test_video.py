@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotagger.demo.files import VIDEO_FPS, film
+from autotagger.demo.files import VIDEO_FPS, encoded_video
 from autotagger.errors import AssetFailed
 from autotagger.scores import SCORE_FLOOR
 from autotagger.tagger.combine import combined, mean_rows
@@ -36,20 +36,20 @@ def taken(body: bytes, most: int = 8, *, every: bool = False) -> list[Image.Imag
 
 @pytest.mark.parametrize("seconds", [10, 70], ids=["walked through", "sought"])
 def test_the_moments_lie_from_5_to_95_percent(seconds: int) -> None:
-    body = film(greys(40), seconds, gop=7)
+    body = encoded_video(greys(40), seconds, gop=7)
     assert shades(taken(body)) == pytest.approx(np.linspace(0.05, 0.95, 8), abs=0.04)
     assert shades(taken(body, 1)) == pytest.approx([0.5], abs=0.04)
 
 
 def test_frames_that_look_the_same_are_one() -> None:
-    assert len(taken(film(greys(3), 8))) == 3
-    assert len(taken(film(greys(1), 8))) == 1
+    assert len(taken(encoded_video(greys(3), 8))) == 3
+    assert len(taken(encoded_video(greys(1), 8))) == 1
 
 
 def test_a_video_is_turned_upright() -> None:
     scene = Image.new("RGB", SIZE, "black")
     scene.paste("white", (0, 0, 64, 24))  # the upper half
-    [frame] = taken(film([scene], 2, rotation=90))
+    [frame] = taken(encoded_video([scene], 2, rotation=90))
     left = np.asarray(frame.convert("L"))[:, : frame.width // 2].mean()
     assert frame.size == SIZE[::-1]
     assert left > 200, "a quarter turn against the clock puts what was above to the left"
@@ -69,7 +69,7 @@ def test_a_picture_is_its_only_frame() -> None:
 
 def test_late_means_that_what_is_there_has_to_do() -> None:
     now = iter(range(1000))
-    body = film(greys(40), 10)
+    body = encoded_video(greys(40), 10)
     frames = frames_of(io.BytesIO(body), 8, timeout_s=3.0, clock=lambda: float(next(now)))
     assert 1 <= len(frames) < 8
 
@@ -110,7 +110,9 @@ def test_a_frame_larger_than_its_video_says_is_not_decoded() -> None:
 def test_no_more_frames_are_held_than_there_is_room_for(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = greys(8)
     body = (
-        film([first, *others], 8) if kind == "MP4" else encoded(first, kind, save_all=True, append_images=others)
+        encoded_video([first, *others], 8)
+        if kind == "MP4"
+        else encoded(first, kind, save_all=True, append_images=others)
     )
     monkeypatch.setattr("autotagger.tagger.video.MAX_HELD_PIXELS", 3 * SIZE[0] * SIZE[1])
     assert len(taken(body)) == 3
@@ -128,7 +130,7 @@ def test_what_breaks_off_is_judged_by_what_came_before() -> None:
         b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/etc/hostname\n#EXT-X-ENDLIST\n",
         b"ffconcat version 1.0\nfile /etc/hostname\n",
         b"no film at all",
-        film(greys(3), 4)[:1000],
+        encoded_video(greys(3), 4)[:1000],
     ],
     ids=["playlist", "list of files", "text", "cut before its index"],
 )
@@ -140,7 +142,7 @@ def test_what_is_no_film_or_leads_elsewhere_is_refused(body: bytes) -> None:
 
 def test_an_excerpt_holds_the_key_frames_and_reads_little_else() -> None:
     noise = [Image.effect_noise((320, 240), 60 + 6 * number).convert("RGB") for number in range(30)]
-    body = film(noise, 60, gop=4 * VIDEO_FPS)
+    body = encoded_video(noise, 60, gop=4 * VIDEO_FPS)
 
     class Counted(io.BytesIO):
         read_bytes = 0

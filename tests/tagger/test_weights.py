@@ -17,7 +17,7 @@ from autotagger.tagger.catalog import find_model
 from autotagger.tagger.engine import openvino as session_module
 from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.model import Model
-from autotagger.tagger.weights import LEAST_BYTES, without_weights
+from autotagger.tagger.weights import MIN_BYTES, without_weights
 from tests.tagger.support import model_folder, tiny_model
 
 #: Added to every pixel: 2.4 MB.
@@ -76,7 +76,7 @@ def test_the_graph_without_weights_is_the_model_itself(tmp_path: Path) -> None:
 
 
 def test_models_that_have_nothing_to_refer_to(tmp_path: Path) -> None:
-    few = np.ones((1, 1, 1, LEAST_BYTES // 4 - 1), np.float32)
+    few = np.ones((1, 1, 1, MIN_BYTES // 4 - 1), np.float32)
     assert without_weights(biased(tmp_path / "small", few).path) is None
     beside = biased(tmp_path / "beside", save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert without_weights(beside.path) is None

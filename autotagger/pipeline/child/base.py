@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from autotagger.errors import AssetFailed, AssetGone, Fatal, Retryable, StartupFailed, Unreachable
 from autotagger.log import forward_logs
-from autotagger.pipeline.child.priority import step_back
+from autotagger.pipeline.child.priority import lower_priority
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc.channel import Channel, ChannelClosed
 from autotagger.pipeline.ipc.messages import Ended, Log, Next, Trouble
-from autotagger.resources import ensure_means, told
+from autotagger.resources import raise_if_exhausted, told
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
-BEAT_S = 2.0
+HEARTBEAT_S = 2.0
 #: prctl(2): the signal that the kernel sends us when the thread that started us ends.
 _PR_SET_PDEATHSIG = 1
 #: prctl(2): the calling thread's name, of at most 15 bytes; the main thread's is the process's in ps and top.
@@ -24,7 +24,7 @@ _PR_SET_NAME = 15
 #: The exit code of a child that is to be replaced: EX_SOFTWARE of sysexits.h.
 CRASHED = 70
 #: Characters of one log line; a message can quote what Immich sent, and must fit into a channel's message.
-MOST_LOGGED = 10_000
+MAX_LOGGED = 10_000
 
 
 def wall_ms() -> int:
@@ -38,11 +38,11 @@ def enter_child(channel: Channel, spec: ChildSpec, role: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
-    step_back(spec.settings.pipeline)
+    lower_priority(spec.settings.pipeline)
 
     def forward(level: str, text: str) -> None:
         try:
-            channel.send(Log(level, text[:MOST_LOGGED]))
+            channel.send(Log(level, text[:MAX_LOGGED]))
         except ChannelClosed:  # the supervisor is gone, wherever in the code a line was logged
             os._exit(0)
 
@@ -77,7 +77,7 @@ def trouble_of(error: Retryable | AssetFailed) -> Trouble:
 def report_end(send: Callable[[object], None], error: Exception) -> None:
     """Tell the supervisor why the run cannot go on. Raises `error` when that is no reason, and MemoryError when it
     only looks like one."""
-    ensure_means()
+    raise_if_exhausted()
     if isinstance(error, Fatal):
         send(Ended(error.message, error.kind, error.exit_code))
     elif isinstance(error, OSError):

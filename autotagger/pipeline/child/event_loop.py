@@ -10,15 +10,15 @@ from typing import Any, NoReturn
 import uvloop
 
 from autotagger.errors import Fatal
-from autotagger.pipeline.child.base import BEAT_S, CRASHED, enter_child, report_end
+from autotagger.pipeline.child.base import CRASHED, HEARTBEAT_S, enter_child, report_end
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc.channel import AsyncChannel, Channel, ChannelClosed
-from autotagger.pipeline.ipc.messages import Beat, Counts
+from autotagger.pipeline.ipc.messages import Counts, Heartbeat
 from autotagger.pipeline.ipc.stats import exchanged
 
 
 class AsyncChild:
-    """An event-loop child: reads its channel, beats, reports counts, and ends with the supervisor."""
+    """An event-loop child: reads its channel, sends heartbeats, reports counts, and ends with the supervisor."""
 
     def __init__(self, channel: Channel, handle: Callable[[Any], None]) -> None:
         # The supervisor is gone: what is under way is undone or done again by the next run.
@@ -29,7 +29,7 @@ class AsyncChild:
         self.channel.send(message)
 
     def count(self, what: str, by: int = 1) -> None:
-        """Add to the counts that the next beat reports."""
+        """Add to the counts that the next heartbeat reports."""
         self._counts[what] += by
 
     def exchanged(self, call: str, outcome: str, seconds: float) -> None:
@@ -42,12 +42,12 @@ class AsyncChild:
             self.send(Counts(self._counts))
             self._counts = Counter()
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Say that the loop turns, for ever."""
         while True:
             self.flush()
-            self.send(Beat())
-            await asyncio.sleep(BEAT_S)
+            self.send(Heartbeat())
+            await asyncio.sleep(HEARTBEAT_S)
 
 
 def run_async_child(

@@ -11,7 +11,7 @@ _SYS_IOPRIO_SET, _WHO_PROCESS = 251, 1
 _IO = {"low": (2 << 13) | 7, "idle": 3 << 13}
 
 
-def step_back(settings: PipelineSettings) -> None:
+def lower_priority(settings: PipelineSettings) -> None:
     """Take the CPU and disk priority that the settings ask for, for this thread and all that it starts.
 
     Never a higher priority than the process has, which only root may take.

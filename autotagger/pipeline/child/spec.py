@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from autotagger.immich.types import Server
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.settings import ImmichSettings, Settings
 from autotagger.tagger.model import Model
 
@@ -32,8 +32,8 @@ class ChildSpec:
     accounts: tuple[Account, ...]
     model: Model | None  # None: nothing is inferred and nothing decided from scores
     run: int | None = None
-    errand: Errand | None = None  # what the writer does instead of tagging what is new
-    dry: bool = False  # nothing is changed in Immich
+    operation: Operation | None = None  # what the writer does instead of tagging what is new
+    scoring_only: bool = False  # nothing is changed in Immich
     lock: "LedgerLock | None" = None  # for the writer: it holds the ledger as long as it lives
 
     def of_writer(self, lock: "LedgerLock") -> Self:

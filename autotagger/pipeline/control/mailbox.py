@@ -22,7 +22,7 @@ from autotagger.errors import StartupFailed
 
 FOLDER = "requests"
 #: What a request may weigh: it goes through a channel to the writer, and no command has more to say.
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Mailbox:
     def _read(self, name: str) -> Request | None:
         path = self._folder / name
         try:
-            if path.stat().st_size > MOST_BYTES:
+            if path.stat().st_size > MAX_BYTES:
                 raise ValueError("too large")
             content = orjson.loads(path.read_bytes())
             kind, wish = content["kind"], content["wish"]

@@ -16,7 +16,7 @@ from autotagger.pipeline.child.event_loop import AsyncChild, run_async_child
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.clients import clients_of, is_account_s_own
 from autotagger.pipeline.fetcher.lister import Lister
-from autotagger.pipeline.fetcher.videos import FilmFetcher
+from autotagger.pipeline.fetcher.videos import VideoFetcher
 from autotagger.pipeline.ipc.channel import Channel
 from autotagger.pipeline.ipc.messages import (
     Failed,
@@ -34,9 +34,9 @@ from autotagger.pipeline.ipc.messages import (
     Swept,
     Trouble,
 )
-from autotagger.pipeline.ipc.payload import pack_film
+from autotagger.pipeline.ipc.payload import pack_video
 from autotagger.pipeline.ipc.slots import SlotMemory
-from autotagger.resources import ensure_means
+from autotagger.resources import raise_if_exhausted
 
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
@@ -91,15 +91,15 @@ class Fetcher:
         self._listing: asyncio.Task[None] | None = None
         self._originals = asyncio.Semaphore(ORIGINALS_AT_ONCE)
         self._told_of_flattening = False
-        self._films = {
-            account.id: FilmFetcher(
+        self._videos = {
+            account.id: VideoFetcher(
                 clients[account.id], spec.settings, account.server, self._originals, self._child.count
             )
             for account in spec.accounts
         }
 
     def start(self) -> None:
-        self._tasks.create_task(self._child.beat())
+        self._tasks.create_task(self._child.heartbeat())
         self._child.send(Ready(capacity=2 * self._spec.settings.immich.concurrency))
 
     def _handle(self, message: object) -> None:
@@ -171,25 +171,25 @@ class Fetcher:
             body = await self._body(order.work)
             if not body:
                 raise Retryable(f"Immich sent no bytes for {order.work.file_name}", kind="empty-picture")
-            end = Fetched(order.flight, len(body), self._memory.write(order.slot, body))
+            end = Fetched(order.job, len(body), self._memory.write(order.slot, body))
         except (Retryable, AssetFailed) as error:
-            end = Failed(order.flight, trouble_of(error))
+            end = Failed(order.job, trouble_of(error))
         except ServerRefused as error:
             self._leave(order.work.account, error)
-            end = Failed(order.flight, Trouble(Next.PAUSED, error.kind, error.message))
+            end = Failed(order.job, Trouble(Next.PAUSED, error.kind, error.message))
         self._child.flush()
         self._child.send(end)
 
     async def _body(self, work: Work) -> bytes:
-        """What the inferencer gets: a picture, or a film with the still frame to fall back to."""
+        """What the inferencer gets: a picture, or a video with the still frame to fall back to."""
         if work.kind == "IMAGE" or self._spec.settings.video.frames == 1:
             return await self._picture(work)
         size: PictureSize = "thumbnail" if self._spec.settings.immich.picture == "thumbnail" else "preview"
         still = await self._download(work, size)  # first: without it Immich has not got to the asset yet
-        film = await self._films[work.account].fetch(work)
-        if film is None:
+        video = await self._videos[work.account].fetch(work)
+        if video is None:
             return still if work.kind == "VIDEO" else await self._picture(work)
-        return pack_film(work.file_name, film, still)
+        return pack_video(work.file_name, video, still)
 
     async def _picture(self, work: Work) -> bytes:
         """The best picture for a tag model that Immich has of this asset."""
@@ -245,5 +245,5 @@ def has_transparency(thumbnail: bytes) -> bool:
             alpha = image.convert("RGBA").getchannel("A")
             return alpha.histogram()[255] < alpha.width * alpha.height
     except Exception:  # Pillow raises nearly anything on broken bytes
-        ensure_means()
+        raise_if_exhausted()
         return False

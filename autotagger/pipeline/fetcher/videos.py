@@ -16,7 +16,7 @@ from autotagger.errors import AssetFailed, AssetGone, AutotaggerError, Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Work
-from autotagger.pipeline.ipc.payload import Film
+from autotagger.pipeline.ipc.payload import Video
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ WHOLE_BYTES = 8 << 20
 BLOCK_BYTES = 1 << 19
 
 
-class FilmFetcher:
-    """Downloads films, few at a time: `gate` is shared with other large downloads."""
+class VideoFetcher:
+    """Downloads videos, few at a time: `gate` is shared with other large downloads."""
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class FilmFetcher:
         self._count = count
         self._told = False
 
-    async def fetch(self, work: Work) -> Film | None:
-        """The film, or None where the still frame has to do (which is logged).
+    async def fetch(self, work: Work) -> Video | None:
+        """The video, or None where the still frame has to do (which is logged).
 
         Raises AssetGone and Unreachable.
         """
@@ -57,7 +57,7 @@ class FilmFetcher:
         failure: str
         try:
             async with self._gate, asyncio.timeout(self._settings.timeout_s):
-                film = await (self._video(work) if work.kind == "VIDEO" else self._animation(work))
+                video = await (self._video(work) if work.kind == "VIDEO" else self._animation(work))
         except (AssetGone, Unreachable):
             raise
         except (AssetFailed, Retryable) as error:
@@ -66,7 +66,7 @@ class FilmFetcher:
             failure = f"it did not arrive within {self._settings.timeout_s:.0f} s"
         else:
             self._count("film_downloads")
-            return film
+            return video
         logger.warning("{}: {}; its still frame is tagged instead", work.file_name, failure)
         self._count("still_frames")
         return None
@@ -81,20 +81,20 @@ class FilmFetcher:
                 work.file_name,
             )
 
-    async def _animation(self, work: Work) -> Film:
-        return Film((await self._client.picture(work.asset_id, "original")).body)
+    async def _animation(self, work: Work) -> Video:
+        return Video((await self._client.picture(work.asset_id, "original")).body)
 
-    async def _video(self, work: Work) -> Film:
+    async def _video(self, work: Work) -> Video:
         most = self._settings.max_bytes
-        first = await self._client.playback(work.asset_id, 0, min(WHOLE_BYTES, most), most_bytes=most)
+        first = await self._client.playback(work.asset_id, 0, min(WHOLE_BYTES, most), max_bytes=most)
         if len(first.body) == first.total:
-            return Film(first.body)
+            return Video(first.body)
         # Only here, so that a fetcher which never meets a large video does not load ffmpeg.
         from autotagger.tagger.video import excerpt
 
         remote = RemoteFile(asyncio.get_running_loop(), self._client, work.asset_id, first.body, first.total, most)
         try:
-            return Film(await asyncio.to_thread(excerpt, remote, self._settings.frames), excerpt=True)
+            return Video(await asyncio.to_thread(excerpt, remote, self._settings.frames), excerpt=True)
         except AssetFailed as error:
             raise remote.failure or error from None
         finally:
@@ -104,7 +104,7 @@ class FilmFetcher:
 class RemoteFile(io.RawIOBase):
     """A video in Immich as a file that can be read and sought in, from another thread than the client's.
 
-    At most `most_bytes` are downloaded. What went wrong is `failure`; to the reader it is an OSError.
+    At most `max_bytes` are downloaded. What went wrong is `failure`; to the reader it is an OSError.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RemoteFile(io.RawIOBase):
         asset_id: str,
         head: bytes,
         total: int,
-        most_bytes: int,
+        max_bytes: int,
     ) -> None:
         super().__init__()
         self.failure: AutotaggerError | None = None
@@ -124,7 +124,7 @@ class RemoteFile(io.RawIOBase):
             for start in range(0, len(head) - BLOCK_BYTES + 1, BLOCK_BYTES)
         }
         self._total = total
-        self._left = most_bytes - len(head)
+        self._left = max_bytes - len(head)
         self._place = 0
         self._over = False
 
@@ -169,7 +169,7 @@ class RemoteFile(io.RawIOBase):
     def _download(self, start: int, length: int) -> bytes:
         if self._over:
             raise OSError("nobody waits for it any more")
-        call = self._client.playback(self._asset_id, start, length, most_bytes=length)
+        call = self._client.playback(self._asset_id, start, length, max_bytes=length)
         try:
             part = asyncio.run_coroutine_threadsafe(call, self._loop).result()
         except (AssetFailed, Retryable) as error:

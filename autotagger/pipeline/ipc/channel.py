@@ -15,7 +15,7 @@ from enum import Enum
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
-from autotagger.resources import ensure_means
+from autotagger.resources import raise_if_exhausted
 
 #: The largest message (a `Listed` of 100 assets is near 30 KB), and the room we ask the kernel for.
 MESSAGE_BYTES = 1 << 18
@@ -56,7 +56,7 @@ def decoded(packet: bytes) -> Any:
     try:
         return _Reader(io.BytesIO(packet)).load()
     except Exception as error:  # bytes that are no message can fail in every way, and ask for any amount of memory
-        ensure_means()
+        raise_if_exhausted()
         raise Garbled(f"{len(packet)} bytes that are no message: {type(error).__name__}") from None
 
 

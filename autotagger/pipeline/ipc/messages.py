@@ -30,7 +30,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Operation:
     """What is asked for. `selection`: of undo; `sample`: share of the assets that verify reads; `repair`: whether
     it mends what it finds."""
 
@@ -61,7 +61,7 @@ class Poll:
 class Fetch:
     """Download an asset's picture into a slot."""
 
-    flight: int
+    job: int
     slot: int
     work: Work
 
@@ -101,7 +101,7 @@ class Polled:
 class Fetched:
     """`length` bytes are in the slot, or in the slot's spill file."""
 
-    flight: int
+    job: int
     length: int
     spilled: bool
 
@@ -113,7 +113,7 @@ class Fetched:
 class Infer:
     """Score the picture in a slot."""
 
-    flight: int
+    job: int
     slot: int
     length: int
     spilled: bool
@@ -121,17 +121,17 @@ class Infer:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The packed scores of a flight's picture."""
+    """The packed scores of a job's picture."""
 
-    flight: int
+    job: int
     packed: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A flight ended in trouble: at the fetcher or at an inferencer."""
+    """A job ended in trouble: at the fetcher or at an inferencer."""
 
-    flight: int
+    job: int
     trouble: Trouble
 
 
@@ -140,7 +140,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The end of an asset's flight, to be written: scores, or trouble."""
+    """The end of an asset's job, to be written: scores, or trouble."""
 
     asset_id: str
     outcome: bytes | Trouble
@@ -155,7 +155,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """These assets' flights are in the ledger."""
+    """These assets' jobs are in the ledger."""
 
     asset_ids: tuple[str, ...]
 
@@ -183,8 +183,8 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrandDone:
-    """The writer has seen to the errand: what is left is to wait until the changes have settled. `result`: its
+class OperationDone:
+    """The writer has seen to the operation: what is left is to wait until the changes have settled. `result`: its
     figures."""
 
     result: dict[str, Any]
@@ -223,7 +223,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child has started. `capacity`: flights it can hold at once; `device`: what really infers; `run`: the
+    """The child has started. `capacity`: jobs it can hold at once; `device`: what really infers; `run`: the
     ledger's number of this run, from the writer."""
 
     capacity: int = 0
@@ -265,7 +265,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The child is alive."""
 
 

@@ -25,7 +25,7 @@ WINDOW = 500
 
 
 @dataclass(slots=True)
-class Outlook:
+class PlannedChanges:
     """Assets: `first` get their first tags, `changed` others than they have, `unchanged` the same, `unscored`
     cannot be told. `added`, `removed`: assets by tag. `new_tags`: not in Immich yet. `calls`: tag and untag calls.
     `changes`: times that an asset is changed, each of which costs Immich background jobs."""
@@ -46,7 +46,7 @@ class Outlook:
         return self.changes / JOBS_PER_S
 
 
-def look_ahead(
+def plan_changes(
     ledger: Ledger,
     namer: Namer,
     model: int,
@@ -55,16 +55,16 @@ def look_ahead(
     in_immich: Set[str],
     batch_size: int,
     chosen: AssetFilter,
-) -> Outlook:
+) -> PlannedChanges:
     """Decide every asset of the chosen that `model` scored, and compare with what the ledger means it to have.
 
     `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
     """
-    outlook = Outlook(unscored=ledger.unscored(model, chosen))
+    planned = PlannedChanges(unscored=ledger.unscored(model, chosen))
     for window in _windows(ledger, model, chosen):
-        _decide(outlook, ledger, namer.tags(window), marker, batch_size)
-    outlook.new_tags = sorted(outlook.added.keys() - in_immich)
-    return outlook
+        _decide(planned, ledger, namer.tags(window), marker, batch_size)
+    planned.new_tags = sorted(planned.added.keys() - in_immich)
+    return planned
 
 
 def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[ScoredAsset]]:
@@ -74,7 +74,7 @@ def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[S
 
 
 def _decide(
-    outlook: Outlook,
+    planned: PlannedChanges,
     ledger: Ledger,
     named: Iterable[tuple[ScoredAsset, tuple[str, ...]]],
     marker: str,
@@ -89,18 +89,18 @@ def _decide(
         added = {name for name, state in after.items() if state is LinkState.WANTED}
         gone = {name for name, state in after.items() if state is LinkState.LEAVING}
         had_tags = bool(links[asset.key].keys() - {n for n, s in links[asset.key].items() if s is LinkState.FOUND})
-        outlook.first += not had_tags
-        outlook.changed += had_tags and bool(added or gone)
-        outlook.unchanged += had_tags and not (added or gone)
-        outlook.added.update(added)
-        outlook.removed.update(gone)
+        planned.first += not had_tags
+        planned.changed += had_tags and bool(added or gone)
+        planned.unchanged += had_tags and not (added or gone)
+        planned.added.update(added)
+        planned.removed.update(gone)
         removals.update(gone)
-        outlook.changes += bool(added) + len(gone)
+        planned.changes += bool(added) + len(gone)
         if added:
             puts.append((asset.key, frozenset((*tags, marker))))
     for start in range(0, len(puts), batch_size):
-        outlook.calls += len(plan_calls(puts[start : start + batch_size]))
-    outlook.calls += sum(-(-count // batch_size) for count in removals.values())
+        planned.calls += len(plan_calls(puts[start : start + batch_size]))
+    planned.calls += sum(-(-count // batch_size) for count in removals.values())
 
 
 EVERYTHING = AssetFilter()
@@ -108,7 +108,7 @@ EVERYTHING = AssetFilter()
 
 async def plan_library(
     settings: Settings, *, score: int, chosen: AssetFilter = EVERYTHING, account: str | None = None
-) -> Outlook:
+) -> PlannedChanges:
     """What run and retag would change with the chosen assets of one account, or of all.
 
     At most `score` pictures without scores are scored for it first, chosen or not; where another run is under way,
@@ -116,7 +116,7 @@ async def plan_library(
     the ledger does not know."""
     if score:
         try:
-            await run_pipeline(settings, once=True, limit=score, dry=True)
+            await run_pipeline(settings, once=True, limit=score, scoring_only=True)
         except StartupFailed as error:
             if error.kind != "ledger-locked":
                 raise
@@ -133,10 +133,10 @@ async def plan_library(
             ledger.known(chosen.asset_id)
         known = ledger.model_id(model.identity)
         if known is None:
-            return Outlook(unscored=ledger.unscored(-1, chosen))
+            return PlannedChanges(unscored=ledger.unscored(-1, chosen))
         policy = tag_policy(model, settings)
         namer = Namer(ledger, policy, model=known, cap=settings.policy.vocabulary, marker=settings.marker)
-        return look_ahead(
+        return plan_changes(
             ledger,
             namer,
             known,

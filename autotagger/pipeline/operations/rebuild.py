@@ -36,7 +36,7 @@ NOT_KNOWN = (
     "whether our tags were in Immich before us: undo empties them and leaves them there",
 )
 #: Characters kept of a file name.
-_MOST_NAME = 255
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
     lock = LedgerLock(path)
     try:
         lock.acquire()
-        household, model = await check_accounts(settings), await load_model(settings)
-        for error in household.refused.values():
+        accounts, model = await check_accounts(settings), await load_model(settings)
+        for error in accounts.refused.values():
             raise error
         fresh = path.with_name(f"{path.stem}.rebuilding{path.suffix}")
         _remove(fresh)
@@ -72,7 +72,7 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
             run = ledger.run = ledger.start_run(__version__, wall_ms())
             rules = Rules(ledger, model, settings, run)
             found = Rebuilt(0, 0, 0, 0, None)
-            for account in registered(household.accounts, ledger):
+            for account in registered(accounts.accounts, ledger):
                 async with ImmichClient(settings.immich, account.key) as client:
                     mine = ledger.of_account(account.id)
                     part = await _Rebuild(mine, client, account.server, settings, rules).all(report)
@@ -159,7 +159,7 @@ def _listed(asset: Asset) -> ListedAsset:
         library_id=asset.library_id or "",
         kind=asset.kind,
         mime=asset.mime,
-        file_name=asset.file_name[:_MOST_NAME],
+        file_name=asset.file_name[:_MAX_NAME],
         checksum=asset.checksum,
         updated_ms=asset.updated_ms,
         thumbhash=asset.thumbhash,

@@ -1,4 +1,4 @@
-"""The dispatcher's books: which asset is where, in which slot, and who is suspected of killing workers."""
+"""The table of jobs: which asset is where, in which slot, and who is suspected of killing workers."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from autotagger.pipeline.ipc.slots import SlotTable
 
 #: Deaths of its worker, each time alone in the whole pipeline, after which an asset is set aside. The first
 #: death in company only makes a suspect, so that an innocent asset (kill -9, out of memory) is not convicted.
-MOST_DEATHS_ALONE = 2
+MAX_DEATHS_ALONE = 2
 
 
 class Stage(Enum):
@@ -21,7 +21,7 @@ class Stage(Enum):
 
 
 @dataclass(slots=True)
-class Flight:
+class Job:
     """One asset on its way through the pipeline. `slot` is None once it is given back; `since_s`: when its stage
     began."""
 
@@ -35,14 +35,14 @@ class Flight:
     since_s: float = 0.0
 
 
-class FlightBook:
-    """Every flight from take-off to the ledger. An asset is in at most one flight."""
+class JobTable:
+    """Every job from its start to the ledger. An asset is in at most one job."""
 
     def __init__(self, slots: SlotTable) -> None:
         self._slots = slots
-        self._flights: dict[int, Flight] = {}
-        # Asked for at every message: never by a look through all flights.
-        self._by_stage: dict[Stage, dict[int, Flight]] = {stage: {} for stage in Stage}
+        self._jobs: dict[int, Job] = {}
+        # Asked for at every message: never by a look through all jobs.
+        self._by_stage: dict[Stage, dict[int, Job]] = {stage: {} for stage in Stage}
         self._by_asset: dict[str, int] = {}
         self._checksums: Counter[str] = Counter()
         self._next_id = 1
@@ -50,111 +50,111 @@ class FlightBook:
         self._suspects: deque[Work] = deque()
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._jobs)
 
-    def __iter__(self) -> Iterator[Flight]:
-        return iter(list(self._flights.values()))
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
 
     def __contains__(self, asset_id: object) -> bool:
         return asset_id in self._by_asset
 
     @property
     def suspects(self) -> bool:
-        """Whether assets wait to fly alone."""
+        """Whether assets wait to run alone."""
         return bool(self._suspects)
 
     @property
-    def flying_alone(self) -> bool:
-        return any(flight.alone for flight in self._flights.values())
+    def running_alone(self) -> bool:
+        return any(job.alone for job in self._jobs.values())
 
     def count(self, stage: Stage) -> int:
         return len(self._by_stage[stage])
 
-    def first(self, stage: Stage) -> Flight | None:
-        """The flight that reached this stage first of those still in it."""
+    def first(self, stage: Stage) -> Job | None:
+        """The job that reached this stage first of those still in it."""
         return next(iter(self._by_stage[stage].values()), None)
 
     def holds_twin_of(self, work: Work) -> bool:
         """Whether a picture that may be identical is on its way: what becomes of it will do for both."""
         return bool(work.checksum) and self._checksums[work.checksum] > 0
 
-    def inferring_since(self, flight_ids: Iterable[int]) -> list[float]:
+    def inferring_since(self, job_ids: Iterable[int]) -> list[float]:
         """When each of these pictures that a worker has not given back was given to it."""
-        flights = [flight for flight in map(self.get, flight_ids) if flight]
-        return [flight.since_s for flight in flights if flight.stage is Stage.INFERRING]
+        jobs = [job for job in map(self.get, job_ids) if job]
+        return [job.since_s for job in jobs if job.stage is Stage.INFERRING]
 
-    def films(self, flight_ids: Iterable[int]) -> int:
-        """How many of these flights are no single picture."""
-        return sum(flight.work.kind != "IMAGE" for flight in map(self.get, flight_ids) if flight)
+    def videos(self, job_ids: Iterable[int]) -> int:
+        """How many of these jobs are no single picture."""
+        return sum(job.work.kind != "IMAGE" for job in map(self.get, job_ids) if job)
 
     def is_suspect(self, asset_id: str) -> bool:
         return any(work.asset_id == asset_id for work in self._suspects)
 
-    def take_off(self, work: Work | None, now_s: float) -> Flight:
-        """Start a flight; `work` None takes the next suspect, alone."""
+    def start(self, work: Work | None, now_s: float) -> Job:
+        """Start a job; `work` None takes the next suspect, alone."""
         alone = work is None
         work = work or self._suspects.popleft()
-        flight = Flight(self._next_id, work, self._slots.take(), alone, since_s=now_s)
+        job = Job(self._next_id, work, self._slots.take(), alone, since_s=now_s)
         self._next_id += 1
-        self._flights[flight.id] = flight
-        self._by_stage[flight.stage][flight.id] = flight
-        self._by_asset[work.asset_id] = flight.id
+        self._jobs[job.id] = job
+        self._by_stage[job.stage][job.id] = job
+        self._by_asset[work.asset_id] = job.id
         self._checksums[work.checksum] += 1
-        return flight
+        return job
 
-    def get(self, flight_id: int) -> Flight | None:
-        """The flight, or None when it was lost meanwhile with a process that has died."""
-        return self._flights.get(flight_id)
+    def get(self, job_id: int) -> Job | None:
+        """The job, or None when it was lost meanwhile with a process that has died."""
+        return self._jobs.get(job_id)
 
-    def fetched(self, flight: Flight, length: int, *, spilled: bool, now_s: float) -> None:
+    def fetched(self, job: Job, length: int, *, spilled: bool, now_s: float) -> None:
         """`length` bytes of the picture are in its slot, or `spilled` into a file."""
-        flight.length, flight.spilled = length, spilled
-        self._move(flight, Stage.FETCHED, now_s)
+        job.length, job.spilled = length, spilled
+        self._move(job, Stage.FETCHED, now_s)
 
-    def given_to_worker(self, flight: Flight, now_s: float) -> None:
-        self._move(flight, Stage.INFERRING, now_s)
+    def given_to_worker(self, job: Job, now_s: float) -> None:
+        self._move(job, Stage.INFERRING, now_s)
 
-    def scored(self, flight: Flight, now_s: float) -> None:
-        """The picture is not needed any more; the flight waits for the ledger."""
-        self._move(flight, Stage.RECORDING, now_s)
-        self._give_back(flight)
+    def scored(self, job: Job, now_s: float) -> None:
+        """The picture is not needed any more; the job waits for the ledger."""
+        self._move(job, Stage.RECORDING, now_s)
+        self._give_back(job)
 
-    def land(self, asset_id: str) -> Work | None:
-        """The ledger has it. Returns the work that this ends, None for an asset that is in no flight."""
-        flight_id = self._by_asset.get(asset_id)
-        if flight_id is None:
+    def finish(self, asset_id: str) -> Work | None:
+        """The ledger has it. Returns the work that this ends, None for an asset that is in no job."""
+        job_id = self._by_asset.get(asset_id)
+        if job_id is None:
             return None
-        flight = self._flights[flight_id]
-        self.drop(flight)
+        job = self._jobs[job_id]
+        self.drop(job)
         self._deaths_alone.pop(asset_id, None)
-        return flight.work
+        return job.work
 
-    def drop(self, flight: Flight) -> None:
-        """Forget a flight that did not land: its asset is as it was before."""
-        if self._flights.pop(flight.id, None):
-            del self._by_stage[flight.stage][flight.id]
-            self._by_asset.pop(flight.work.asset_id, None)
-            self._checksums[flight.work.checksum] -= 1
-        self._give_back(flight)
+    def drop(self, job: Job) -> None:
+        """Forget a job that did not finish: its asset is as it was before."""
+        if self._jobs.pop(job.id, None):
+            del self._by_stage[job.stage][job.id]
+            self._by_asset.pop(job.work.asset_id, None)
+            self._checksums[job.work.checksum] -= 1
+        self._give_back(job)
 
-    def crash(self, flight: Flight) -> bool:
-        """The process that held the flight died. Returns whether the asset is convicted of it; otherwise the
-        flight is dropped and the asset flies again, alone."""
-        if flight.alone:
-            self._deaths_alone[flight.work.asset_id] += 1
-            if self._deaths_alone[flight.work.asset_id] >= MOST_DEATHS_ALONE:
+    def crash(self, job: Job) -> bool:
+        """The process that held the job died. Returns whether the asset is convicted of it; otherwise the
+        job is dropped and the asset runs again, alone."""
+        if job.alone:
+            self._deaths_alone[job.work.asset_id] += 1
+            if self._deaths_alone[job.work.asset_id] >= MAX_DEATHS_ALONE:
                 return True
-        self.drop(flight)
-        self._suspects.append(flight.work)
+        self.drop(job)
+        self._suspects.append(job.work)
         return False
 
-    def _move(self, flight: Flight, stage: Stage, now_s: float) -> None:
-        if flight.id in self._flights:
-            del self._by_stage[flight.stage][flight.id]
-            self._by_stage[stage][flight.id] = flight
-        flight.stage, flight.since_s = stage, now_s
+    def _move(self, job: Job, stage: Stage, now_s: float) -> None:
+        if job.id in self._jobs:
+            del self._by_stage[job.stage][job.id]
+            self._by_stage[stage][job.id] = job
+        job.stage, job.since_s = stage, now_s
 
-    def _give_back(self, flight: Flight) -> None:
-        if flight.slot is not None:
-            self._slots.give_back(flight.slot)
-            flight.slot = None
+    def _give_back(self, job: Job) -> None:
+        if job.slot is not None:
+            self._slots.give_back(job.slot)
+            job.slot = None

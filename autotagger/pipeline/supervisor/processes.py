@@ -1,4 +1,4 @@
-"""The child processes as the supervisor sees them: started, listened to, ended, and replaced when they die or hang."""
+"""The child processes as the supervisor sees them: started, listened to, and replaced when they die or hang."""
 
 import asyncio
 import multiprocessing
@@ -16,9 +16,9 @@ from autotagger.resources import told
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-class Child:
+class ChildProcess:
     """One running process. `role` is what it does (fetcher, inferencer, writer); `heard_s` when it last spoke,
-    `served_s` when it last ended its part of a flight.
+    `served_s` when it last ended its part of a job.
 
     Making one raises OSError or MemoryError where the machine does not give another process.
     """
@@ -29,15 +29,15 @@ class Child:
         target: Callable[..., None],
         arguments: tuple[Any, ...],
         *,
-        handle: Callable[["Child", Any], None],
-        died: Callable[["Child"], None],
+        handle: Callable[["ChildProcess", Any], None],
+        died: Callable[["ChildProcess"], None],
         clock: Callable[[], float],
     ) -> None:
         ours, theirs = Channel.pair()
         self.role = role
         self.ready = False
         self.capacity = 0
-        self.flights: set[int] = set()
+        self.jobs: set[int] = set()
         self.heard_s = self.served_s = clock()
         self._clock = clock
         self._handle = handle
@@ -61,8 +61,8 @@ class Child:
 
     @property
     def has_room(self) -> bool:
-        """Whether it has started and can take another flight."""
-        return self.ready and len(self.flights) < self.capacity
+        """Whether it has started and can take another job."""
+        return self.ready and len(self.jobs) < self.capacity
 
     @property
     def exit_description(self) -> str:
@@ -91,10 +91,10 @@ class Child:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self._channel.close()
         self._process.kill()
-        self._bury()
+        self._reap()
 
-    def _bury(self) -> None:
-        """Wait for its end, and give back the descriptors that it was watched by: a long run buries many."""
+    def _reap(self) -> None:
+        """Wait for its end, and give back the descriptors that it was watched by: a long run reaps many."""
         self._process.join()
         self._exit_code = self._process.exitcode
         self._process.close()
@@ -112,24 +112,24 @@ class Child:
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._bury()
+        self._reap()
         # Its last words, an `Ended` above all, may still be in the channel.
         self._channel.drain()
         self._channel.close()
         self._died(self)
 
 
-#: Deaths of a role in a row (or replacements that could not be started), without a flight served in between, after
+#: Deaths of a role in a row (or replacements that could not be started), without a job served in between, after
 #: which the run ends.
-MOST_DEATHS_IN_A_ROW = 5
+MAX_DEATHS_IN_A_ROW = 5
 RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 30.0
 
 #: What a role runs: the entry point of its process and the arguments after the channel.
-Duty = tuple[Callable[..., None], tuple[Any, ...]]
+EntryPoint = tuple[Callable[..., None], tuple[Any, ...]]
 
 
-class Crew:
-    """The child processes of a run. `duty` says what a role runs, each time one is started.
+class ProcessPool:
+    """The child processes of a run. `entry_point` says what a role runs, each time one is started.
 
     `lost` is called for every death, before the replacement; it answers False when the run is over and nobody
     is to be replaced. `give_up` is called with a message when replacing does not help.
@@ -141,13 +141,13 @@ class Crew:
         self,
         workers: int,
         *,
-        duty: Callable[[str], Duty],
-        hear: Callable[[Child, Any], None],
-        lost: Callable[[Child], bool],
+        entry_point: Callable[[str], EntryPoint],
+        hear: Callable[[ChildProcess, Any], None],
+        lost: Callable[[ChildProcess], bool],
         give_up: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        self._duty = duty
+        self._entry_point = entry_point
         self._hear = hear
         self._lost = lost
         self._give_up = give_up
@@ -159,22 +159,22 @@ class Crew:
         self.writer = self._start("writer")
         self.fetcher = self._start("fetcher")
 
-    def __iter__(self) -> Iterator[Child]:
+    def __iter__(self) -> Iterator[ChildProcess]:
         return iter((self.writer, self.fetcher, *self.workers))
 
-    def named(self) -> Iterator[tuple[str, Child]]:
+    def named(self) -> Iterator[tuple[str, ChildProcess]]:
         """Everybody with a name that a replacement keeps: writer, fetcher, inferencer 1, inferencer 2 ..."""
         yield "writer", self.writer
         yield "fetcher", self.fetcher
         for number, worker in enumerate(self.workers, 1):
             yield f"inferencer {number}", worker
 
-    def served(self, child: Child) -> None:
+    def served(self, child: ChildProcess) -> None:
         """The child did its work for an asset: what killed its forerunners does not kill everyone."""
         self._deaths[child.role] = 0
         child.served_s = self._clock()
 
-    def replace_hanging(self, silent_since_s: Callable[[Child], float], timeout_s: float) -> None:
+    def replace_hanging(self, silent_since_s: Callable[[ChildProcess], float], timeout_s: float) -> None:
         """Kill every child that has been silent for `timeout_s`; its death brings the replacement."""
         now_s = self._clock()
         for child in self:
@@ -189,27 +189,27 @@ class Crew:
         for child in self:
             child.forget()
 
-    def _start(self, role: str) -> Child:
-        target, arguments = self._duty(role)
-        return Child(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
+    def _start(self, role: str) -> ChildProcess:
+        target, arguments = self._entry_point(role)
+        return ChildProcess(role, target, arguments, handle=self._hear, died=self._died, clock=self._clock)
 
-    def _died(self, child: Child) -> None:
+    def _died(self, child: ChildProcess) -> None:
         child.ready = False
         if not self._lost(child):
             return
         self._replace_soon(child, f"ended by {child.exit_description}")
 
-    def _replace_soon(self, child: Child, what: str) -> None:
+    def _replace_soon(self, child: ChildProcess, what: str) -> None:
         self._deaths[child.role] += 1
         deaths = self._deaths[child.role]
-        if deaths >= MOST_DEATHS_IN_A_ROW:
+        if deaths >= MAX_DEATHS_IN_A_ROW:
             self._give_up(f"the {child.role} failed {deaths} times in a row, last: {what}; see the lines above")
             return
         delay_s = min(RESTART_FIRST_S * 2 ** (deaths - 1), RESTART_LONGEST_S)
         logger.error("the {} {}; replaced in {:.1f} s", child.role, what, delay_s)
         asyncio.get_running_loop().call_later(delay_s, self._replace, child)
 
-    def _replace(self, child: Child) -> None:
+    def _replace(self, child: ChildProcess) -> None:
         if self._dismissed:
             return
         try:

@@ -10,7 +10,7 @@ from autotagger.ledger.store import Ledger
 from autotagger.pipeline.control.pause import PAUSED, is_paused
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.messages import Poll, Polled, Sweep, Swept
-from autotagger.pipeline.supervisor.processes import Crew
+from autotagger.pipeline.supervisor.processes import ProcessPool
 from autotagger.settings import Settings
 
 #: After an outage a listing is tried again so much later.
@@ -20,13 +20,13 @@ AGAIN_S = 30.0
 REST_FACTOR = 10.0
 
 
-class Clockwork:
+class Schedule:
     """Says what is to be listed next. `once`: one sweep and nothing more, at any hour. `sweeps`: False where
     nothing is listed at all; `heeds_pause`: False where a person asks for something just now. `clock`: seconds,
     monotonic; `now`: the local time.
 
-    `tick` looks at the time; everything else answers from that look. `rest`: why nothing new is begun now, empty
-    while there is no reason.
+    `tick` looks at the time; everything else answers from that look. `idle_reason`: why nothing new is begun
+    now, empty while there is no reason.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class Clockwork:
         self._begun_s = 0.0
         self._next_sweep_s = self._next_poll_s = float("-inf")
         self._poll_from_ms: int | None = None
-        self.rest = ""
+        self.idle_reason = ""
 
     @property
-    def resting(self) -> bool:
+    def idle(self) -> bool:
         """Whether nothing new is to be fetched, scored or tagged now."""
-        return bool(self.rest)
+        return bool(self.idle_reason)
 
     @property
     def holds(self) -> bool:
         """Whether the writer is to make no tag calls now."""
-        return self.resting or isinstance(self._doing, Sweep)
+        return self.idle or isinstance(self._doing, Sweep)
 
     @property
     def listed(self) -> bool:
@@ -69,15 +69,15 @@ class Clockwork:
 
     def tick(self) -> None:
         """Look at the hour and at the pause."""
-        rest = ""
+        idle_reason = ""
         if self._heeds_pause and is_paused(self._settings.state_dir):
-            rest = PAUSED
+            idle_reason = PAUSED
         elif not self._hours.hold(self._now()):
             hours = ", ".join(self._settings.watch.hours)
-            rest = f"outside the hours of [watch] ({hours}): new pictures are noted and wait"
-        if rest != self.rest:
-            logger.info("{}", rest or "working again")
-        self.rest = rest
+            idle_reason = f"outside the hours of [watch] ({hours}): new pictures are noted and wait"
+        if idle_reason != self.idle_reason:
+            logger.info("{}", idle_reason or "working again")
+        self.idle_reason = idle_reason
 
     def next_order(self, next_sweep: Callable[[], int]) -> Sweep | Poll | None:
         """What the fetcher is to list now, if anything; from here on it counts as being listed. `next_sweep`: the
@@ -94,9 +94,9 @@ class Clockwork:
 
     def _may_sweep(self) -> bool:
         if self._once:
-            return not self.resting and not self._swept
+            return not self.idle and not self._swept
         # A service's first sweep goes at any hour: polls begin where it ended, and note what is new.
-        return not self.resting or not self._swept
+        return not self.idle or not self._swept
 
     def done(self, end: Swept | Polled) -> None:
         """The listing is in the ledger."""
@@ -122,42 +122,42 @@ class Clockwork:
 
 
 class Listing:
-    """Has the crew do what the clockwork says; nobody is told anything before fetcher and writer are ready."""
+    """Has the fetcher list what is due; nobody is told anything before fetcher and writer are ready."""
 
-    def __init__(self, crew: Crew, clockwork: Clockwork, ledger: Ledger) -> None:
-        self._crew = crew
-        self._clockwork = clockwork
+    def __init__(self, processes: ProcessPool, schedule: Schedule, ledger: Ledger) -> None:
+        self._processes = processes
+        self._schedule = schedule
         self._ledger = ledger
         self._held = False
 
     def go_on(self) -> None:
         """Begin what is due, and have the writer hold or go on."""
-        if not (self._crew.writer.ready and self._crew.fetcher.ready):
+        if not (self._processes.writer.ready and self._processes.fetcher.ready):
             return
-        order = self._clockwork.next_order(self._ledger.next_sweep)
-        if self._held != self._clockwork.holds:
-            self._held = self._clockwork.holds
-            self._crew.writer.send(m.Hold(on=self._held))
+        order = self._schedule.next_order(self._ledger.next_sweep)
+        if self._held != self._schedule.holds:
+            self._held = self._schedule.holds
+            self._processes.writer.send(m.Hold(on=self._held))
         if order:
-            self._crew.fetcher.send(order)
+            self._processes.fetcher.send(order)
 
     def done(self, end: m.Swept | m.Polled) -> None:
         """The listing is in the ledger."""
-        self._clockwork.done(end)
+        self._schedule.done(end)
         self.go_on()
 
     def failed(self) -> None:
         """Immich was not there: again in a while."""
-        self._clockwork.failed()
+        self._schedule.failed()
         self.go_on()
 
     def fetcher_is_new(self) -> None:
         """What the last one was listing is listed again."""
-        self._clockwork.interrupted()
+        self._schedule.interrupted()
         self.go_on()
 
     def writer_is_new(self) -> None:
         """What the last one had not noted is listed again; the new one has not been told to hold."""
         self._held = False
-        self._clockwork.interrupted()
+        self._schedule.interrupted()
         self.go_on()

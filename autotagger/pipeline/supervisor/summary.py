@@ -28,8 +28,8 @@ REPORTED: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs; `errand`:
-    the figures of retag, undo or verify.
+    """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs;
+    `operation`: the figures of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
     refused, and why.
@@ -43,10 +43,10 @@ class Summary:
     unsettled: int
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    errand: dict[str, Any] | None = None
+    operation: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: states and the `REPORTED` counts; accounts, refused and errand only where there are any."""
+        """For JSON: states and the `REPORTED` counts; accounts, refused and operation only where there are any."""
         states = _spelt(self.states)
         accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {
@@ -58,7 +58,7 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
-            **({"errand": self.errand} if self.errand is not None else {}),
+            **({"errand": self.operation} if self.operation is not None else {}),
         }
 
 

@@ -18,18 +18,18 @@ from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
 from autotagger.ledger.store import Ledger
 from autotagger.log import log_for
-from autotagger.pipeline.accounts import Household, registered
+from autotagger.pipeline.accounts import Accounts, registered
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.control.mailbox import Mailbox
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.slots import SlotMemory
-from autotagger.pipeline.supervisor import entry_points as duties
+from autotagger.pipeline.supervisor import entry_points
 from autotagger.pipeline.supervisor.dispatcher import Dispatcher
 from autotagger.pipeline.supervisor.in_flight import Stage
-from autotagger.pipeline.supervisor.processes import Child, Crew, Duty
-from autotagger.pipeline.supervisor.schedule import Clockwork, Listing
+from autotagger.pipeline.supervisor.processes import ChildProcess, EntryPoint, ProcessPool
+from autotagger.pipeline.supervisor.schedule import Listing, Schedule
 from autotagger.pipeline.supervisor.shutdown import Shutdown, heeding_faults, heeding_signals
-from autotagger.pipeline.supervisor.status import Observe, View, process_views, unobserved
+from autotagger.pipeline.supervisor.status import Observe, RunStatus, process_statuses, unobserved
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
 from autotagger.tagger.model import Model
@@ -43,19 +43,19 @@ class Supervisor:
     """One run. `report` is called every `report_s` seconds with the run so far, for a progress display; `observe`
     at every turn of the loop and at once when the run is asked to stop.
 
-    `errand`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
-    `dry`: pictures are scored and nothing is changed in Immich.
+    `operation`: only that is done, nothing new is listed or tagged; without a `model` nothing is inferred either.
+    `scoring_only`: pictures are scored and nothing is changed in Immich.
     """
 
     def __init__(
         self,
         settings: Settings,
-        household: Household,
+        accounts: Accounts,
         model: Model | None,
         *,
         once: bool,
-        errand: m.Errand | None = None,
-        dry: bool = False,
+        operation: m.Operation | None = None,
+        scoring_only: bool = False,
         limit: int | None = None,
         report: Callable[[Summary], None] = lambda _: None,
         report_s: float = REPORT_S,
@@ -64,8 +64,8 @@ class Supervisor:
     ) -> None:
         settings = with_workers(settings, model) if model else settings
         self._settings = settings
-        self._spec = ChildSpec(settings, household.accounts, model, errand=errand, dry=dry)
-        self._refused = {name: error.message for name, error in household.refused.items()}
+        self._spec = ChildSpec(settings, accounts.accounts, model, operation=operation, scoring_only=scoring_only)
+        self._refused = {name: error.message for name, error in accounts.refused.items()}
         self._once = once
         self._limit = limit
         self._report = report
@@ -73,14 +73,18 @@ class Supervisor:
         self._observe = observe
         self._clock = clock
         self._started_s = clock()
-        self._errand_result: dict[str, Any] | None = None
-        self._clockwork = Clockwork(
-            settings, once=once, sweeps=errand is None, heeds_pause=errand is None and not dry, clock=clock
+        self._operation_result: dict[str, Any] | None = None
+        self._schedule = Schedule(
+            settings,
+            once=once,
+            sweeps=operation is None,
+            heeds_pause=operation is None and not scoring_only,
+            clock=clock,
         )
         self._counts: Counter[str] = Counter()
         self._device = ""
         self._mailbox = Mailbox(settings.state_dir)
-        self._shutdown = Shutdown(settings, tell=lambda drain: self._crew.writer.send(drain), clock=clock)
+        self._shutdown = Shutdown(settings, tell=lambda drain: self._processes.writer.send(drain), clock=clock)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -98,19 +102,24 @@ class Supervisor:
             spill_dir = self._settings.state_dir / "spill"
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
             cleanup.callback(self._memory.close)
-            self._crew = Crew(
+            self._processes = ProcessPool(
                 self._worker_count(),
-                duty=self._duty,
+                entry_point=self._entry_point,
                 hear=self._hear,
                 lost=self._lost,
                 give_up=self._give_up,
                 clock=self._clock,
             )
-            cleanup.callback(self._crew.dismiss)
+            cleanup.callback(self._processes.dismiss)
             self._dispatcher = Dispatcher(
-                self._crew, self._ledger, self._spec, limit=self._limit, outage=self._outage, clock=self._clock
+                self._processes,
+                self._ledger,
+                self._spec,
+                limit=self._limit,
+                outage=self._outage,
+                clock=self._clock,
             )
-            self._listing = Listing(self._crew, self._clockwork, self._ledger)
+            self._listing = Listing(self._processes, self._schedule, self._ledger)
             self._last_summary = self._summary()
             cleanup.enter_context(heeding_signals(self.stop, self._settings.state_dir))
             cleanup.enter_context(heeding_faults(self._shutdown.fail))
@@ -130,7 +139,7 @@ class Supervisor:
                 self._last_summary = self._summary()
                 self._report(self._last_summary)
                 next_report_s = self._clock() + self._report_s
-            self._observe(self._view())
+            self._observe(self._status())
             await self._shutdown.wait(TICK_S)
 
     def _worker_count(self) -> int:
@@ -139,14 +148,14 @@ class Supervisor:
         if spec.model is None:
             return 0
         known = self._ledger.model_id(spec.model.identity)
-        if spec.errand and known is not None and not self._ledger.needs_inference(known):
+        if spec.operation and known is not None and not self._ledger.needs_inference(known):
             return 0
         return max(1, self._settings.pipeline.workers)
 
     def _tick(self) -> None:
         """What time alone brings about."""
-        self._crew.replace_hanging(self._dispatcher.silent_since, self._settings.pipeline.hang_timeout_s)
-        self._clockwork.tick()
+        self._processes.replace_hanging(self._dispatcher.silent_since, self._settings.pipeline.hang_timeout_s)
+        self._schedule.tick()
         self._listing.go_on()
         self._shutdown.tick()
         self._hand_out_requests()
@@ -154,29 +163,29 @@ class Supervisor:
 
     def _hand_out_requests(self) -> None:
         """What other commands ask for, unless the end has begun: then the next run sees to it."""
-        if self._crew.writer.ready and not self._shutdown.draining:
+        if self._processes.writer.ready and not self._shutdown.draining:
             for request in self._mailbox.fresh():
-                self._crew.writer.send(m.Asked(request))
+                self._processes.writer.send(m.Asked(request))
 
     def stop(self) -> None:
         """Ask for a graceful end: what is under way is finished; asked twice, now."""
-        self._shutdown.ask(under_way=len(self._dispatcher.book))
+        self._shutdown.ask(under_way=len(self._dispatcher.job_table))
         if not self._shutdown.over:
-            self._observe(self._view())
+            self._observe(self._status())
             self._dispatch()
 
     # -- processes ----------------------------------------------------------------------------------------
 
-    def _duty(self, role: str) -> Duty:
+    def _entry_point(self, role: str) -> EntryPoint:
         if role == "writer":
-            return duties.write, (self._spec.of_writer(self._lock),)
+            return entry_points.write, (self._spec.of_writer(self._lock),)
         if role == "fetcher":
-            return duties.fetch, (self._spec.of_fetcher(), self._memory)
-        return duties.infer, (self._spec.of_inferencer(), self._memory)
+            return entry_points.fetch, (self._spec.of_fetcher(), self._memory)
+        return entry_points.infer, (self._spec.of_inferencer(), self._memory)
 
-    def _lost(self, child: Child) -> bool:
+    def _lost(self, child: ChildProcess) -> bool:
         """What a dead child held is done again. Returns whether it is to be replaced."""
-        if self._shutdown.drained and child is self._crew.writer:
+        if self._shutdown.drained and child is self._processes.writer:
             self._shutdown.end()
         if self._shutdown.over:
             return False
@@ -191,9 +200,9 @@ class Supervisor:
 
     # -- messages -----------------------------------------------------------------------------------------
 
-    def _hear(self, child: Child, message: Any) -> None:  # noqa: C901 - a table of messages, not a maze
+    def _hear(self, child: ChildProcess, message: Any) -> None:  # noqa: C901 - a table of messages, not a maze
         match message:
-            case m.Beat():
+            case m.Heartbeat():
                 return
             case m.Log(level, text):
                 log_for(child.role, level, text)
@@ -205,12 +214,12 @@ class Supervisor:
                 self._ready(child, message)
             case m.Listed(assets):
                 self._counts["listed"] += len(assets)
-                self._crew.writer.send(message)
+                self._processes.writer.send(message)
             case m.Noted():
-                self._crew.fetcher.send(message)
+                self._processes.fetcher.send(message)
             case m.Swept() | m.Polled():
                 self._listing.done(message)
-                self._crew.writer.send(message)
+                self._processes.writer.send(message)
             case m.Fetched():
                 self._dispatcher.fetched(child, message)
             case m.Scored():
@@ -221,7 +230,7 @@ class Supervisor:
                 self._dispatcher.recorded(child, asset_ids)
             case m.Outage(text):
                 self._outage(text)
-                if child is self._crew.fetcher:
+                if child is self._processes.fetcher:
                     self._listing.failed()
             case m.Refused():
                 self._leave_account(child, message)
@@ -229,22 +238,22 @@ class Supervisor:
                 self._shutdown.fail(Fatal(text, kind=kind, exit_code=exit_code))
             case m.Settled(request_id):
                 self._mailbox.settle(request_id)
-            case m.ErrandDone(result):
-                self._errand_result = result
+            case m.OperationDone(result):
+                self._operation_result = result
             case m.Drained():
                 self._shutdown.drained = message
-                self._crew.writer.send(m.Finish(self._summary().as_dict()))
+                self._processes.writer.send(m.Finish(self._summary().as_dict()))
         self._dispatch()
 
-    def _ready(self, child: Child, message: m.Ready) -> None:
+    def _ready(self, child: ChildProcess, message: m.Ready) -> None:
         child.ready, child.capacity = True, message.capacity
         if message.device and message.device != self._device:
             self._device = message.device
             logger.info("inference runs on {}", message.device)
-        if child is self._crew.writer:
+        if child is self._processes.writer:
             self._spec = replace(self._spec, run=message.run)
             self._writer_is_new()
-        if child is self._crew.fetcher:
+        if child is self._processes.fetcher:
             self._listing.fetcher_is_new()
 
     def _writer_is_new(self) -> None:
@@ -253,9 +262,9 @@ class Supervisor:
         self._mailbox.hand_out_again()
         self._listing.writer_is_new()
         if self._shutdown.draining:
-            self._crew.writer.send(self._shutdown.draining)
+            self._processes.writer.send(self._shutdown.draining)
 
-    def _leave_account(self, child: Child, message: m.Refused) -> None:
+    def _leave_account(self, child: ChildProcess, message: m.Refused) -> None:
         """The key of one account is refused: the others go on, also in children that are started from now on."""
         left = tuple(account for account in self._spec.accounts if account.id != message.account)
         name = next((account.name for account in self._spec.accounts if account not in left), None)
@@ -272,7 +281,7 @@ class Supervisor:
         self._refused[name] = message.message
         self._spec = replace(self._spec, accounts=left)
         self._dispatcher.leave_account(message.account)
-        (self._crew.fetcher if child is self._crew.writer else self._crew.writer).send(message)
+        (self._processes.fetcher if child is self._processes.writer else self._processes.writer).send(message)
 
     def _outage(self, text: str) -> None:
         """Immich is unreachable: a service waits for it, --once does not."""
@@ -289,14 +298,14 @@ class Supervisor:
         if self._shutdown.over or self._shutdown.draining:
             return
         stopping = self._shutdown.stopping
-        self._dispatcher.dispatch(begin=not stopping and not self._clockwork.resting)
+        self._dispatcher.dispatch(begin=not stopping and not self._schedule.idle)
         if self._dispatcher.idle and (stopping or self._once_done()):
             self._shutdown.drain()
 
     def _once_done(self) -> bool:
-        if not (self._once and self._clockwork.listed):
+        if not (self._once and self._schedule.listed):
             return False
-        if self._spec.errand and self._errand_result is None:
+        if self._spec.operation and self._operation_result is None:
             return False
         return self._dispatcher.is_finished()
 
@@ -304,7 +313,7 @@ class Supervisor:
 
     def _summary(self) -> Summary:
         drained = self._shutdown.drained
-        household = len(self._spec.accounts) > 1 or self._refused
+        accounts = len(self._spec.accounts) > 1 or self._refused
         return Summary(
             states=self._ledger.counts(),
             counts={**self._counts, "inferred": self._dispatcher.inferred},
@@ -312,24 +321,24 @@ class Supervisor:
             seconds=self._clock() - self._started_s,
             device=self._device,
             unsettled=drained.unsettled if drained else 0,
-            accounts=self._ledger.account_counts() if household else {},
+            accounts=self._ledger.account_counts() if accounts else {},
             refused=dict(self._refused),
-            errand=self._errand_result,
+            operation=self._operation_result,
         )
 
-    def _view(self) -> View:
-        book, slots, model = self._dispatcher.book, self._dispatcher.slots, self._spec.model
-        return View(
+    def _status(self) -> RunStatus:
+        jobs, slots, model = self._dispatcher.job_table, self._dispatcher.slots, self._spec.model
+        return RunStatus(
             summary=self._last_summary,
-            processes=process_views(
-                self._crew, book, self._clock(), film_s=self._settings.pipeline.hang_timeout_s
+            processes=process_statuses(
+                self._processes, jobs, self._clock(), video_s=self._settings.pipeline.hang_timeout_s
             ),
-            flights={stage.name.lower(): book.count(stage) for stage in Stage},
+            jobs={stage.name.lower(): jobs.count(stage) for stage in Stage},
             slots=slots.count,
             free_slots=slots.free,
-            listing=not self._clockwork.listed,
+            listing=not self._schedule.listed,
             paused=self._dispatcher.paused,
-            rest=self._clockwork.rest,
+            idle_reason=self._schedule.idle_reason,
             stopping=self._shutdown.stopping,
             model=model.name if model else "",
             model_identity=model.identity if model else "",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.child.base import wall_ms
-from autotagger.pipeline.supervisor.in_flight import FlightBook
+from autotagger.pipeline.supervisor.in_flight import JobTable
 
 #: Work read from the ledger at once.
 WORK_AHEAD = 256
@@ -19,7 +19,7 @@ class WorkList:
 
     def __init__(
         self,
-        book: FlightBook,
+        jobs: JobTable,
         ledger: Ledger,
         *,
         accounts: list[int],
@@ -27,7 +27,7 @@ class WorkList:
         begun: bool,
         copy: Callable[[str], None],
     ) -> None:
-        self._book = book
+        self._job_table = jobs
         self._ledger = ledger
         self._accounts = accounts
         self._model = model
@@ -44,7 +44,7 @@ class WorkList:
 
     def next(self, is_enough: Callable[[], bool]) -> Work | None:
         """The next picture to fetch. One that is identical to a scored one gets its scores instead, and one that
-        is identical to a picture under way is found again when that has landed."""
+        is identical to a picture under way is found again when that has finished."""
         if not self._todo:
             self._read_ahead()
         while self._todo and not is_enough():
@@ -52,14 +52,14 @@ class WorkList:
             if work.asset_id in self._twins:
                 self._copying.add(work.asset_id)
                 self._copy(work.asset_id)
-            elif not self._book.holds_twin_of(work):
+            elif not self._job_table.holds_twin_of(work):
                 return work
         return None
 
-    def recorded(self, asset_ids: Iterable[str], landed: Iterable[Work]) -> None:
-        """The ledger has these assets; what is identical to a landed picture need not be fetched any more."""
+    def recorded(self, asset_ids: Iterable[str], finished: Iterable[Work]) -> None:
+        """The ledger has these assets; what is identical to a finished picture need not be fetched any more."""
         self._copying.difference_update(asset_ids)
-        checksums = {work.checksum for work in landed} - {""}
+        checksums = {work.checksum for work in finished} - {""}
         self._twins |= {work.asset_id for work in self._todo if work.checksum in checksums}
 
     def forget_copies(self) -> None:
@@ -76,8 +76,10 @@ class WorkList:
         self._todo = deque(work for work in self._todo if work.account != account)
 
     def _read_ahead(self) -> None:
-        found = self._due(WORK_AHEAD + len(self._book) + len(self._copying))
-        fresh = (work for work in found if work.asset_id not in self._book and work.asset_id not in self._copying)
+        found = self._due(WORK_AHEAD + len(self._job_table) + len(self._copying))
+        fresh = (
+            work for work in found if work.asset_id not in self._job_table and work.asset_id not in self._copying
+        )
         self._todo.extend(fresh)
         known = self._model and self._ledger.model_id(self._model)
         asset_ids = [work.asset_id for work in self._todo]

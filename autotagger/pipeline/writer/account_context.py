@@ -9,7 +9,7 @@ from autotagger.pipeline.writer.tag_ids import TagIds
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AccountContext:
     """The ledger, Immich and its tag ids; `marker`: the tag that says we were here; `now_ms`: our clock;
     `count`: adds to the run's figures."""
 

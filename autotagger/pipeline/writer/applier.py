@@ -17,10 +17,10 @@ from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.states import Probe, State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.decider import Namer
-from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.existing_tags import meet_tags
 from autotagger.pipeline.writer.reconcile import reconcile
-from autotagger.pipeline.writer.retry_policy import verdict
+from autotagger.pipeline.writer.retry_policy import retry_policy
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.policy.batching import TagCall, plan_calls
 
@@ -56,7 +56,7 @@ class Applier:
 
     def __init__(
         self,
-        desk: Desk,
+        context: AccountContext,
         namer: Namer | None,
         *,
         origin: int,
@@ -66,8 +66,8 @@ class Applier:
         queues: Queues,
         begun: bool = False,
     ) -> None:
-        self._desk = desk
-        self._ledger = desk.ledger
+        self._context = context
+        self._ledger = context.ledger
         self._namer = namer
         self._origin = origin
         self._batch_size = batch_size
@@ -84,16 +84,16 @@ class Applier:
         """
         if self._namer and not self._begun:
             await self._release_canaries()
-        planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
+        planned = self._ledger.planned(self._context.now_ms(), self._batch_size)
         if not planned:
             scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._namer else []
             if scored:
                 await self._plan(scored)
-            stale = [] if scored else self._ledger.stale(self._desk.now_ms(), self._batch_size)
+            stale = [] if scored else self._ledger.stale(self._context.now_ms(), self._batch_size)
             if not scored and not stale:
                 return False
             await self._look(stale)
-            planned = self._ledger.planned(self._desk.now_ms(), self._batch_size)
+            planned = self._ledger.planned(self._context.now_ms(), self._batch_size)
             if not planned:
                 return True
         if not await self._queues.have_room():
@@ -113,10 +113,10 @@ class Applier:
     async def _plan(self, scored: Iterable[ScoredAsset], *, canary_of: int | None = None) -> None:
         assert self._namer, "whoever plans has names"
         named = self._namer.tags(scored)
-        look_first = await meet_tags(self._desk, {asset.key: tags for asset, tags in named})
+        look_first = await meet_tags(self._context, {asset.key: tags for asset, tags in named})
         with self._ledger.batch():
             self._ledger.record_plan(
-                [(asset.key, (*tags, self._desk.marker), self._origin) for asset, tags in named],
+                [(asset.key, (*tags, self._context.marker), self._origin) for asset, tags in named],
                 look_first=look_first,
             )
             if canary_of is not None:
@@ -133,14 +133,14 @@ class Applier:
 
     async def _change(self, asset: StaleAsset) -> Change | None:
         try:
-            held = await self._desk.client.asset(asset.asset_id)
+            held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except (Retryable, AssetFailed) as error:
             self._trouble(asset.asset_id, error, State.STALE)
             return None
-        self._desk.count("read_back", 1)
-        step = reconcile(asset.links, held.tags, self._desk.marker)
+        self._context.count("read_back", 1)
+        step = reconcile(asset.links, held.tags, self._context.marker)
         return Change(asset.key, step.links, held.asset.updated_ms, not step.done, step.removal)
 
     # -- send ---------------------------------------------------------------------------------------------
@@ -187,16 +187,16 @@ class Applier:
 
     async def _take_off(self, name: str, assets: list[PlannedAsset]) -> list[Landed | NotLanded]:
         """Take one tag off assets that each get no other call before they have settled."""
-        tag_id = await self._desk.tag_ids.known(name)
+        tag_id = await self._context.tag_ids.known(name)
         answer = TagCallAnswer(count=0, answered_ms=0)  # without the tag there is nothing to take off
         try:
             if tag_id:
-                answer = await self._desk.client.untag_assets([asset.asset_id for asset in assets], tag_id)
-                self._desk.count("untag_calls", 1)
+                answer = await self._context.client.untag_assets([asset.asset_id for asset in assets], tag_id)
+                self._context.count("untag_calls", 1)
         except Unreachable:
             raise
         except AssetGone:
-            self._desk.tag_ids.forget()
+            self._context.tag_ids.forget()
         except (Retryable, AssetFailed) as error:
             return [NotLanded(asset, error) for asset in assets]
         if answer.count == len(assets):
@@ -206,7 +206,7 @@ class Applier:
     async def _read_removal(self, asset: PlannedAsset, answer: TagCallAnswer) -> Landed | NotLanded:
         """Some did not have the tag: a call of an earlier run may have arrived, and its job may have ended."""
         try:
-            held = await self._desk.client.asset(asset.asset_id)
+            held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except (Retryable, AssetFailed) as error:
@@ -216,16 +216,18 @@ class Applier:
         return Landed(asset, arrived, suspect=True)
 
     async def _tag(self, call: TagCall[PlannedAsset]) -> TagCallAnswer:
-        ids = await self._desk.tag_ids.resolve(call.tags)
-        answer = await self._desk.client.tag_assets([asset.asset_id for asset in call.assets], list(ids.values()))
-        self._desk.count("tag_calls", 1)
+        ids = await self._context.tag_ids.resolve(call.tags)
+        answer = await self._context.client.tag_assets(
+            [asset.asset_id for asset in call.assets], list(ids.values())
+        )
+        self._context.count("tag_calls", 1)
         return answer
 
     async def _read_back(
         self, asset: PlannedAsset, answer: TagCallAnswer, *, again: bool = True
     ) -> Landed | NotLanded:
         try:
-            held = await self._desk.client.asset(asset.asset_id)
+            held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except Retryable:
@@ -237,7 +239,7 @@ class Applier:
             ended = not answer.count and held.asset.updated_ms != asset.updated_ms
             arrived = min(answer.answered_ms, held.asset.updated_ms) if ended else answer.answered_ms
             return Landed(asset, arrived, suspect=not answer.count)
-        self._desk.tag_ids.forget()
+        self._context.tag_ids.forget()
         if answer.count or asset.tags & held.tags:
             # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
             # deleted meanwhile, the marker perhaps) is sent when they are done, never into them (law 1).
@@ -256,25 +258,25 @@ class Applier:
 
     def _record(self, ends: Iterable[Landed], canaries: Set[int]) -> None:
         """Calls that were answered: what was answered within one second goes into the ledger as one."""
-        now_ms = self._desk.now_ms()
+        now_ms = self._context.now_ms()
         alike: dict[tuple[int, bool, bool], list[int]] = {}
         for end in ends:
             asset = end.asset
             suspect = end.suspect or not asset.fresh
             soon = suspect or asset.key in canaries
             alike.setdefault((end.answered_ms, suspect, soon), []).append(asset.key)
-            self._desk.count("untagged" if asset.removal else "tagged", 1)
+            self._context.count("untagged" if asset.removal else "tagged", 1)
             if asset.fresh:  # a change or a repair sends again what was counted before
-                self._desk.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
+                self._context.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
         for (answered_ms, suspect, soon), keys in alike.items():
             look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
             self._ledger.record_answer(keys, answered_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:
         """An asset could not be read or its call came to nothing; `again`: its state where that is temporary."""
-        now_ms = self._desk.now_ms()
+        now_ms = self._context.now_ms()
         attempts = self._ledger.attempts([asset_id])[asset_id]
-        found = verdict(trouble_of(error), attempts, now_ms, self._max_attempts)
+        found = retry_policy(trouble_of(error), attempts, now_ms, self._max_attempts)
         state = again if found.due_ms is not None else found.state
         logger.warning("asset {}: {}; {}", asset_id, error.message, found.describe(now_ms))
         self._ledger.record_problem(asset_id, state, kind=error.kind, message=error.message, due_ms=found.due_ms)

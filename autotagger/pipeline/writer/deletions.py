@@ -9,22 +9,22 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.ledger.rows import ListedAsset
 from autotagger.pipeline.fetcher.lister import listed_asset
-from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.account_context import AccountContext
 
 #: Looks under way at once, and assets that one search for them brings: it reads the whole ledger.
 LOOKS_AT_ONCE = 25
 FOUND_AT_ONCE = 1_000
 #: Assets that a sweep does not list and that are there (hidden since, or of a type no longer listed): after so
 #: many in one sweep the others are left to the next, which begins with them.
-MOST_STILL_THERE = 1_000
+MAX_STILL_THERE = 1_000
 
 
-class Absence:
+class Deletions:
     """Looks once, after a complete sweep, at every asset at rest that it did not list."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._ledger = desk.ledger
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
+        self._ledger = context.ledger
         self._sweep = 0
         self._still_there = 0
         self._missing: deque[tuple[int, str]] = deque()
@@ -40,7 +40,7 @@ class Absence:
             return False
         if not self._missing:
             self._missing.extend(self._ledger.unseen(self._sweep, FOUND_AT_ONCE))
-        if not self._missing or self._still_there >= MOST_STILL_THERE:
+        if not self._missing or self._still_there >= MAX_STILL_THERE:
             self._sweep = 0
             return False
         missing = list(islice(self._missing, LOOKS_AT_ONCE))
@@ -53,7 +53,7 @@ class Absence:
         self._ledger.record_gone(gone)
         for _ in missing:  # not before: after an outage they are looked at again
             self._missing.popleft()
-        self._desk.count("gone", len(gone))
+        self._context.count("gone", len(gone))
         self._still_there += len(found)
         if len(found) + len(gone) < len(missing):
             self._sweep = 0  # Immich fails on some of them: the next sweep asks again
@@ -63,7 +63,7 @@ class Absence:
         """What Immich says of an asset; None where it is gone or in the trash, False where it could
         not say."""
         try:
-            asset = (await self._desk.client.asset(asset_id)).asset
+            asset = (await self._context.client.asset(asset_id)).asset
         except Unreachable:
             raise
         except AssetGone:

@@ -1,4 +1,4 @@
-"""Errands: what a person asks to be done with what is tagged already.
+"""Operations: what a person asks to be done with what is tagged already.
 
 Each is worked on step by step in the writer, between its other work, and can be interrupted and begun again at any
 point: what it has decided is in the ledger. `after` is the key of the last asset that it has passed on its way
@@ -17,14 +17,14 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Change, RestingAsset, Selection
 from autotagger.ledger.states import LinkState, State
-from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 
 #: Assets of one step: a transaction of some milliseconds, or so many reads under way at once.
 REOPENED_AT_ONCE = 500
 READ_AT_ONCE = 25
 #: Findings told one by one; the figures count them all.
-MOST_FINDINGS = 1_000
+MAX_FINDINGS = 1_000
 #: What verify counts.
 FIGURES = ("read", "as_meant", "missing", "rejected", "came_back", "gone", "changed", "unreadable", "repairing")
 
@@ -32,15 +32,15 @@ FIGURES = ("read", "as_meant", "missing", "rejected", "came_back", "gone", "chan
 class Retag:
     """Bring every asset that had its tags to today's model and policy: reopened here, changed by the applier."""
 
-    def __init__(self, desk: Desk, *, model: int, policy: str) -> None:
-        self._ledger = desk.ledger
+    def __init__(self, context: AccountContext, *, model: int, policy: str) -> None:
+        self._ledger = context.ledger
         self._model = model
         self._policy = policy
         self.after = 0  # so that no step looks again at what those before it passed
         self.result: dict[str, Any] = {"reopened": 0}
 
     async def step(self) -> bool:
-        """Reopen some; returns whether the errand needs another step. Assets with a call under way have to
+        """Reopen some; returns whether the operation needs another step. Assets with a call under way have to
         settle first: those that had when they were passed are found when it begins again at the first."""
         keys = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE, after=self.after)
         self.result["reopened"] += len(keys)
@@ -51,9 +51,9 @@ class Retag:
 class Undo:
     """Take the selected links of ours off again, then tags of ours that nobody uses any more."""
 
-    def __init__(self, desk: Desk, server: Server, selection: Selection) -> None:
-        self._desk = desk
-        self._ledger = desk.ledger
+    def __init__(self, context: AccountContext, server: Server, selection: Selection) -> None:
+        self._context = context
+        self._ledger = context.ledger
         self._may_delete = server.may("tag.delete")
         self._selection = selection
         self.after: int | None = 0  # None: it is through
@@ -62,11 +62,11 @@ class Undo:
     async def step(self) -> bool:
         """Mark what has to leave, wait until all of it has left and is proven, delete empty tags."""
         if self.after is not None:
-            self.after = self._ledger.take_back(self._selection, marker=self._desk.marker, after=self.after)
+            self.after = self._ledger.take_back(self._selection, marker=self._context.marker, after=self.after)
             return True
         if self._ledger.unfinished():
             return True
-        if self._ledger.selected(self._selection, marker=self._desk.marker):
+        if self._ledger.selected(self._selection, marker=self._context.marker):
             self.after = 0  # calls that were under way when we passed have settled by now
             return True
         await self._delete_empty_tags()
@@ -75,8 +75,8 @@ class Undo:
     async def _delete_empty_tags(self) -> None:
         """Tags that were not there before us and that no asset has now. Immich would keep them for a while."""
         names = self._ledger.unused_tags_of_ours()
-        self._desk.tag_ids.forget()
-        there = [(name, tag_id) for name in names if (tag_id := await self._desk.tag_ids.known(name))]
+        self._context.tag_ids.forget()
+        there = [(name, tag_id) for name in names if (tag_id := await self._context.tag_ids.known(name))]
         if there and not self._may_delete:
             logger.warning(
                 "{} tags of ours are empty now; the API key lacks tag.delete, so they stay until Immich cleans up",
@@ -85,15 +85,15 @@ class Undo:
             self.result["empty_tags"] = len(there)
             return
         for name, tag_id in there:
-            if await self._desk.tag_ids.has_children(name) or await self._is_used(tag_id):
+            if await self._context.tag_ids.has_children(name) or await self._is_used(tag_id):
                 continue
-            await self._desk.client.delete_tag(tag_id)
+            await self._context.client.delete_tag(tag_id)
             self.result["deleted_tags"] += 1
-        self._desk.tag_ids.forget()
+        self._context.tag_ids.forget()
         self._ledger.forget_tags(names)
 
     async def _is_used(self, tag_id: str) -> bool:
-        async for assets in tagged(self._desk.client, tag_id):
+        async for assets in tagged(self._context.client, tag_id):
             if assets:
                 return True
         return False
@@ -103,7 +103,7 @@ class Undo:
 class Verify:
     """Read assets and compare them with the ledger: missing, rejected, come back, gone, changed."""
 
-    desk: Desk
+    context: AccountContext
     sample: float
     repair: bool
     after: int = 0
@@ -117,23 +117,23 @@ class Verify:
 
     async def step(self) -> bool:
         """Read the next assets; returns whether there may be more."""
-        resting = self.desk.ledger.resting(self.after, READ_AT_ONCE)
+        resting = self.context.ledger.resting(self.after, READ_AT_ONCE)
         if not resting:
             return False
         self.after = resting[-1].key
         drawn = [asset for asset in resting if int(asset.asset_id[:8], 16) < self.sample * 0x1_0000_0000]
         changes = await asyncio.gather(*map(self._compare, drawn))
-        self.desk.ledger.record_change([change for change in changes if change])
+        self.context.ledger.record_change([change for change in changes if change])
         return True
 
     async def _compare(self, asset: RestingAsset) -> Change | None:
         try:
-            held = await self.desk.client.asset(asset.asset_id)
+            held = await self.context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except AssetGone as error:
             self._found("gone", asset, error.message)
-            self.desk.ledger.record_problem(
+            self.context.ledger.record_problem(
                 asset.asset_id, State.GONE, kind=error.kind, message=error.message, due_ms=None
             )
             return None
@@ -144,7 +144,7 @@ class Verify:
         if held.asset.checksum != asset.checksum:
             self._found("changed", asset, "the file is another one now: it is scored again")
             if self.repair:
-                self.desk.ledger.score_again(asset.key, held.asset.checksum)
+                self.context.ledger.score_again(asset.key, held.asset.checksum)
                 self.counts["repairing"] += 1
             return None
         came_back = {
@@ -152,7 +152,7 @@ class Verify:
             for name, state in asset.links.items()
             if state is LinkState.REMOVED and name in held.tags
         }
-        step = reconcile({**asset.links, **came_back}, held.tags, self.desk.marker)
+        step = reconcile({**asset.links, **came_back}, held.tags, self.context.marker)
         self._tell(asset, step)
         links = {**(came_back if self.repair else {}), **step.links}
         if self.repair and not step.done:
@@ -173,7 +173,7 @@ class Verify:
 
     def _found(self, what: str, asset: RestingAsset, message: str) -> None:
         self.counts[what] += 1
-        if len(self.findings) < MOST_FINDINGS:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(
                 {"what": what, "asset": asset.asset_id, "file": asset.file_name, "message": message}
             )

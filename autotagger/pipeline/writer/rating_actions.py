@@ -15,7 +15,7 @@ from loguru import logger
 
 from autotagger.errors import AssetFailed, BadConfig, Retryable, Unreachable
 from autotagger.ledger.rows import RatedAsset
-from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.policy.rules import TagPolicy
 from autotagger.policy.thresholds import RATING
 
@@ -56,8 +56,8 @@ def actions_of(policy: TagPolicy, wanted: Mapping[str, str]) -> dict[str, str]:
 class RatingActions:
     """`actions`: visibility by tag; empty (the default) does nothing at all."""
 
-    def __init__(self, desk: Desk, actions: Mapping[str, str]) -> None:
-        self._desk = desk
+    def __init__(self, context: AccountContext, actions: Mapping[str, str]) -> None:
+        self._context = context
         self._actions = actions
         #: How far `catch_up` has come, by visibility: the key of the last asset it looked at.
         self._after = dict.fromkeys(actions.values(), 0)
@@ -79,7 +79,7 @@ class RatingActions:
         for visibility, assets in self._asked(seen).items():
             movable = [asset for asset in assets if asset.visibility in _FROM[visibility]]
             unchanged = await self._change(movable, visibility) if movable else set()
-            self._desk.ledger.record_moved([one.key for one in assets if one.key not in unchanged], visibility)
+            self._context.ledger.record_moved([one.key for one in assets if one.key not in unchanged], visibility)
             later |= unchanged
         return later
 
@@ -90,7 +90,7 @@ class RatingActions:
         """
         for visibility, after in list(self._after.items()):
             tags = [tag for tag, asked in self._actions.items() if asked == visibility]
-            rated = self._desk.ledger.unmoved(tags, visibility, after=after, limit=limit)
+            rated = self._context.ledger.unmoved(tags, visibility, after=after, limit=limit)
             if rated:
                 looks = await asyncio.gather(*(self._look(asset) for asset in rated))
                 await self.act(seen for seen in looks if seen)
@@ -101,7 +101,7 @@ class RatingActions:
 
     async def _look(self, asset: RatedAsset) -> Seen | None:
         try:
-            held = await self._desk.client.asset(asset.asset_id)
+            held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except (AssetFailed, Retryable) as error:
@@ -121,7 +121,7 @@ class RatingActions:
 
     async def _change(self, assets: Sequence[Seen], visibility: str) -> set[int]:
         try:
-            await self._desk.client.set_visibility([asset.asset_id for asset in assets], visibility)
+            await self._context.client.set_visibility([asset.asset_id for asset in assets], visibility)
         except Unreachable:
             raise
         except AssetFailed as error:

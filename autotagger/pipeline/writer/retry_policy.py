@@ -12,7 +12,7 @@ WAIT_FIRST_MS, WAIT_LONGEST_MS = 60_000, 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """How trouble is recorded. `due_ms`: our clock; None is never."""
 
     state: State
@@ -23,17 +23,17 @@ class Verdict:
         return "set aside" if self.due_ms is None else f"tried again in {(self.due_ms - now_ms) // 1000} s"
 
 
-def verdict(trouble: Trouble, attempts: int, now_ms: int, max_attempts: int) -> Verdict:
+def retry_policy(trouble: Trouble, attempts: int, now_ms: int, max_attempts: int) -> RetryDecision:
     """The state of an asset in trouble after `attempts` earlier tries."""
     match trouble.next:
         case Next.GONE:
-            return Verdict(State.GONE, None)
+            return RetryDecision(State.GONE, None)
         case Next.WAIT:
-            return Verdict(State.WAITING, now_ms + _backoff(attempts, WAIT_FIRST_MS, WAIT_LONGEST_MS))
+            return RetryDecision(State.WAITING, now_ms + _backoff(attempts, WAIT_FIRST_MS, WAIT_LONGEST_MS))
         case Next.RETRY if attempts + 1 < max_attempts:
-            return Verdict(State.FAILED, now_ms + _backoff(attempts, RETRY_FIRST_MS, RETRY_LONGEST_MS))
+            return RetryDecision(State.FAILED, now_ms + _backoff(attempts, RETRY_FIRST_MS, RETRY_LONGEST_MS))
         case _:
-            return Verdict(State.FAILED, None)
+            return RetryDecision(State.FAILED, None)
 
 
 def _backoff(attempts: int, first_ms: int, longest_ms: int) -> int:

@@ -42,15 +42,15 @@ TELL_EVERY_S = 600.0
 
 
 class Queues:
-    """`most`: jobs in Immich's sidecar and metadata queues above which tag calls wait; 0 never waits. `clock`:
+    """`limit`: jobs in Immich's sidecar and metadata queues above which tag calls wait; 0 never waits. `clock`:
     seconds."""
 
-    def __init__(self, client: ImmichClient, server: Server, *, most: int, clock: Callable[[], float]) -> None:
+    def __init__(self, client: ImmichClient, server: Server, *, limit: int, clock: Callable[[], float]) -> None:
         self._client = client
         self._by_name = server.dialect is Dialect.V2_7
-        self._most = most
+        self._limit = limit
         self._clock = clock
-        self._can_look = most > 0 and server.may("job.read" if self._by_name else "queue.read")
+        self._can_look = limit > 0 and server.may("job.read" if self._by_name else "queue.read")
         self._look_at_s = 0.0
         self._tell_at_s = 0.0
         self._has_room = True
@@ -66,7 +66,7 @@ class Queues:
             logger.info("this key may not read Immich's queues: only [immich] pace slows tagging down")
             self._can_look, self._has_room = False, True
             return True
-        had_room, self._has_room = self._has_room, waiting <= self._most
+        had_room, self._has_room = self._has_room, waiting <= self._limit
         if had_room and self._has_room:
             return True
         if self._has_room:
@@ -74,6 +74,6 @@ class Queues:
         elif had_room or self._clock() >= self._tell_at_s:
             self._tell_at_s = self._clock() + TELL_EVERY_S
             logger.info(
-                "Immich has {} jobs waiting: tag calls wait until there are at most {}", waiting, self._most
+                "Immich has {} jobs waiting: tag calls wait until there are at most {}", waiting, self._limit
             )
         return self._has_room

@@ -16,7 +16,7 @@ from autotagger.immich.types import TaggedAsset, settled
 from autotagger.ledger.applying import meant
 from autotagger.ledger.rows import AppliedAsset, Change
 from autotagger.ledger.states import LinkState, Probe, State
-from autotagger.pipeline.writer.account_context import Desk
+from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 
@@ -29,7 +29,7 @@ LAST_LOOK_MS = 3_600_000
 #: counts: proof enough when it is all, and repaired when it is not.
 NEVER_SETTLES_MS = 86_400_000
 #: Complete calls made again for one asset before its loss is reported.
-MOST_REPAIRS = 3
+MAX_REPAIRS = 3
 #: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
 CANARY_AGAIN_MS = 86_400_000
 
@@ -47,20 +47,20 @@ class Verifier:
     `actions` are done with what is proven.
     """
 
-    def __init__(self, desk: Desk, *, sample: float, actions: RatingActions) -> None:
-        self._desk = desk
-        self._ledger = desk.ledger
+    def __init__(self, context: AccountContext, *, sample: float, actions: RatingActions) -> None:
+        self._context = context
+        self._ledger = context.ledger
         self._sample = sample
         self._actions = actions
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
         oldest = self._ledger.oldest_answer_ms()
-        marker_id = await self._desk.tag_ids.known(self._desk.marker)
+        marker_id = await self._context.tag_ids.known(self._context.marker)
         if oldest is None or marker_id is None:
             return
         waiting: list[dict[str, tuple[int, str]]] = []
-        async for page in tagged(self._desk.client, marker_id, updated_after_ms=oldest - 1):
+        async for page in tagged(self._context.client, marker_id, updated_after_ms=oldest - 1):
             looks = {asset.id: (asset.updated_ms, asset.visibility) for asset in page}
             if self._actions:  # they move assets from one part of the listing to another: after it (law 3)
                 waiting.append(looks)
@@ -81,7 +81,7 @@ class Verifier:
 
     async def look_at_due(self) -> bool:
         """Look one by one at assets whose time has come, or whose rating; returns whether there were any."""
-        due = self._ledger.applied_due(self._desk.now_ms(), LOOKS_AT_ONCE)
+        due = self._ledger.applied_due(self._context.now_ms(), LOOKS_AT_ONCE)
         await self._read_all(due)
         caught_up = await self._actions.catch_up(LOOKS_AT_ONCE - len(due)) if len(due) < LOOKS_AT_ONCE else False
         return bool(due) or caught_up
@@ -91,10 +91,10 @@ class Verifier:
         judged = False
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:
-                self._ledger.open_collection(canary.collection, self._desk.now_ms())
+                self._ledger.open_collection(canary.collection, self._context.now_ms())
             elif canary.state is State.FAILED and canary.kind in CLOSING:
                 logger.warning("a whole library is left alone: {}", canary.message)
-                self._ledger.close_collection(canary.collection, canary.message or "", self._desk.now_ms())
+                self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
             elif canary.state in (State.STALE, State.PLANNED, State.APPLIED):
                 continue
             else:  # it failed for itself, is gone, or gone and back again: another one
@@ -106,7 +106,7 @@ class Verifier:
         """Give libraries that were closed long enough ago another canary."""
         for collection in self._ledger.collections():
             closed = collection.state is Probe.CLOSED and collection.decided_ms is not None
-            if closed and self._desk.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
+            if closed and self._context.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
                 self._ledger.retry_collection(collection.id)
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Verifier:
 
     async def _read(self, row: AppliedAsset, *, is_canary: bool) -> None:
         try:
-            held = await self._desk.client.asset(row.asset_id)
+            held = await self._context.client.asset(row.asset_id)
         except AssetFailed as error:
             # Immich may have its own words for a refusal: they are this asset's, and never the writer's end.
             state = State.GONE if isinstance(error, AssetGone) else State.FAILED
@@ -141,12 +141,12 @@ class Verifier:
             )
             self._look_later(row, is_canary=is_canary)
             return
-        self._desk.count("read_back", 1)
+        self._context.count("read_back", 1)
         if not self._may_judge(row, held):
             self._look_later(row, is_canary=is_canary)
             return
         links = self._ledger.links_of([row.key])[row.key]
-        step = reconcile(links, held.tags, self._desk.marker)
+        step = reconcile(links, held.tags, self._context.marker)
         if is_canary and step.missing and step.missing == meant(links):
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
@@ -159,7 +159,7 @@ class Verifier:
             self._ledger.record_change(
                 [Change(row.key, step.links, held.asset.updated_ms, not step.done, step.removal)]
             )
-            self._desk.count("proven", int(step.done))
+            self._context.count("proven", int(step.done))
 
     def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
         """Whether what Immich holds is its last word: the asset has settled, or nothing came of it for a day.
@@ -167,7 +167,7 @@ class Verifier:
         All of it by Immich's clock. When somebody has set that to before the answer, any change since the call
         has to do: which came first cannot be told any more.
         """
-        age_ms = (held.read_ms or self._desk.now_ms()) - row.answered_ms
+        age_ms = (held.read_ms or self._context.now_ms()) - row.answered_ms
         changed = held.asset.updated_ms != row.updated_ms
         was_set_back = age_ms < 0
         return (
@@ -188,32 +188,32 @@ class Verifier:
     def _verified(self, keys: list[int]) -> None:
         if keys:
             self._ledger.record_verified(keys)
-            self._desk.count("proven", len(keys))
+            self._context.count("proven", len(keys))
 
     def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
         # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
-        age = max(abs(self._desk.now_ms() - row.answered_ms), FIRST_LOOK_MS)
+        age = max(abs(self._context.now_ms() - row.answered_ms), FIRST_LOOK_MS)
         wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
-        self._ledger.look_later(row.key, self._desk.now_ms() + wait)
+        self._ledger.look_later(row.key, self._context.now_ms() + wait)
 
     def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
         """What the call should have brought about is not there: the same once more, a limited number of times."""
-        self._desk.tag_ids.forget()
+        self._context.tag_ids.forget()
         wrong = sorted(step.missing) or step.surplus[:1]
-        if row.repairs >= MOST_REPAIRS:
+        if row.repairs >= MAX_REPAIRS:
             names = ", ".join(wrong[:5])
             how = "lost" if step.missing else "brought back"
             message = f"Immich {how} {len(wrong)} tags again after {row.repairs} repairs: {names}"
             logger.error("asset {}: {}", row.asset_id, message)
             self._ledger.record_problem(row.asset_id, State.FAILED, kind="tags-lost", message=message, due_ms=None)
-            self._desk.count("lost", 1)
+            self._context.count("lost", 1)
             return
         if step.missing:
             logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(wrong))
         else:
             logger.warning("asset {} settled with {} again; it is taken off once more", row.asset_id, wrong[0])
         self._ledger.record_change([Change(row.key, step.links, updated_ms, True, step.removal, again=True)])
-        self._desk.count("repaired", 1)
+        self._context.count("repaired", 1)
 
 
 def _seen(row: AppliedAsset, visibility: str, links: Mapping[str, LinkState]) -> Seen:

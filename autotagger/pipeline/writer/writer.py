@@ -27,11 +27,11 @@ from autotagger.pipeline.ipc.messages import (
     Copy,
     Drain,
     Drained,
-    ErrandDone,
     Finish,
     Hold,
     Listed,
     Noted,
+    OperationDone,
     Outage,
     Ready,
     Record,
@@ -41,9 +41,9 @@ from autotagger.pipeline.ipc.messages import (
     Swept,
     Trouble,
 )
-from autotagger.pipeline.writer.account_worker import Office, Seat, together
+from autotagger.pipeline.writer.account_worker import AccountWorker, Office, together
 from autotagger.pipeline.writer.operations import Retag
-from autotagger.pipeline.writer.retry_policy import verdict
+from autotagger.pipeline.writer.retry_policy import retry_policy
 from autotagger.pipeline.writer.throttle import Pace
 
 T = TypeVar("T")
@@ -111,22 +111,24 @@ class Writer:
         ledger.run = self._run
         rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
         self._model = rules.model if rules else None
-        if rules and not spec.errand:
+        if rules and not spec.operation:
             ledger.rescore_others(rules.model)
         pace = Pace(settings.immich.pace, clock=time.monotonic)
         office = Office(spec, ledger, rules, pace, wall_ms, self._child.count)
-        self._seats = {account.id: office.seat(account, clients[account.id]) for account in spec.accounts}
-        self._errand_told = spec.errand is None
+        self._accounts = {
+            account.id: office.account_worker(account, clients[account.id]) for account in spec.accounts
+        }
+        self._operation_told = spec.operation is None
         self._rules = rules
-        self._asked: str | None = None  # the request that the errand carries out
+        self._asked: str | None = None  # the request that the operation carries out
 
     async def run(self) -> None:
         """Work until told to finish."""
-        for seat in self._seats.values():
-            seat.verifier.retry_closed()
+        for account_worker in self._accounts.values():
+            account_worker.verifier.retry_closed()
         self._child.send(Ready(run=self._run))
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(loop) for loop in (self._child.beat(), self._record(), self._work())]
+            loops = [tasks.create_task(loop) for loop in (self._child.heartbeat(), self._record(), self._work())]
             await self._finished.wait()
             for loop in loops:
                 loop.cancel()
@@ -136,13 +138,13 @@ class Writer:
             case Record() | Listed() | Copy():
                 self._inbox.put_nowait(message)
             case Refused(account):
-                self._seats.pop(account, None)
+                self._accounts.pop(account, None)
             case Hold(on):
                 self._held = on
                 self._something.set()
             case Swept(number=number):
-                for seat in self._seats.values():
-                    seat.absence.expect(number)
+                for account_worker in self._accounts.values():
+                    account_worker.deletions.expect(number)
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -169,14 +171,17 @@ class Writer:
         self._child.send(Settled(request.id))
 
     def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
-        """Begin an errand beside the other work, unless it is meant for other rules than those of this run."""
+        """Begin an operation beside the other work, unless it is meant for other rules than those of this run."""
         rules, model = self._rules, self._spec.model
         if not rules or not model or wish != {"model": model.identity, "policy": rules.policy.identity}:
             logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
             return False
-        for seat in self._seats.values():
-            seat.errand, seat.result = Retag(seat.desk, model=rules.model, policy=rules.policy.identity), None
-        self._errand_told = False
+        for account_worker in self._accounts.values():
+            account_worker.operation, account_worker.result = (
+                Retag(account_worker.context, model=rules.model, policy=rules.policy.identity),
+                None,
+            )
+        self._operation_told = False
         return True
 
     # -- record -------------------------------------------------------------------------------------------
@@ -227,7 +232,7 @@ class Writer:
         attempts = self._ledger.attempts([asset_id for asset_id, _ in troubles])
         now_ms, most = wall_ms(), self._spec.settings.pipeline.max_attempts
         for asset_id, trouble in troubles:
-            found = verdict(trouble, attempts.get(asset_id, 0), now_ms, most)
+            found = retry_policy(trouble, attempts.get(asset_id, 0), now_ms, most)
             self._ledger.record_problem(
                 asset_id, found.state, kind=trouble.kind, message=trouble.message, due_ms=found.due_ms
             )
@@ -250,12 +255,12 @@ class Writer:
                 break
             try:
                 stepped = await self._step()
-                applied = not (self._held or self._spec.dry) and await self._apply()
+                applied = not (self._held or self._spec.scoring_only) and await self._apply()
                 # While there is always more to apply, too: what no listing has named for long is read one by one.
                 look = time.monotonic() >= next_look and not (applied and draining)
                 looked, judged = await self._verify(look=look)
                 next_look = time.monotonic() + interval_s if look else next_look
-                looked_for = any(await self._each(lambda seat: seat.absence.look()))
+                looked_for = any(await self._each(lambda account_worker: account_worker.deletions.look()))
             except Retryable as error:
                 await self._wait_out(error)
                 continue
@@ -272,21 +277,25 @@ class Writer:
         self._child.send(Drained(unsettled=self._ledger.unsettled()))
 
     async def _step(self) -> bool:
-        """Take the errand a step further for every account; returns whether that changed anything."""
-        if self._errand_told:
+        """Take the operation a step further for every account; returns whether that changed anything."""
+        if self._operation_told:
             return False
-        stepped = await self._each(lambda seat: seat.step())
-        results = [seat.result for seat in self._seats.values() if seat.result is not None]
-        if len(results) == len(self._seats):
+        stepped = await self._each(lambda account_worker: account_worker.step())
+        results = [
+            account_worker.result
+            for account_worker in self._accounts.values()
+            if account_worker.result is not None
+        ]
+        if len(results) == len(self._accounts):
             self._end_errand(together(results))
         return any(stepped)
 
     async def _apply(self) -> bool:
-        return any(await self._each(lambda seat: seat.applier.apply_batch()))
+        return any(await self._each(lambda account_worker: account_worker.applier.apply_batch()))
 
     def _end_errand(self, result: dict[str, Any]) -> None:
-        self._errand_told = True
-        self._child.send(ErrandDone(result))
+        self._operation_told = True
+        self._child.send(OperationDone(result))
         if self._asked is not None:
             logger.info("retag, as asked: {} assets were decided again", result["reopened"])
             self._child.send(Settled(self._asked))
@@ -294,28 +303,30 @@ class Writer:
 
     async def _verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary had an end."""
-        ends = await self._each(lambda seat: seat.verify(look=look))
+        ends = await self._each(lambda account_worker: account_worker.verify(look=look))
         return any(looked for looked, _ in ends), any(judged for _, judged in ends)
 
-    async def _each(self, work: Callable[[Seat], Awaitable[T]]) -> list[T]:
+    async def _each(self, work: Callable[[AccountWorker], Awaitable[T]]) -> list[T]:
         """Do one kind of work for every account, one after the other. An account whose key is refused is left
         alone as long as there is another."""
         ends: list[T] = []
-        for account, seat in list(self._seats.items()):
+        for account, account_worker in list(self._accounts.items()):
             try:
-                ends.append(await work(seat))
+                ends.append(await work(account_worker))
             except ServerRefused as error:
-                if not is_account_s_own(error) or self._seats.keys() <= {account}:
+                if not is_account_s_own(error) or self._accounts.keys() <= {account}:
                     raise
-                if self._seats.pop(account, None):
+                if self._accounts.pop(account, None):
                     self._child.send(Refused(account, error.message, error.kind, error.exit_code))
         return ends
 
     def _idle(self) -> bool:
-        if self._spec.dry:
-            return self._errand_told
-        errand_only = self._spec.errand is not None
-        return all(seat.is_idle(errand_only=errand_only) for seat in self._seats.values())
+        if self._spec.scoring_only:
+            return self._operation_told
+        operation_only = self._spec.operation is not None
+        return all(
+            account_worker.is_idle(operation_only=operation_only) for account_worker in self._accounts.values()
+        )
 
     async def _wait_out(self, error: Retryable) -> None:
         logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
@@ -323,8 +334,8 @@ class Writer:
         self._child.send(Outage(error.message))
         await asyncio.sleep(OUTAGE_PAUSE_S)
 
-    async def _wait_for_something(self, most_s: float) -> None:
+    async def _wait_for_something(self, max_s: float) -> None:
         try:
-            await asyncio.wait_for(self._something.wait(), most_s)
+            await asyncio.wait_for(self._something.wait(), max_s)
         except TimeoutError:
             return

@@ -6,9 +6,9 @@ import sys
 SCRIPT = """
 import os, psutil
 from autotagger.settings import PipelineSettings
-from autotagger.pipeline.child.priority import step_back
-step_back(PipelineSettings(nice=19, ionice={ionice!r}))
-step_back(PipelineSettings(nice=1))
+from autotagger.pipeline.child.priority import lower_priority
+lower_priority(PipelineSettings(nice=19, ionice={ionice!r}))
+lower_priority(PipelineSettings(nice=1))
 here = psutil.Process()
 print(os.getpriority(os.PRIO_PROCESS, 0), int(here.ionice().ioclass), here.ionice().value)
 """

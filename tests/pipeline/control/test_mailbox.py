@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.pipeline.control.mailbox import FOLDER, MOST_BYTES, Mailbox
+from autotagger.pipeline.control.mailbox import FOLDER, MAX_BYTES, Mailbox
 
 
 def test_requests_are_handed_out_once_and_oldest_first(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_an_empty_or_missing_folder_holds_no_request(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_put_aside_and_stops_nobody(tmp_path: Path) -> None:
     mailbox = Mailbox(tmp_path)
     request = mailbox.post("retry")
-    for number, body in enumerate((b"{", b"[]", b'{"kind": 1, "wish": {}}', b" " * (MOST_BYTES + 1))):
+    for number, body in enumerate((b"{", b"[]", b'{"kind": 1, "wish": {}}', b" " * (MAX_BYTES + 1))):
         (tmp_path / FOLDER / f"0{number}.json").write_bytes(body)
     assert mailbox.fresh() == [request]
     assert len(list((tmp_path / FOLDER).glob("*.bad"))) == 4

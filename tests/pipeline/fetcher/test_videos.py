@@ -12,16 +12,16 @@ from PIL import Image
 from pydantic import SecretStr
 
 from autotagger.demo import StandIn
-from autotagger.demo.files import encode, film
+from autotagger.demo.files import encode, encoded_video
 from autotagger.demo.library import AssetSpec, Library, Media
 from autotagger.errors import Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.ledger.rows import Work
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.fetcher import videos as films
-from autotagger.pipeline.fetcher.videos import FilmFetcher
-from autotagger.pipeline.ipc.payload import Film, pack_film, unpack_body
+from autotagger.pipeline.fetcher import videos as videos
+from autotagger.pipeline.fetcher.videos import VideoFetcher
+from autotagger.pipeline.ipc.payload import Video, pack_video, unpack_body
 from autotagger.scores import unpack
 from autotagger.settings import Settings
 from autotagger.tagger.video import frames_of
@@ -32,7 +32,7 @@ WHITE, BLACK = Image.new("RGB", SIZE, "white"), Image.new("RGB", SIZE, "black")
 
 
 def media(key: str, mime: str, original: Callable[[], bytes]) -> Media:
-    """A film whose still frame is white."""
+    """A video whose still frame is white."""
     still = lambda: encode(WHITE, "PNG")  # noqa: E731
     return Media(key, mime, f".{mime[-3:]}", *SIZE, original, still=still, duration_ms=4000)
 
@@ -53,7 +53,7 @@ def gif(frames: Iterable[Image.Image]) -> bytes:
 
 async def test_frames_are_judged_and_the_still_frame_where_there_are_none(tmp_path: Path) -> None:
     shown = library(
-        media("video", "video/mp4", lambda: film([WHITE, BLACK], 4)),
+        media("video", "video/mp4", lambda: encoded_video([WHITE, BLACK], 4)),
         media("animation", "image/gif", lambda: gif([WHITE, BLACK])),
         media("broken", "video/mp4", lambda: b"\0\0\0\x20ftypisom" + bytes(3000)),
     )
@@ -75,15 +75,15 @@ async def test_frames_are_judged_and_the_still_frame_where_there_are_none(tmp_pa
 
 
 class Fetching:
-    """A FilmFetcher on a stand-in."""
+    """A VideoFetcher on a stand-in."""
 
     def __init__(self, client: ImmichClient, settings: Settings, *, download: bool = True) -> None:
         permissions = frozenset({"asset.download"} if download else ())
         server = Server(ServerVersion(3, 0, 3), Dialect.V3_0, permissions, None)
         self.counts: list[str] = []
-        self._fetcher = FilmFetcher(client, settings, server, asyncio.Semaphore(2), self.counts.append)
+        self._fetcher = VideoFetcher(client, settings, server, asyncio.Semaphore(2), self.counts.append)
 
-    async def fetch(self, asset: AssetSpec) -> Film | None:
+    async def fetch(self, asset: AssetSpec) -> Video | None:
         kind = "VIDEO" if asset.media.kind == "VIDEO" else "ANIMATION"
         return await self._fetcher.fetch(Work(asset.id, kind, asset.media.mime, asset.file_name))
 
@@ -97,7 +97,7 @@ def noise(count: int) -> list[Image.Image]:
 @pytest.fixture(scope="module")
 def large() -> bytes:
     """A video of a few megabytes, a key frame each second."""
-    return film(noise(40), 40)
+    return encoded_video(noise(40), 40)
 
 
 def client_for(settings: Settings, server: StandIn) -> ImmichClient:
@@ -107,8 +107,8 @@ def client_for(settings: Settings, server: StandIn) -> ImmichClient:
 async def test_of_a_large_video_only_ranges_are_read(
     large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(films, "WHOLE_BYTES", 1 << 18)
-    monkeypatch.setattr(films, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(videos, "WHOLE_BYTES", 1 << 18)
+    monkeypatch.setattr(videos, "BLOCK_BYTES", 1 << 16)
     shown = library(media("large", "video/mp4", lambda: large))
     async with StandIn(shown) as server:
         settings = settings_for(server, tmp_path, video={"frames": 4})
@@ -124,7 +124,7 @@ async def test_of_a_large_video_only_ranges_are_read(
 async def test_what_lies_too_far_apart_or_comes_whole_is_left_to_the_still_frame(
     large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(films, "WHOLE_BYTES", 1 << 18)
+    monkeypatch.setattr(videos, "WHOLE_BYTES", 1 << 18)
     assert len(large) > 1 << 20
     shown = library(
         media("large", "video/mp4", lambda: large), media("gif", "image/gif", lambda: gif([WHITE, BLACK]))
@@ -138,7 +138,7 @@ async def test_what_lies_too_far_apart_or_comes_whole_is_left_to_the_still_frame
 
 
 async def test_a_server_that_is_down_is_not_the_videos_fault(tmp_path: Path) -> None:
-    shown = library(media("video", "video/mp4", lambda: film([BLACK], 4)))
+    shown = library(media("video", "video/mp4", lambda: encoded_video([BLACK], 4)))
     async with StandIn(shown) as server:
         settings = settings_for(server, tmp_path, immich={"retry_budget_s": 0.0})
         client = client_for(settings, server)
@@ -148,12 +148,12 @@ async def test_a_server_that_is_down_is_not_the_videos_fault(tmp_path: Path) -> 
 
 
 def test_a_film_travels_through_a_slot() -> None:
-    parcel = unpack_body(memoryview(pack_film("ä.mp4", Film(b"film", excerpt=True), b"still")))
-    assert (bytes(parcel.still), parcel.name) == (b"still", "ä.mp4")
-    assert parcel.film is not None
-    assert (bytes(parcel.film.body), parcel.film.excerpt) == (b"film", True)
+    payload = unpack_body(memoryview(pack_video("ä.mp4", Video(b"film", excerpt=True), b"still")))
+    assert (bytes(payload.still), payload.name) == (b"still", "ä.mp4")
+    assert payload.video is not None
+    assert (bytes(payload.video.body), payload.video.excerpt) == (b"film", True)
     picture = unpack_body(memoryview(b"\xff\xd8\xff"))
-    assert (bytes(picture.still), picture.film) == (b"\xff\xd8\xff", None)
+    assert (bytes(picture.still), picture.video) == (b"\xff\xd8\xff", None)
 
 
 @given(
@@ -164,12 +164,12 @@ def test_a_film_travels_through_a_slot() -> None:
 def test_any_bytes_in_a_slot_are_a_film_or_a_picture(
     begin: int, places: list[tuple[int, int]], rest: bytes
 ) -> None:
-    body = bytearray(pack_film("ä.mp4", Film(b"film"), b"still")[:begin] + rest)
+    body = bytearray(pack_video("ä.mp4", Video(b"film"), b"still")[:begin] + rest)
     for place, value in places:
         if place < len(body):
             body[place] = value
-    parcel = unpack_body(memoryview(body))
-    if parcel.film is None:
-        assert parcel.still == body, "a picture is looked at as a whole"
+    payload = unpack_body(memoryview(body))
+    if payload.video is None:
+        assert payload.still == body, "a picture is looked at as a whole"
     else:
-        assert len(parcel.still) + len(parcel.film.body) < len(body)
+        assert len(payload.still) + len(payload.video.body) < len(body)

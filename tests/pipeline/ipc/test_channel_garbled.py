@@ -29,8 +29,8 @@ from autotagger.pipeline.ipc.channel import (
     decoded,
     encoded,
 )
-from autotagger.pipeline.ipc.messages import Beat, Failed, Log, Next, Ready, Trouble
-from autotagger.pipeline.supervisor.processes import Child
+from autotagger.pipeline.ipc.messages import Failed, Heartbeat, Log, Next, Ready, Trouble
+from autotagger.pipeline.supervisor.processes import ChildProcess
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 #: What bytes that are no message may make of the memory that they name.
@@ -38,7 +38,7 @@ ROOM_BYTES = 1 << 30
 
 #: What is left open in a message's type is what JSON can say.
 FIGURES = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
-st.register_type_strategy(messages.ErrandDone, st.builds(messages.ErrandDone, FIGURES))
+st.register_type_strategy(messages.OperationDone, st.builds(messages.OperationDone, FIGURES))
 st.register_type_strategy(messages.Finish, st.builds(messages.Finish, FIGURES))
 st.register_type_strategy(Request, st.builds(Request, st.text(max_size=5), st.text(max_size=5), FIGURES))
 MESSAGES = [kind for kind in vars(messages).values() if is_dataclass(kind) and isinstance(kind, type)]
@@ -126,7 +126,7 @@ def named(module: str, name: str) -> bytes:
         pickle.dumps(Calls(partial, print)),
         pickle.dumps(Path("/etc/passwd")),
         named("autotagger.pipeline.ipc.messages", "Counter"),
-        named("autotagger.pipeline.ipc.messages", "Beat.__repr__.__class__"),
+        named("autotagger.pipeline.ipc.messages", "Heartbeat.__repr__.__class__"),
         named("autotagger.pipeline.control.mailbox", "os.getpid"),
         named("autotagger.pipeline.control.mailbox", "Path"),
         named("autotagger.pipeline.supervisor.status", "unobserved"),
@@ -141,7 +141,7 @@ TOO_LONG = pickle.dumps(Log("INFO", "x" * MESSAGE_BYTES))
 
 
 @pytest.mark.parametrize(
-    "packet", [b"\x00", encoded(Beat())[:-1], TOO_LONG, encoded(Beat()) + bytes(MESSAGE_BYTES)]
+    "packet", [b"\x00", encoded(Heartbeat())[:-1], TOO_LONG, encoded(Heartbeat()) + bytes(MESSAGE_BYTES)]
 )
 async def test_the_end_that_talks_nonsense_is_told_of_once_and_not_heard_again(packet: bytes) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -175,7 +175,7 @@ def _babble(channel: Channel) -> None:
 async def test_a_process_that_talks_nonsense_is_ended_at_once() -> None:
     heard: list[Any] = []
     died = asyncio.Event()
-    child = Child(
+    child = ChildProcess(
         "fetcher",
         _babble,
         (),

@@ -9,7 +9,7 @@ import pytest
 from autotagger.demo import StandIn, tiny_library
 from autotagger.errors import AssetFailed
 from autotagger.ledger.rows import AssetFilter
-from autotagger.pipeline.ipc.messages import Errand
+from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
 from autotagger.pipeline.run import run_errand
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
@@ -21,12 +21,12 @@ WRITES = {"tag_assets", "untag_assets", "upsert_tags", "delete_tag"}
 async def test_a_fresh_library_is_planned_from_a_sample_and_nothing_is_written(tmp_path: Path) -> None:
     async with StandIn(tiny_library(30)) as server:
         settings = settings_for(server, tmp_path)
-        outlook = await plan_library(settings, score=10)
-        assert (outlook.first, outlook.unscored) == (10, 20)
-        assert outlook.added[settings.marker] == 10
-        assert set(outlook.new_tags) == set(outlook.added)
-        assert outlook.changes == 10
-        assert outlook.background_s == 10 / 8
+        planned = await plan_library(settings, score=10)
+        assert (planned.first, planned.unscored) == (10, 20)
+        assert planned.added[settings.marker] == 10
+        assert set(planned.new_tags) == set(planned.added)
+        assert planned.changes == 10
+        assert planned.background_s == 10 / 8
         assert not WRITES & set(server.calls)
 
         previews = server.calls["preview"]
@@ -34,7 +34,7 @@ async def test_a_fresh_library_is_planned_from_a_sample_and_nothing_is_written(t
         assert server.calls["preview"] == previews + 20, "what was scored for the plan is not scored again"
         await server.settle()
         held = held_links(server)
-        assert all(tag in set().union(*held.values()) for tag in outlook.added)
+        assert all(tag in set().union(*held.values()) for tag in planned.added)
 
 
 async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> None:
@@ -42,19 +42,19 @@ async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> 
         low, high = (settings_for(server, tmp_path, policy=policy) for policy in (LOW, HIGH))
         await run_once(low)
         before, calls = ledger_links(low), server.calls.copy()
-        outlook = await plan_library(high, score=0)
+        planned = await plan_library(high, score=0)
         assert not (WRITES | {"preview"}) & set(server.calls - calls)
-        assert (outlook.first, outlook.unscored) == (0, 0)
+        assert (planned.first, planned.unscored) == (0, 0)
         one = next(iter(before))
         alone = await plan_library(high, score=0, chosen=AssetFilter(asset_id=one))
         plain = {key for key, tags in before.items() if "simple background" in tags}
         of_plain = await plan_library(high, score=0, chosen=AssetFilter(tag="simple background"))
-        await run_errand(high, Errand("retag"))
+        await run_errand(high, Operation("retag"))
         after = ledger_links(high)
-        assert Counter(tag for key in after for tag in after[key] - before[key]) == outlook.added
-        assert Counter(tag for key in after for tag in before[key] - after[key]) == outlook.removed
-        assert sum(before[key] != after[key] for key in after) == outlook.changed
-        assert outlook.changed + outlook.unchanged == 30
+        assert Counter(tag for key in after for tag in after[key] - before[key]) == planned.added
+        assert Counter(tag for key in after for tag in before[key] - after[key]) == planned.removed
+        assert sum(before[key] != after[key] for key in after) == planned.changed
+        assert planned.changed + planned.unchanged == 30
 
         assert alone.changed + alone.unchanged == 1
         assert set(alone.removed) == before[one] - after[one]

@@ -9,17 +9,17 @@ from autotagger.config import load_settings
 from autotagger.errors import StartupFailed
 from autotagger.pipeline.control import pause as pausing
 from autotagger.pipeline.ipc.messages import Poll, Polled, Sweep, Swept
-from autotagger.pipeline.supervisor.schedule import Clockwork
+from autotagger.pipeline.supervisor.schedule import Schedule
 
 
 class Time:
-    """A clockwork and the hands of its clocks."""
+    """A schedule and the hands of its clocks."""
 
     def __init__(self, state_dir: Path, *, once: bool = False, hours: str = "", **options: bool) -> None:
         flags = {"state_dir": state_dir, "watch": {"hours": hours}}
         settings = load_settings(flags=flags, environ={"AUTOTAGGER_CONFIG": "/dev/null"})
         self.passed_s = 0.0
-        self.work = Clockwork(settings, once=once, clock=lambda: self.passed_s, now=self._now, **options)
+        self.work = Schedule(settings, once=once, clock=lambda: self.passed_s, now=self._now, **options)
         self.work.tick()
 
     def _now(self) -> datetime:
@@ -76,7 +76,7 @@ def test_who_is_replaced_begins_again_at_once_and_an_outage_is_waited_out(tmp_pa
 
 def test_once_is_one_sweep_at_any_hour(tmp_path: Path) -> None:
     time = Time(tmp_path, once=True, hours="22:00-07:00")
-    assert not time.work.resting
+    assert not time.work.idle
     assert time.order() == Sweep(7)
     assert not time.work.listed
     time.work.done(Swept(3, 7, poll_from_ms=50))
@@ -84,7 +84,7 @@ def test_once_is_one_sweep_at_any_hour(tmp_path: Path) -> None:
     assert time.order(100_000) is None
 
 
-def test_an_errand_lists_nothing_and_is_not_kept_by_a_pause(tmp_path: Path) -> None:
+def test_an_operation_lists_nothing_and_is_not_kept_by_a_pause(tmp_path: Path) -> None:
     pausing.pause(tmp_path)
     time = Time(tmp_path, once=True, sweeps=False, heeds_pause=False)
     assert time.work.listed
@@ -95,12 +95,12 @@ def test_an_errand_lists_nothing_and_is_not_kept_by_a_pause(tmp_path: Path) -> N
 def test_outside_its_hours_it_looks_what_is_there_and_then_only_polls(tmp_path: Path) -> None:
     time = Time(tmp_path, hours="22:00-07:00, 12:30-13:00")
     assert time.order() == Sweep(7)
-    assert time.work.resting
+    assert time.work.idle
     assert time.work.holds
     time.work.done(Swept(3, 7, poll_from_ms=50))
     assert time.work.holds
     assert time.order(1800) == Poll(50)
-    assert not time.work.resting
+    assert not time.work.idle
     assert not time.work.holds
     time.work.done(Polled(50))
     assert time.order(1800) == Poll(50)
@@ -117,11 +117,11 @@ def test_a_pause_lasts_until_it_is_taken_back(tmp_path: Path) -> None:
     assert not pausing.pause(tmp_path)
     time = Time(tmp_path, once=True)
     assert time.order() is None
-    assert time.work.resting
+    assert time.work.idle
     assert pausing.resume(tmp_path)
     assert not pausing.resume(tmp_path)
     assert time.order() == Sweep(7)
-    assert not time.work.resting
+    assert not time.work.idle
 
 
 def test_a_service_that_starts_paused_notes_what_is_there(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_service_that_starts_paused_notes_what_is_there(tmp_path: Path) -> Non
     time = Time(tmp_path)
     assert time.order() == Sweep(7)
     time.work.done(Swept(3, 7, poll_from_ms=50))
-    assert time.work.resting
+    assert time.work.idle
     assert time.order(3600) == Poll(50)
     time.work.done(Polled(60))
     pausing.resume(tmp_path)

@@ -11,9 +11,9 @@ from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.writer import deletions as absence
-from autotagger.pipeline.writer.account_context import Desk
-from autotagger.pipeline.writer.deletions import Absence
+from autotagger.pipeline.writer import deletions
+from autotagger.pipeline.writer.account_context import AccountContext
+from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.settings import Settings
 from tests.immich.support import Clock
@@ -29,7 +29,7 @@ async def looked(server: StandIn, ledger: Ledger, sweep: int) -> Counter[str]:
         counts[what] += by
 
     async with ImmichClient(settings.immich, settings.immich.api_key, sleep=clock.sleep, clock=clock) as client:
-        looks = Absence(Desk(ledger, client, TagIds(client), "auto:processed", lambda: 0, count))
+        looks = Deletions(AccountContext(ledger, client, TagIds(client), "auto:processed", lambda: 0, count))
         assert await looks.look() is False, "nothing is expected yet"
         looks.expect(sweep)
         while await looks.look():
@@ -60,8 +60,8 @@ async def test_deleted_and_trashed_are_gone_and_what_is_only_out_of_sight_is_not
 async def test_a_listing_that_leaves_out_much_that_is_there_costs_a_bounded_number_of_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(absence, "MOST_STILL_THERE", 5)
-    monkeypatch.setattr(absence, "LOOKS_AT_ONCE", 5)
+    monkeypatch.setattr(deletions, "MAX_STILL_THERE", 5)
+    monkeypatch.setattr(deletions, "LOOKS_AT_ONCE", 5)
     async with StandIn(tiny_library(12)) as server:
         with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
             ledger.add_listed([listed(asset.id) for asset in server.library.assets])

@@ -30,7 +30,7 @@ async def test_there_is_no_room_while_immich_works_on_earlier_calls(dialect: str
         key = settings.immich.api_key
         assert key
         async with ImmichClient(settings.immich, key) as client:
-            queues = Queues(client, await connect(client, settings.immich), most=3, clock=clock)
+            queues = Queues(client, await connect(client, settings.immich), limit=3, clock=clock)
             assert await queues.have_room()
             server.jobs.pause("sidecar")
             for asset in server.library.assets[:4]:
@@ -56,7 +56,7 @@ async def test_a_user_who_is_no_administrator_is_refused_once_and_never_waits(
         key, clock = settings.immich.api_key, Clock()
         assert key
         async with ImmichClient(settings.immich, key) as client:
-            queues = Queues(client, await connect(client, settings.immich), most=1, clock=clock)
+            queues = Queues(client, await connect(client, settings.immich), limit=1, clock=clock)
             assert await queues.have_room()
             clock.now_s += LOOK_EVERY_S
             assert await queues.have_room()
@@ -66,14 +66,14 @@ async def test_a_user_who_is_no_administrator_is_refused_once_and_never_waits(
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_key_that_may_not_look_asks_nothing(dialect: str, tmp_path: Path) -> None:
     async with StandIn(tiny_library(4), dialect) as server:
-        settings = settings_for(server, tmp_path, immich={"api_key": server.add_key(LEAST), "most_queued": 1})
+        settings = settings_for(server, tmp_path, immich={"api_key": server.add_key(LEAST), "max_queued": 1})
         await run_once(settings)
         assert not {"queues", "jobs"} & set(server.calls)
 
 
 async def test_a_whole_run_waits_its_turn_and_loses_nothing(tmp_path: Path) -> None:
     async with StandIn(tiny_library(12), jobs_per_s=40.0) as server:
-        settings = settings_for(server, tmp_path, immich={"most_queued": 4, "batch_size": 4})
+        settings = settings_for(server, tmp_path, immich={"max_queued": 4, "batch_size": 4})
         await run_once(settings)
         await server.settle()
         assert server.calls["queues"] > 0

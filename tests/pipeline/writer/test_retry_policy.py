@@ -6,7 +6,7 @@ from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.ledger.states import State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.ipc.messages import Next, Trouble
-from autotagger.pipeline.writer.retry_policy import RETRY_LONGEST_MS, WAIT_LONGEST_MS, verdict
+from autotagger.pipeline.writer.retry_policy import RETRY_LONGEST_MS, WAIT_LONGEST_MS, retry_policy
 from autotagger.pipeline.writer.throttle import Pace
 
 NOW = 1_000_000
@@ -27,7 +27,7 @@ def test_every_error_has_one_consequence(error: Retryable | AssetFailed, followi
 
 
 def of(following: Next, attempts: int) -> tuple[State, int | None]:
-    found = verdict(Trouble(following, "k", "m"), attempts, NOW, 5)
+    found = retry_policy(Trouble(following, "k", "m"), attempts, NOW, 5)
     return found.state, found.due_ms
 
 

@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """`exit_code`: that of a run which does not start for this reason; 0 where it does."""
 
     level: Level
@@ -28,23 +28,23 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The verdict of the check named `check` (`server.version`)."""
+    """The result of the check named `check` (`server.version`)."""
 
     check: str
-    verdict: Verdict
+    result: CheckResult
 
 
-def good(found: str) -> Verdict:
-    return Verdict(Level.PASS, found)
+def good(found: str) -> CheckResult:
+    return CheckResult(Level.PASS, found)
 
 
-def warn(found: str, fix: str) -> Verdict:
-    return Verdict(Level.WARN, found, fix)
+def warn(found: str, fix: str) -> CheckResult:
+    return CheckResult(Level.WARN, found, fix)
 
 
-def fail(found: str, fix: str, exit_code: int) -> Verdict:
-    return Verdict(Level.FAIL, found, fix, exit_code)
+def fail(found: str, fix: str, exit_code: int) -> CheckResult:
+    return CheckResult(Level.FAIL, found, fix, exit_code)
 
 
-def skip(found: str) -> Verdict:
-    return Verdict(Level.SKIP, found)
+def skip(found: str) -> CheckResult:
+    return CheckResult(Level.SKIP, found)

@@ -4,16 +4,16 @@ starting, one that does not say whose it is does.
 
 from collections.abc import Mapping
 
+from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
 from autotagger.doctor.server import PREFERENCES
 from autotagger.doctor.server_checks import KEYS_PAGE, NOT_REACHED, OPTIONAL, needed_permissions
-from autotagger.doctor.verdicts import REFUSED, WRONG_SETTING, Verdict, fail, good, skip, warn
 from autotagger.immich.types import Server
 
 _FIX = f"edit the key in {KEYS_PAGE} of that user"
 
 
-def accounts(facts: Facts) -> Verdict:
+def accounts(facts: Facts) -> CheckResult:
     """Is the key of every account accepted, with all that it needs, and each that of another user?"""
     found = facts.server.accounts
     if facts.server.version is None or facts.server.version_trouble:
