@@ -19,8 +19,12 @@ def quantize(
     calibrate: Annotated[int, typer.Option(min=8, metavar="N", help="Pictures that NNCF looks at.")] = 200,
     judge: Annotated[int, typer.Option(min=8, metavar="N", help="Other pictures, to compare the tags of.")] = 200,
     plain: Annotated[bool, typer.Option("--plain", help="No smoothing, no bias correction: for swinv2.")] = False,
-    min_f1: Annotated[float, typer.Option(min=0.0, max=1.0, help="Agreement of tags that it needs.")] = 0.97,
-    min_speed_up: Annotated[float, typer.Option(min=0.0, help="Speed-up that it needs.")] = 1.3,
+    min_f1: Annotated[
+        float, typer.Option("--min-f1", "--least-f1", min=0.0, max=1.0, help="Agreement of tags that it needs.")
+    ] = 0.97,
+    min_speed_up: Annotated[
+        float, typer.Option("--min-speed-up", "--least-speed-up", min=0.0, help="Speed-up that it needs.")
+    ] = 1.3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
     """Make an INT8 model by NNCF, compare its tags with the original's, use it if they agree and it is faster.

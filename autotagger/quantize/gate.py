@@ -105,9 +105,9 @@ class Verdict:
             "passed": self.passed,
             "reasons": list(self.reasons),
             "f1": round(agreement.whole.f1, 5),
-            "min_f1": self.min_f1,
+            "least_f1": self.min_f1,
             "speed_up": round(self.speed_up, 3),
-            "min_speed_up": self.min_speed_up,
+            "least_speed_up": self.min_speed_up,
             "pictures": agreement.pictures,
             "categories": {
                 name: {

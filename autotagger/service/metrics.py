@@ -92,7 +92,7 @@ def _state(status: RunStatus) -> Iterator[Metric]:
     yield _gauges("slots", "Places for pictures in shared memory.", "state", slots)
     yield _gauge("listing", "1 while the library is listed.", status.listing)
     yield _gauge("paused", "1 while nothing is begun after an outage of Immich.", status.paused)
-    yield _gauge("idle", "1 while nothing is begun: a pause, or outside the hours.", bool(status.idle_reason))
+    yield _gauge("resting", "1 while nothing is begun: a pause, or outside the hours.", bool(status.idle_reason))
     processes = status.processes
     yield _gauges("process_ready", "1 when it has started.", "process", {p.name: p.ready for p in processes})
     yield _gauges(
