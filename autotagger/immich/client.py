@@ -5,7 +5,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -27,7 +26,6 @@ from autotagger.immich.types import (
     PictureSize,
     ServerVersion,
     Tag,
-    TagCallAnswer,
     TaggedAsset,
 )
 from autotagger.settings import ImmichSettings
@@ -139,7 +137,7 @@ class ImmichClient:
         """The asset with its tags. Needs `asset.read`. Raises AssetGone."""
         asset_id = _path_id(asset_id)
         request = Request("asset", "GET", f"assets/{asset_id}", about=f"asset {asset_id}")
-        return await self._call(request, _tagged_asset)
+        return await self._json(request, parsing.tagged_asset)
 
     async def picture(self, asset_id: str, size: PictureSize) -> Picture:
         """The asset's picture. Needs `asset.view`, for the original `asset.download`.
@@ -197,10 +195,10 @@ class ImmichClient:
             raise AssetFailed(f"Immich did not make the tag {missing[0]!r}", kind="tag-refused")
         return {value: found[value] for value in wanted}
 
-    async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> TagCallAnswer:
+    async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> int:
         """Put all the tags on all the assets in one call. Needs `tag.asset`.
 
-        Immich skips silently what it does not know or like: only a later look proves anything. Raises ValueError
+        Returns how many pairs are new: 0 when all were there, and when Immich skipped them. Immich skips silently what it does not know or like: only a later look proves anything. Raises ValueError
         for no pair at all and for more than `MAX_PAIRS`.
         """
         pairs = len(asset_ids) * len(tag_ids)
@@ -208,10 +206,10 @@ class ImmichClient:
             raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} may be")
         body = {"assetIds": [_path_id(one) for one in asset_ids], "tagIds": [_path_id(one) for one in tag_ids]}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
-        return await self._call(_put("tag_assets", "tags/assets", body, about=about), _tag_call_answer)
+        return await self._json(_put("tag_assets", "tags/assets", body, about=about), parsing.count)
 
-    async def untag_assets(self, asset_ids: Sequence[str], tag_id: str) -> TagCallAnswer:
-        """Take one tag off all the assets. Needs `tag.asset`. `count`: assets that had it and lost it now.
+    async def untag_assets(self, asset_ids: Sequence[str], tag_id: str) -> frozenset[str]:
+        """Take one tag off all the assets. Needs `tag.asset`. Returns the ids of those that had it and lost it now.
 
         Raises AssetGone when Immich does not have the tag any more.
         """
@@ -222,7 +220,7 @@ class ImmichClient:
             body=orjson.dumps({"ids": [_path_id(one) for one in asset_ids]}),
             about=f"tag {tag_id} on {len(asset_ids)} assets",
         )
-        return await self._call(request, _untag_answer)
+        return await self._json(request, parsing.successes)
 
     async def delete_tag(self, tag_id: str) -> None:
         """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""
@@ -342,21 +340,6 @@ def _part(reply: Reply, start: int) -> Part:
     if found is None or int(found[1]) != start or not reply.body:
         raise BadAnswer("another part of the video than the one asked for")
     return Part(reply.body, start, int(found[2]))
-
-
-def _tagged_asset(reply: Reply) -> TaggedAsset:
-    read_ms = parsing.http_date_ms(reply.headers.get("Date")) or 0
-    return replace(parsing.tagged_asset(parsing.decode(reply.body)), read_ms=read_ms)
-
-
-def _tag_call_answer(reply: Reply) -> TagCallAnswer:
-    count = parsing.count(parsing.decode(reply.body))
-    return TagCallAnswer(count, parsing.http_date_ms(reply.headers.get("Date")) or 0)
-
-
-def _untag_answer(reply: Reply) -> TagCallAnswer:
-    gone = parsing.successes(parsing.decode(reply.body))
-    return TagCallAnswer(gone, parsing.http_date_ms(reply.headers.get("Date")) or 0)
 
 
 def _post(name: str, path: str, body: Mapping[str, Any]) -> Request:

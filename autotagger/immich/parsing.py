@@ -85,9 +85,10 @@ def count(raw: Any) -> int:
     return _whole(_mapping(raw), "count")
 
 
-def successes(raw: Any) -> int:
-    """Of `DELETE /tags/{id}/assets`: how many of the per-id results say success."""
-    return sum(_mapping(item).get("success") is True for item in _list(raw))
+def successes(raw: Any) -> frozenset[str]:
+    """Of `DELETE /tags/{id}/assets`: the ids whose results say success."""
+    items = [_mapping(item) for item in _list(raw)]
+    return frozenset(str(item.get("id")) for item in items if item.get("success") is True)
 
 
 def queued(raw: Any) -> int:
@@ -170,10 +171,18 @@ def tags(raw: Any) -> list[Tag]:
     found = []
     for item in _list(raw):
         try:
-            found.append(Tag(checked_id(_mapping(item).get("id")), _text(item, "value")))
+            found.append(Tag(checked_id(_mapping(item).get("id")), _text(item, "value"), _written_ms(item)))
         except BadAnswer:
             continue
     return found
+
+
+def _written_ms(item: Any) -> int:
+    """`updatedAt` of a tag, 0 without: only the writer's clock needs it, and it says what it lacks."""
+    try:
+        return iso_ms(_text(item, "updatedAt"))
+    except BadAnswer:
+        return 0
 
 
 def duration_ms(raw: object) -> int | None:

@@ -72,30 +72,20 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class TaggedAsset:
-    """An asset with the *values* (full names) of its tags. `read_ms`: the answer's `Date` header, 0 without."""
+    """An asset with the *values* (full names) of its tags."""
 
     asset: Asset
     tags: frozenset[str]
-    read_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """`value` is the full name, with `/` between the levels of a hierarchy."""
+    """`value` is the full name, with `/` between the levels of a hierarchy; `updated_ms`: when it was last written
+    (an upsert writes it), by the database's clock; 0 where Immich does not say."""
 
     id: str
     value: str
-
-
-@dataclass(frozen=True, slots=True)
-class TagCallAnswer:
-    """`count`: pairs newly inserted, 0 when all were there (and when Immich skipped them: it proves nothing).
-
-    `answered_ms` is the answer's `Date` header, which has whole seconds (rounded down); 0 when there was none.
-    """
-
-    count: int
-    answered_ms: int
+    updated_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +115,11 @@ class Page:
     unreadable: int = 0
 
 
-def settled(before_ms: int, now_ms: int, answered_ms: int) -> bool:
+def settled(before_ms: int, now_ms: int, called_ms: int) -> bool:
     """Whether Immich's background jobs have written back what our tag call changed.
 
-    `before_ms`: the asset's updatedAt read before the call; `now_ms`: read now; `answered_ms`: the Date header of
-    the call's answer. Settled means changed, and changed not before the call. Date is rounded down to the second:
-    a change in the very second of the call counts as ours. Rounding up instead would miss the changes that
-    follow within that second, and wait for ever since no other follows.
+    All three are times of the database's clock: `before_ms`, the asset's updatedAt read before the call; `now_ms`,
+    read now; `called_ms`, the time just before the call (immich.md, law 12). Settled means changed, and not
+    changed before the call.
     """
-    return now_ms != before_ms and now_ms >= answered_ms
+    return now_ms != before_ms and now_ms >= called_ms

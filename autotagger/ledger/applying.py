@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from peewee import JOIN, chunked, fn
+from peewee import chunked, fn
 
 from autotagger.ledger.base import NO_PROBLEM, ROWS, Base, change_assets, problem
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.schema import Asset, Collection, KnownTag, Link, Tag
-from autotagger.ledger.states import MEANT, LinkState, Probe, State, What
+from autotagger.ledger.states import MEANT, TO_BE_THERE, LinkState, Probe, State, What
 
 
 class Applying(Base):
@@ -81,7 +81,10 @@ class Applying(Base):
                 (change.key, name, state, None) for change in changes for name, state in change.links.items()
             )
             for change in changes:
-                removal = self._ids_of({change.removal})[change.removal] if change.removal else None
+                self._drop_links(change.key, change.forgotten)
+            for change in changes:
+                # One tag of the wave says that it is one; the whole of it are the links that are leaving.
+                removal = self._ids_of(set(change.wave))[min(change.wave)] if change.wave else None
                 planned = {"state": State.PLANNED, "due_ms": 0, "attempts": 0, "updated_ms": change.updated_ms}
                 again = {"repairs": Asset.repairs + 1} if change.again else {}
                 if change.call:
@@ -95,8 +98,7 @@ class Applying(Base):
     def planned(self, now_ms: int, limit: int) -> list[PlannedAsset]:
         """Assets whose call is to be made now, or whose answer was lost, with the tags recorded for them."""
         query = (
-            Asset.select(Asset.key, Asset.asset_id, Asset.updated_ms, Tag.name)
-            .join(Tag, JOIN.LEFT_OUTER, on=Asset.removal == Tag.id)
+            Asset.select(Asset.key, Asset.asset_id, Asset.updated_ms, Asset.removal.is_null(False))
             .where((Asset.state == State.PLANNED) & (Asset.due_ms <= now_ms))
             .order_by(Asset.due_ms, Asset.key)
             .limit(limit)
@@ -104,8 +106,12 @@ class Applying(Base):
         rows = list(self._own(query).tuples())
         links = self.links_of([row[0] for row in rows])
         return [
-            PlannedAsset(key, asset_id, updated_ms, meant(links[key]), removal, _is_fresh(links[key]))
-            for key, asset_id, updated_ms, removal in rows
+            PlannedAsset(
+                *(key, asset_id, updated_ms, to_put(links[key])),
+                leaving=leaving(links[key]) if is_wave else frozenset(),
+                fresh=_is_fresh(links[key]),
+            )
+            for key, asset_id, updated_ms, is_wave in rows
         ]
 
     def record_answer(self, keys: Sequence[int], answered_ms: int, look_ms: int, *, suspect: bool = False) -> None:
@@ -160,13 +166,23 @@ class Applying(Base):
         )
 
     def _note_calls(self, keys: Sequence[int]) -> None:
-        """Which call was answered: one that put on everything, or one that took a tag off."""
+        """Which call was answered: one that put on everything, or a wave that took tags off."""
         self._db.connection().executemany(
             "INSERT OR REPLACE INTO event (asset, at_ms, what, run, note) "
-            "SELECT asset.key, ?, iif(removal IS NULL, ?, ?), ?, tag.name "
-            "FROM asset LEFT JOIN tag ON tag.id = removal WHERE asset.key = ?",
-            [(self._clock(), int(What.TAGGED), int(What.UNTAGGED), self.run, key) for key in keys],
+            "SELECT asset.key, ?, iif(removal IS NULL, ?, ?), ?, iif(removal IS NULL, NULL, "
+            "(SELECT group_concat(tag.name, ', ') FROM link JOIN tag ON tag.id = link.tag "
+            "WHERE link.asset = asset.key AND link.state = ?)) FROM asset WHERE asset.key = ?",
+            [
+                (self._clock(), int(What.TAGGED), int(What.UNTAGGED), self.run, int(LinkState.LEAVING), key)
+                for key in keys
+            ],
         )
+
+    def _drop_links(self, key: int, names: Iterable[str]) -> None:
+        """Forget links that are nobody's any more."""
+        ids = self._ids_of(set(names))
+        for name in names:
+            Link.delete().where((Link.asset == key) & (Link.tag == ids[name])).execute()
 
     def _leave_rest(self, keys: Sequence[int]) -> None:
         """Verified assets are about to change: from now on their links themselves say that they are proven."""
@@ -191,6 +207,16 @@ UNDONE = "our tags were taken off again (undo); `autotagger retry --asset ID` ha
 def meant(links: Mapping[str, LinkState]) -> frozenset[str]:
     """The names that we mean an asset to have, marker included."""
     return frozenset(name for name, state in links.items() if state in MEANT)
+
+
+def to_put(links: Mapping[str, LinkState]) -> frozenset[str]:
+    """The names that a complete call carries: all that is meant, and what a call of ours lost of somebody else's."""
+    return frozenset(name for name, state in links.items() if state in TO_BE_THERE)
+
+
+def leaving(links: Mapping[str, LinkState]) -> frozenset[str]:
+    """The names that we are to take off."""
+    return frozenset(name for name, state in links.items() if state is LinkState.LEAVING)
 
 
 def _is_fresh(links: Mapping[str, LinkState]) -> bool:

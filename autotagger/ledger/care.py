@@ -113,11 +113,13 @@ def _examples(database: Any, keys: list[int]) -> tuple[str, ...]:
 def _invariants() -> Iterator[tuple[str, str, str]]:
     """(what is wrong, what to do, the query for the keys of assets that it is wrong with)."""
     meant = f"({LinkState.WANTED:d}, {LinkState.SENT:d}, {LinkState.PROVEN:d})"
+    to_put = f"({LinkState.WANTED:d}, {LinkState.SENT:d}, {LinkState.PROVEN:d}, {LinkState.LOST:d})"
+    has_to_put = f"EXISTS (SELECT 1 FROM link WHERE link.asset = asset.key AND link.state IN {to_put})"
     has_meant = f"EXISTS (SELECT 1 FROM link WHERE link.asset = asset.key AND link.state IN {meant})"
     yield (
         "planned without a tag to send or to take off",
         _RESTORE,
-        f"SELECT key FROM asset WHERE state = '{State.PLANNED}' AND removal IS NULL AND NOT {has_meant}",
+        f"SELECT key FROM asset WHERE state = '{State.PLANNED}' AND removal IS NULL AND NOT {has_to_put}",
     )
     yield (
         "verified without any tag of ours, the marker included",
@@ -152,7 +154,7 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     yield (
         "a tag of ours that comes from nowhere",
         _RESTORE,
-        f"SELECT DISTINCT asset FROM link WHERE origin IS NULL AND state <> {LinkState.FOUND:d}",
+        f"SELECT DISTINCT asset FROM link WHERE origin IS NULL AND state NOT IN ({LinkState.FOUND:d}, {LinkState.LOST:d})",
     )
     yield (
         "a state that nobody knows",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from peewee import JOIN, fn
+from peewee import fn
 
 from autotagger.ledger.applying import meant
 from autotagger.ledger.base import Base, change_assets
@@ -67,7 +67,7 @@ class Proof(Base):
 
     def tag_names(self) -> list[str]:
         """Every name that was ever planned for an asset, oldest first."""
-        used = Link.select(Link.tag).where(Link.state != LinkState.FOUND).distinct()
+        used = Link.select(Link.tag).where(Link.state.not_in((LinkState.FOUND, LinkState.LOST))).distinct()
         return [name for (name,) in Tag.select(Tag.name).where(Tag.id.in_(used)).order_by(Tag.id).tuples()]
 
     def _applied(self, condition: Any, limit: int | None = None) -> list[AppliedAsset]:
@@ -81,9 +81,8 @@ class Proof(Base):
                 Asset.repairs,
                 Asset.suspect,
                 Asset.moved,
-                Tag.name,
+                Asset.removal.is_null(False),
             )
-            .join(Tag, JOIN.LEFT_OUTER, on=Asset.removal == Tag.id)
             .where((Asset.state == State.APPLIED) & condition)
             .order_by(Asset.due_ms)
             .limit(limit)

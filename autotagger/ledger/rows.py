@@ -57,14 +57,14 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAsset:
-    """An asset whose call is to be made: it puts on `tags` (the complete set, marker included), or takes off the
-    one tag `removal`. `fresh`: its first call, so that afterwards its marker proves all of its tags."""
+    """An asset whose call is to be made: it puts on `tags` (the complete set, marker included), or, where tags
+    are `leaving`, it is a wave that takes them off. `fresh`: its first call, so that afterwards its marker proves all of its tags."""
 
     key: int
     asset_id: str
     updated_ms: int
     tags: frozenset[str]
-    removal: str | None = None
+    leaving: frozenset[str] = frozenset()
     fresh: bool = True
 
 
@@ -100,23 +100,24 @@ class RestingAsset:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a look at an asset brought: `links` whose state is another now, and its next `call`, which puts on all
-    that is meant or, with a `removal`, takes that one tag off. `updated_ms`: Immich's updatedAt at that look;
+    """What a look at an asset brought: `links` whose state is another now, those `forgotten`, and its next `call`,
+    which puts on all that is meant or, with a `wave`, takes these tags off. `updated_ms`: Immich's updatedAt at that look;
     `again`: the call repairs what an earlier one did not bring about."""
 
     key: int
     links: Mapping[str, LinkState]
     updated_ms: int
     call: bool
-    removal: str | None = None
+    wave: frozenset[str] = frozenset()
     again: bool = False
+    forgotten: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedAsset:
     """An asset whose call was answered and which Immich has not proven yet.
 
-    `moved`: where a rating had it moved to.
+    `moved`: where a rating had it moved to; `is_wave`: the call took tags off.
     """
 
     key: int
@@ -127,7 +128,7 @@ class AppliedAsset:
     repairs: int
     suspect: int
     moved: str | None = None
-    removal: str | None = None
+    is_wave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

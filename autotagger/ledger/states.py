@@ -41,6 +41,7 @@ class LinkState(IntEnum):
     LEAVING = 4  # ours, to be taken off
     REMOVED = 5  # ours, taken off by us
     REJECTED = 6  # ours, taken off by a person
+    LOST = 7  # somebody else's, lost by a call of ours: to be put back
 
 
 class What(IntEnum):
@@ -67,6 +68,8 @@ class What(IntEnum):
 
 #: Links that we mean an asset to have.
 MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
+#: Links that a complete call carries: those, and what our own calls lost of somebody else's.
+TO_BE_THERE = (*MEANT, LinkState.LOST)
 
 
 class Probe(StrEnum):

@@ -99,13 +99,13 @@ async def test_the_whole_round_of_one_asset(dialect: str) -> None:
         before = (await client.asset(asset_id)).asset.updated_ms
         tags = await client.upsert_tags([MARKER, "1girl", "long hair", "1girl"])
         answer = await client.tag_assets([asset_id], [tag.id for tag in tags.values()])
-        assert answer.count == 3
-        assert answer.answered_ms % 1000 == 0
+        assert answer == 3
+        called_ms = tags[MARKER].updated_ms
         await server.settle()
         after = await client.asset(asset_id)
         assert after.tags == {MARKER, "1girl", "long hair"}
-        assert settled(before, after.asset.updated_ms, answer.answered_ms)
-        assert not settled(before, before, answer.answered_ms)
+        assert settled(before, after.asset.updated_ms, called_ms)
+        assert not settled(before, before, called_ms)
         marker_id = tags[MARKER].id
         assert [a.id async for batch in tagged(client, marker_id) for a in batch] == [asset_id]
         later = [b async for b in tagged(client, marker_id, updated_after_ms=after.asset.updated_ms + 60_000)]

@@ -13,6 +13,7 @@ from autotagger.pipeline.decider import Rules
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
+from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.operations import Retag, Undo, Verify
 from autotagger.pipeline.writer.rating_actions import RatingActions
@@ -77,7 +78,9 @@ class Office:
         """A account_worker for an account, whose key the client uses."""
         settings, rules = self.spec.settings, self.rules
         ledger = self.ledger.of_account(account.id)
-        context = AccountContext(ledger, client, TagIds(client), settings.marker, self.now_ms, self.count)
+        tag_ids = TagIds(client)
+        clock = DatabaseClock(tag_ids, settings.marker)
+        context = AccountContext(ledger, client, tag_ids, clock, settings.marker, self.now_ms, self.count)
         applier = Applier(
             context,
             rules.namer if rules else None,

@@ -6,24 +6,25 @@ that is to have other tags than it has goes in waves: it is read, gets one call,
 """
 
 import asyncio
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
-from autotagger.immich.types import TagCallAnswer
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.states import Probe, State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.decider import Namer
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.existing_tags import meet_tags
-from autotagger.pipeline.writer.reconcile import reconcile
+from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.retry_policy import retry_policy
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.policy.batching import TagCall, plan_calls
 
+#: Assets read at once before a change, and taken through one wave together: their calls are one a tag.
+LOOKED_AT_ONCE = 100
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
 #: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
 #: ten minutes.
@@ -33,10 +34,10 @@ LOOK_MS = 600_000
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """One asset's call was answered at `answered_ms`, Immich's clock. `suspect`: some tags are not there."""
+    """One asset's call was answered; it was made at `called_ms`, the database's clock. `suspect`: to be read back."""
 
     asset: PlannedAsset
-    answered_ms: int
+    called_ms: int
     suspect: bool = False
 
 
@@ -84,16 +85,16 @@ class Applier:
         """
         if self._namer and not self._begun:
             await self._release_canaries()
-        planned = self._ledger.planned(self._context.now_ms(), self._batch_size)
+        planned = self._planned()
         if not planned:
             scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._namer else []
             if scored:
                 await self._plan(scored)
-            stale = [] if scored else self._ledger.stale(self._context.now_ms(), self._batch_size)
+            stale = [] if scored else self._ledger.stale(self._context.now_ms(), LOOKED_AT_ONCE)
             if not scored and not stale:
                 return False
             await self._look(stale)
-            planned = self._ledger.planned(self._context.now_ms(), self._batch_size)
+            planned = self._planned()
             if not planned:
                 return True
         if not await self._queues.have_room():
@@ -101,6 +102,12 @@ class Applier:
         await self._pace.take(len(planned))
         await self._send(planned)
         return True
+
+    def _planned(self) -> list[PlannedAsset]:
+        """What goes next: one batch that puts tags on, or one wave that takes tags off more assets at once."""
+        planned = self._ledger.planned(self._context.now_ms(), LOOKED_AT_ONCE)
+        puts = [asset for asset in planned if not asset.leaving][: self._batch_size]
+        return puts or planned
 
     # -- plan ---------------------------------------------------------------------------------------------
 
@@ -141,21 +148,19 @@ class Applier:
             return None
         self._context.count("read_back", 1)
         step = reconcile(asset.links, held.tags, self._context.marker)
-        return Change(asset.key, step.links, held.asset.updated_ms, not step.done, step.removal)
+        return change(asset.key, step, held.asset.updated_ms)
 
     # -- send ---------------------------------------------------------------------------------------------
 
     async def _send(self, planned: list[PlannedAsset]) -> None:
-        calls = plan_calls((asset, asset.tags) for asset in planned if not asset.removal)
-        removals: dict[str, list[PlannedAsset]] = {}
-        for asset in planned:
-            if asset.removal:
-                removals.setdefault(asset.removal, []).append(asset)
+        calls = plan_calls((asset, asset.tags) for asset in planned if not asset.leaving)
+        waves = [asset for asset in planned if asset.leaving]
         canaries = {canary.key for canary in self._ledger.probing()}
+        called_ms = await self._context.clock.now_ms()
         # Every answer is awaited and recorded, also when one call finds that Immich has become unreachable.
         answers = await asyncio.gather(
-            *map(self._call, calls),
-            *(self._take_off(name, assets) for name, assets in removals.items()),
+            *(self._call(call, called_ms) for call in calls),
+            self._take_off(waves, called_ms),
             return_exceptions=True,
         )
         ends = [end for ends in answers if isinstance(ends, list) for end in ends]
@@ -167,44 +172,59 @@ class Applier:
         for error in (answer for answer in answers if isinstance(answer, BaseException)):
             raise error
 
-    async def _call(self, call: TagCall[PlannedAsset]) -> list[Landed | NotLanded]:
+    async def _call(self, call: TagCall[PlannedAsset], called_ms: int) -> list[Landed | NotLanded]:
         try:
-            answer = await self._tag(call)
+            new = await self._tag(call)
         except Unreachable:
             raise
         except AssetFailed as error:
             if len(call.assets) == 1:
                 return [NotLanded(call.assets[0], error)]
             # Nothing was written; one bad asset must not fail the others.
-            alone = [await self._call(TagCall((asset,), call.tags)) for asset in call.assets]
+            alone = [await self._call(TagCall((asset,), call.tags), called_ms) for asset in call.assets]
             return [end for ends in alone for end in ends]
         except Retryable as error:
             return [NotLanded(asset, error) for asset in call.assets]
-        if answer.count == len(call.assets) * len(call.tags):
-            return [Landed(asset, answer.answered_ms) for asset in call.assets]
+        if new == len(call.assets) * len(call.tags):
+            return [Landed(asset, called_ms) for asset in call.assets]
         # Fewer new links than pairs: some were there before, or Immich silently skipped something (law 2).
-        return list(await asyncio.gather(*(self._read_back(asset, answer) for asset in call.assets)))
+        return list(await asyncio.gather(*(self._read_back(asset, new, called_ms) for asset in call.assets)))
 
-    async def _take_off(self, name: str, assets: list[PlannedAsset]) -> list[Landed | NotLanded]:
-        """Take one tag off assets that each get no other call before they have settled."""
-        tag_id = await self._context.tag_ids.known(name)
-        answer = TagCallAnswer(count=0, answered_ms=0)  # without the tag there is nothing to take off
-        try:
-            if tag_id:
-                answer = await self._context.client.untag_assets([asset.asset_id for asset in assets], tag_id)
+    async def _take_off(self, assets: Sequence[PlannedAsset], begun_ms: int) -> list[Landed | NotLanded]:
+        """Take all tags of a wave off its assets: one call a tag, one after the other (law 13)."""
+        failed: dict[str, Retryable | AssetFailed] = {}
+        changed: set[str] = set()
+        called_ms: dict[str, int] = {}  # of the last call for an asset: what the ones before cause settles nothing
+        wave = {one.asset_id: wave_of(one.leaving, self._context.marker) for one in assets}
+        for name in sorted({name for names in wave.values() for name in names}):
+            ids = [asset_id for asset_id, names in wave.items() if name in names and asset_id not in failed]
+            if not ids or not (tag_id := await self._context.tag_ids.known(name)):
+                continue  # without the tag there is nothing to take off
+            called_ms |= dict.fromkeys(ids, await self._context.clock.now_ms())
+            try:
+                changed |= await self._context.client.untag_assets(ids, tag_id)
                 self._context.count("untag_calls", 1)
-        except Unreachable:
-            raise
-        except AssetGone:
-            self._context.tag_ids.forget()
-        except (Retryable, AssetFailed) as error:
-            return [NotLanded(asset, error) for asset in assets]
-        if answer.count == len(assets):
-            return [Landed(asset, answer.answered_ms, suspect=True) for asset in assets]
-        return list(await asyncio.gather(*(self._read_removal(asset, answer) for asset in assets)))
+            except Unreachable:
+                raise
+            except AssetGone:
+                self._context.tag_ids.forget()
+            except (Retryable, AssetFailed) as error:
+                failed |= dict.fromkeys(ids, error)
+        ends = (self._end_of(asset, failed, changed, called_ms.get(asset.asset_id, begun_ms)) for asset in assets)
+        return list(await asyncio.gather(*ends))
 
-    async def _read_removal(self, asset: PlannedAsset, answer: TagCallAnswer) -> Landed | NotLanded:
-        """Some did not have the tag: a call of an earlier run may have arrived, and its job may have ended."""
+    async def _end_of(
+        self,
+        asset: PlannedAsset,
+        failed: Mapping[str, Retryable | AssetFailed],
+        changed: Set[str],
+        called_ms: int,
+    ) -> Landed | NotLanded:
+        if error := failed.get(asset.asset_id):
+            return NotLanded(asset, error)
+        if asset.asset_id in changed:
+            return Landed(asset, called_ms, suspect=True)
+        # It had none of the tags: a wave of an earlier run may have arrived, and its jobs may have ended.
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
@@ -212,65 +232,63 @@ class Applier:
         except (Retryable, AssetFailed) as error:
             return NotLanded(asset, error)
         moved = held.asset.updated_ms != asset.updated_ms
-        arrived = min(answer.answered_ms or held.read_ms, held.asset.updated_ms) if moved else held.read_ms
-        return Landed(asset, arrived, suspect=True)
+        return Landed(asset, min(called_ms, held.asset.updated_ms) if moved else called_ms, suspect=True)
 
-    async def _tag(self, call: TagCall[PlannedAsset]) -> TagCallAnswer:
+    async def _tag(self, call: TagCall[PlannedAsset]) -> int:
         ids = await self._context.tag_ids.resolve(call.tags)
-        answer = await self._context.client.tag_assets(
-            [asset.asset_id for asset in call.assets], list(ids.values())
-        )
+        new = await self._context.client.tag_assets([asset.asset_id for asset in call.assets], list(ids.values()))
         self._context.count("tag_calls", 1)
-        return answer
+        return new
 
     async def _read_back(
-        self, asset: PlannedAsset, answer: TagCallAnswer, *, again: bool = True
+        self, asset: PlannedAsset, new: int, called_ms: int, *, again: bool = True
     ) -> Landed | NotLanded:
+        """Tell what the call brought about for one of its assets. `new`: links that it made, of all of them."""
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except Retryable:
-            return Landed(asset, answer.answered_ms, suspect=True)
+            return Landed(asset, called_ms, suspect=True)
         except AssetFailed as error:
             return NotLanded(asset, error)
         if asset.tags <= held.tags:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
-            ended = not answer.count and held.asset.updated_ms != asset.updated_ms
-            arrived = min(answer.answered_ms, held.asset.updated_ms) if ended else answer.answered_ms
-            return Landed(asset, arrived, suspect=not answer.count)
+            ended = not new and held.asset.updated_ms != asset.updated_ms
+            arrived_ms = min(called_ms, held.asset.updated_ms) if ended else called_ms
+            return Landed(asset, arrived_ms, suspect=not new)
         self._context.tag_ids.forget()
-        if answer.count or asset.tags & held.tags:
+        if new or asset.tags & held.tags:
             # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
             # deleted meanwhile, the marker perhaps) is sent when they are done, never into them (law 1).
-            return Landed(asset, answer.answered_ms, suspect=True)
+            return Landed(asset, called_ms, suspect=True)
         if again:
-            return await self._call_again(asset)
+            return await self._call_again(asset, called_ms)
         return NotLanded(asset, AssetFailed(_REFUSED, kind="tags-refused"))
 
-    async def _call_again(self, asset: PlannedAsset) -> Landed | NotLanded:
+    async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Landed | NotLanded:
         """Nothing at all arrived, so no background job is on its way and a second call is safe: tag ids may have
         vanished. If it happens again the asset is not ours to tag."""
-        answer = await self._tag(TagCall((asset,), asset.tags))
-        if answer.count == len(asset.tags):
-            return Landed(asset, answer.answered_ms)
-        return await self._read_back(asset, answer, again=False)
+        new = await self._tag(TagCall((asset,), asset.tags))
+        if new == len(asset.tags):
+            return Landed(asset, called_ms)
+        return await self._read_back(asset, new, called_ms, again=False)
 
     def _record(self, ends: Iterable[Landed], canaries: Set[int]) -> None:
-        """Calls that were answered: what was answered within one second goes into the ledger as one."""
+        """Calls that were answered: those of one call time go into the ledger as one."""
         now_ms = self._context.now_ms()
         alike: dict[tuple[int, bool, bool], list[int]] = {}
         for end in ends:
             asset = end.asset
             suspect = end.suspect or not asset.fresh
             soon = suspect or asset.key in canaries
-            alike.setdefault((end.answered_ms, suspect, soon), []).append(asset.key)
-            self._context.count("untagged" if asset.removal else "tagged", 1)
+            alike.setdefault((end.called_ms, suspect, soon), []).append(asset.key)
+            self._context.count("untagged" if asset.leaving else "tagged", 1)
             if asset.fresh:  # a change or a repair sends again what was counted before
                 self._context.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
-        for (answered_ms, suspect, soon), keys in alike.items():
+        for (called_ms, suspect, soon), keys in alike.items():
             look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
-            self._ledger.record_answer(keys, answered_ms, look_ms, suspect=suspect)
+            self._ledger.record_answer(keys, called_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:
         """An asset could not be read or its call came to nothing; `again`: its state where that is temporary."""
@@ -280,6 +298,11 @@ class Applier:
         state = again if found.due_ms is not None else found.state
         logger.warning("asset {}: {}; {}", asset_id, error.message, found.describe(now_ms))
         self._ledger.record_problem(asset_id, state, kind=error.kind, message=error.message, due_ms=found.due_ms)
+
+
+def change(key: int, step: Step, updated_ms: int, *, again: bool = False) -> Change:
+    """What a look says is to be done with an asset, whose updatedAt is `updated_ms`; `again`: done before."""
+    return Change(key, step.links, updated_ms, not step.done, step.wave, again, step.forgotten)
 
 
 _REFUSED = "Immich answered 200 and kept none of the tags: the asset is locked or belongs to another account"

@@ -7,7 +7,7 @@ through the ledger.
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loguru import logger
@@ -18,6 +18,7 @@ from autotagger.immich.types import Server
 from autotagger.ledger.rows import Change, RestingAsset, Selection
 from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.writer.account_context import AccountContext
+from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 
 #: Assets of one step: a transaction of some milliseconds, or so many reads under way at once.
@@ -157,7 +158,7 @@ class Verify:
         links = {**(came_back if self.repair else {}), **step.links}
         if self.repair and not step.done:
             self.counts["repairing"] += 1
-            return Change(asset.key, links, held.asset.updated_ms, call=True, removal=step.removal)
+            return replace(change(asset.key, step, held.asset.updated_ms), links=links)
         # What only this look brought to light is kept: a person's word, and that the rest was proven.
         return Change(asset.key, links, held.asset.updated_ms, call=False) if step.links else None
 
@@ -168,7 +169,7 @@ class Verify:
         if step.missing:
             self._found("missing", asset, f"lost in Immich: {', '.join(sorted(step.missing))}")
         if step.surplus:
-            self._found("came_back", asset, f"taken off by us and there again: {', '.join(step.surplus)}")
+            self._found("came_back", asset, f"taken off by us and there again: {', '.join(sorted(step.surplus))}")
         self.counts["as_meant"] += step.done and not rejected
 
     def _found(self, what: str, asset: RestingAsset, message: str) -> None:

@@ -28,6 +28,13 @@ class TagIds:
             self._ids = {tag.value: tag.id for tag in await self._client.tags()}
         return self._ids.get(name)
 
+    async def touch(self, name: str) -> int:
+        """Write a tag, which is made where it is not there. Returns its `updatedAt`, epoch milliseconds."""
+        tag = (await self._client.upsert_tags([name]))[name]
+        if self._ids is not None:
+            self._ids[name] = tag.id
+        return tag.updated_ms
+
     async def has_children(self, name: str) -> bool:
         """Whether Immich has tags below this one, whose assets a listing of it would bring too."""
         await self.known(name)

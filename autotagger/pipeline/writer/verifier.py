@@ -13,12 +13,13 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
-from autotagger.ledger.applying import meant
-from autotagger.ledger.rows import AppliedAsset, Change
+from autotagger.ledger.applying import leaving, meant
+from autotagger.ledger.rows import AppliedAsset
 from autotagger.ledger.states import LinkState, Probe, State
 from autotagger.pipeline.writer.account_context import AccountContext
+from autotagger.pipeline.writer.applier import LOOKED_AT_ONCE, change
 from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
-from autotagger.pipeline.writer.reconcile import Step, reconcile
+from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -28,6 +29,8 @@ LAST_LOOK_MS = 3_600_000
 #: Immich can die between its INSERT and the background job, which then never comes. A day later what is there
 #: counts: proof enough when it is all, and repaired when it is not.
 NEVER_SETTLES_MS = 86_400_000
+#: One background job of Immich on two cores (docs/immich.md: eight assets a second).
+JOB_MS = 125
 #: Complete calls made again for one asset before its loss is reported.
 MAX_REPAIRS = 3
 #: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
@@ -142,39 +145,43 @@ class Verifier:
             self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)
-        if not self._may_judge(row, held):
+        if not await self._may_judge(row, held):
             self._look_later(row, is_canary=is_canary)
             return
         links = self._ledger.links_of([row.key])[row.key]
-        step = reconcile(links, held.tags, self._context.marker)
+        step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave)
         if is_canary and step.missing and step.missing == meant(links):
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )
-        elif step.missing or row.removal in step.surplus:
+        elif step.missing or (row.is_wave and wave_of(leaving(links), self._context.marker) & step.surplus):
             self._repair(row, held.asset.updated_ms, step)
         elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
             self._look_later(row, is_canary=is_canary)
-        else:  # as meant, or the next wave: another tag is to leave
-            self._ledger.record_change(
-                [Change(row.key, step.links, held.asset.updated_ms, not step.done, step.removal)]
-            )
+        else:  # as meant, or the next wave: the marker is to leave, or what is to leave after a put
+            self._ledger.record_change([change(row.key, step, held.asset.updated_ms)])
             self._context.count("proven", int(step.done))
 
-    def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
+    async def _may_judge(self, row: AppliedAsset, held: TaggedAsset) -> bool:
         """Whether what Immich holds is its last word: the asset has settled, or nothing came of it for a day.
 
-        All of it by Immich's clock. When somebody has set that to before the answer, any change since the call
-        has to do: which came first cannot be told any more.
+        All of it by the database's clock. When somebody has set that to before the call, any change since has to
+        do: which came first cannot be told any more. A wave is several calls, each with a background job, so it
+        has settled when none of them has written for as long as the asset's next one could take.
         """
-        age_ms = (held.read_ms or self._context.now_ms()) - row.answered_ms
-        changed = held.asset.updated_ms != row.updated_ms
-        was_set_back = age_ms < 0
-        return (
-            settled(row.updated_ms, held.asset.updated_ms, row.answered_ms)
-            or (was_set_back and changed)
-            or age_ms > NEVER_SETTLES_MS
-        )
+        now_ms = await self._context.clock.now_ms()
+        age_ms = now_ms - row.answered_ms
+        updated_ms = held.asset.updated_ms
+        if age_ms > NEVER_SETTLES_MS:
+            return True
+        if age_ms < 0:
+            return updated_ms != row.updated_ms
+        if not settled(row.updated_ms, updated_ms, row.answered_ms):
+            return False
+        if not row.is_wave:
+            return True
+        turn_ms = min(self._ledger.unsettled(), LOOKED_AT_ONCE) * JOB_MS
+        return now_ms - updated_ms >= max(FIRST_LOOK_MS, turn_ms, updated_ms - row.answered_ms)
 
     async def _acted_upon(self, rows: list[AppliedAsset], shown: Mapping[str, str]) -> list[int]:
         """Do what the ratings ask for. Answers the keys of the assets that are done."""
@@ -199,7 +206,7 @@ class Verifier:
     def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
         """What the call should have brought about is not there: the same once more, a limited number of times."""
         self._context.tag_ids.forget()
-        wrong = sorted(step.missing) or step.surplus[:1]
+        wrong = sorted(step.missing or step.surplus)
         if row.repairs >= MAX_REPAIRS:
             names = ", ".join(wrong[:5])
             how = "lost" if step.missing else "brought back"
@@ -211,8 +218,12 @@ class Verifier:
         if step.missing:
             logger.warning("asset {} settled without {} of its tags; all are sent again", row.asset_id, len(wrong))
         else:
-            logger.warning("asset {} settled with {} again; it is taken off once more", row.asset_id, wrong[0])
-        self._ledger.record_change([Change(row.key, step.links, updated_ms, True, step.removal, again=True)])
+            logger.info(
+                "asset {} settled with {} of the tags that were taken off; they are taken off once more",
+                row.asset_id,
+                len(wrong),
+            )
+        self._ledger.record_change([change(row.key, step, updated_ms, again=True)])
         self._context.count("repaired", 1)
 
 

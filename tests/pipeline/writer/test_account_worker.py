@@ -25,7 +25,9 @@ class Walk:
 
 async def test_an_operation_that_only_reads_is_not_kept_waiting_between_its_steps(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
-        context = AccountContext(ledger, NOBODY, NOBODY, "auto:processed", lambda: 0, lambda _what, _by: None)
+        context = AccountContext(
+            ledger, NOBODY, NOBODY, NOBODY, "auto:processed", lambda: 0, lambda _what, _by: None
+        )
         account_worker = AccountWorker(context, NOBODY, NOBODY, NOBODY, NOBODY, cast("Any", Walk(25, 50, 50, 50)))
         assert [await account_worker.step() for _ in range(2)] == [True, True]
         assert await account_worker.step() is False, "no further: something has to settle first"

@@ -13,6 +13,7 @@ from autotagger.ledger.states import State
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.writer import deletions
 from autotagger.pipeline.writer.account_context import AccountContext
+from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.settings import Settings
@@ -29,7 +30,17 @@ async def looked(server: StandIn, ledger: Ledger, sweep: int) -> Counter[str]:
         counts[what] += by
 
     async with ImmichClient(settings.immich, settings.immich.api_key, sleep=clock.sleep, clock=clock) as client:
-        looks = Deletions(AccountContext(ledger, client, TagIds(client), "auto:processed", lambda: 0, count))
+        looks = Deletions(
+            AccountContext(
+                ledger,
+                client,
+                ids := TagIds(client),
+                DatabaseClock(ids, "auto:processed"),
+                "auto:processed",
+                lambda: 0,
+                count,
+            )
+        )
         assert await looks.look() is False, "nothing is expected yet"
         looks.expect(sweep)
         while await looks.look():
