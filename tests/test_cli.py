@@ -27,7 +27,7 @@ from autotagger import __version__, cli, lines
 from autotagger.cli.commands import MODULES
 from autotagger.config import api_key, load_settings
 from autotagger.errors import AssetFailed, BadConfig, ServerRefused, StartupFailed, Unreachable
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.forked import Outcome, command
 
 KEY = "s3cret-key-of-the-tests"
@@ -110,7 +110,7 @@ def test_a_command_loads_no_other() -> None:
 
 
 def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_path: Path, start: Run) -> None:
-    Ledger(tmp_path / "ledger.sqlite3", writable=True).close()
+    LedgerWriter(tmp_path / "ledger.sqlite3").close()
     for words in (("status",), ("ledger", "list")):
         looked = start(*words, AUTOTAGGER_STATE_DIR=str(tmp_path), PYTHONPROFILEIMPORTTIME="1")
         loaded = {line.rpartition("|")[2].strip() for line in looked.err.splitlines()}
@@ -121,7 +121,7 @@ def test_a_look_at_the_ledger_loads_the_ledger_and_none_of_the_machinery(tmp_pat
 
 
 def test_what_immich_said_of_a_key_obeys_nobody_s_terminal(tmp_path: Path, run: Run) -> None:
-    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
         number = ledger.start_run(__version__, 0)
         ledger.end_run(number, {"refused": {"anna": "no \x1b[31mkey"}}, 1)
     looked = run("status", AUTOTAGGER_STATE_DIR=str(tmp_path))

@@ -13,8 +13,8 @@ import pytest
 
 from autotagger.demo import StandIn, draw_library
 from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import LinkState, State
-from autotagger.ledger.store import Ledger
 from tests.forked import Outcome, command
 from tests.pipeline.support import MARKER, run_once, settings_for
 
@@ -57,7 +57,7 @@ def listed(run: Run, *arguments: str) -> list[dict[str, Any]]:
 
 def test_a_listing_is_filtered_sorted_and_paged(run: Run, after_a_run: Path) -> None:
     everything = listed(run, "--limit", "0")
-    with Ledger(after_a_run / "ledger.sqlite3", writable=False) as ledger:
+    with LedgerReader(after_a_run / "ledger.sqlite3") as ledger:
         counts = ledger.counts()
     assert len(everything) == sum(counts.values())
     failed = listed(run, "--state", "failed", "--state", "waiting", "--sort", "state")
@@ -92,7 +92,7 @@ def test_one_asset_is_told_in_full(run: Run) -> None:
 def test_an_export_holds_every_asset_with_its_tags(run: Run, after_a_run: Path) -> None:
     lines = [json.loads(line) for line in run("export", "--format", "json").out.splitlines()]
     rows = list(csv.DictReader(io.StringIO(run("export").out)))
-    with Ledger(after_a_run / "ledger.sqlite3", writable=False) as ledger:
+    with LedgerReader(after_a_run / "ledger.sqlite3") as ledger:
         links = dict(ledger.links())
     assert {row["asset"]: frozenset(row["tags"]) for row in lines if row["tags"]} == links
     assert {row["asset"]: frozenset(row["tags"].split("; ")) for row in rows if row["tags"]} == links

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.control.mailbox import FOLDER
 from tests.forked import command
 from tests.pipeline.support import run_once, settings_for
@@ -23,7 +23,7 @@ def set_aside(server: StandIn, state_dir: Path) -> list[str]:
     """Three of the library's assets fail for good, as after a fault that is mended by now."""
     settings = settings_for(server, state_dir)
     chosen = sorted({asset.id for asset in server.library.assets} - marked(server))[:3]
-    with Ledger(settings.ledger_path, writable=True) as ledger:
+    with LedgerWriter(settings.ledger_path) as ledger:
         for asset_id in chosen:
             ledger.record_problem(asset_id, State.FAILED, kind="timeout", message="", due_ms=None)
     return chosen

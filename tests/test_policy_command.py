@@ -15,7 +15,7 @@ from autotagger import cli
 from autotagger.demo.files import encoded_video
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.scores import pack
 
 ASSETS = [str(uuid.UUID(int=number + 1, version=4)) for number in range(3)]
@@ -37,7 +37,7 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
         ledger.add_listed([ListedAsset(asset_id, "me", "", "IMAGE", None, "a.png", "c", 1) for asset_id in ASSETS])
         model = ledger.model("m", "palette", LABELS)
         packed = [pack(np.array(row, np.float32), np.array([0, 1])) for row in SCORES]
@@ -125,6 +125,6 @@ def test_another_threshold_is_compared() -> None:
 
 
 def test_a_ledger_without_scores(tmp_path: Path) -> None:
-    Ledger(tmp_path / "ledger.sqlite3", writable=True).close()
+    LedgerWriter(tmp_path / "ledger.sqlite3").close()
     with pytest.raises(AssetFailed, match="no scores yet"):
         invoke("stats")

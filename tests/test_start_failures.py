@@ -14,8 +14,8 @@ from aiohttp import web
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from tests.forked import command
 
 SECRET = "a-key-that-nobody-may-ever-see"
@@ -166,7 +166,7 @@ async def test_a_model_that_only_the_runtime_finds_broken(
     ending = await run(server, tmp_path / "state", AUTOTAGGER_MODEL=str(folder))
     assert ending.code == 3
     assert reason in ending.line
-    with Ledger(tmp_path / "state" / "ledger.sqlite3", writable=False) as ledger:
+    with LedgerReader(tmp_path / "state" / "ledger.sqlite3") as ledger:
         assert ledger.counts()[State.SCORED] == 0
     assert server.calls["tag_assets"] == 0
 

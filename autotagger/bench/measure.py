@@ -13,7 +13,7 @@ from autotagger.bench.report import ASSUMED_LIBRARY, Machine, Report, Round
 from autotagger.bench.session import Bare, bare_session
 from autotagger.bench.stages import decode_speed, stage_costs
 from autotagger.bench.workload import INSTANT, NAMES, workload
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
@@ -126,7 +126,7 @@ def _library(settings: Settings) -> int | None:
     """How many assets the user's ledger knows, None without one."""
     if not settings.ledger_path.exists():
         return None
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         return sum(ledger.counts().values()) or None
 
 

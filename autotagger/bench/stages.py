@@ -15,7 +15,7 @@ from autotagger.config import api_key
 from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.decider import tag_policy
 from autotagger.pipeline.ipc.slots import SlotMemory
 from autotagger.pipeline.writer.writer import RECORD_AT_ONCE
@@ -135,7 +135,7 @@ def _ledger(model: Model, contents: Library, folder: Path) -> float:
     ids = [asset.id for asset in contents.assets]
     packed = _scores(model, len(ids))
     tags = [f"tag {number}" for number in range(500)]
-    with Ledger(folder / "ledger.sqlite3", writable=True) as ledger:
+    with LedgerWriter(folder / "ledger.sqlite3") as ledger:
         row = ledger.model("bench", "bench", labels)
         run = ledger.start_run("bench", 0)
         origin = ledger.origin(model=row, policy="bench", settings="{}", run=run)

@@ -12,8 +12,8 @@ from autotagger.cli.output import Format, FormatOption, encodable, print_json, p
 from autotagger.errors import BadConfig
 
 if TYPE_CHECKING:
+    from autotagger.ledger.reader import LedgerReader
     from autotagger.ledger.rows import AssetFilter, AssetRow
-    from autotagger.ledger.store import Ledger
 
 ledger = typer.Typer(
     name="ledger",
@@ -60,15 +60,15 @@ def list_assets(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List assets, a page at a time."""
-    from autotagger.ledger.inspecting import SORTS
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
+    from autotagger.ledger.reports import SORTS
 
     settings = look(context)
     if sort not in SORTS:
         raise BadConfig(f"--sort {sort}: choose one of {', '.join(SORTS)}")
     if after is not None and sort != "asset":
         raise BadConfig("--after goes with --sort asset")
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         if rejected:
             mine = ledger if account is None else ledger.of_account(ledger.account_named(account))
             _list_rejected(mine, limit or None, form)
@@ -87,11 +87,11 @@ def show(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Tell everything that is known of one asset and was ever done to it."""
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
 
     settings = look(context)
     asset_id = asset_id_of(asset)
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         row = ledger.known(asset_id)
         links = [
             {"tag": link.tag, "state": link.state.name.lower(), "model": link.model, "policy": link.policy}
@@ -136,12 +136,12 @@ def export(
 
     import orjson
 
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
 
     settings = look(context)
     if form is Format.TABLE:
         raise BadConfig("--format table is for a screenful: `autotagger ledger list`")
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         chosen = _filter(ledger, state, error, tag, model, run, collection, name, account, None)
         out = sys.stdout.buffer
         text = io.StringIO()
@@ -238,7 +238,7 @@ def rebuild(
 # -- inside ---------------------------------------------------------------------------------------------------
 
 
-def _list_rejected(ledger: "Ledger", limit: int | None, form: Format) -> None:
+def _list_rejected(ledger: "LedgerReader", limit: int | None, form: Format) -> None:
     rows = [
         {"asset": one.asset_id, "file": one.file_name, "tag": one.tag, "model": one.model, "run": one.run}
         for one in ledger.rejections(limit)
@@ -254,7 +254,7 @@ def _list_rejected(ledger: "Ledger", limit: int | None, form: Format) -> None:
 
 
 def _filter(
-    ledger: "Ledger",
+    ledger: "LedgerReader",
     states: list[str] | None,
     error: str | None,
     tag: str | None,
@@ -295,7 +295,7 @@ def _row(asset: "AssetRow") -> dict[str, Any]:
     }
 
 
-def _exported(ledger: "Ledger", chosen: "AssetFilter") -> Iterator[dict[str, Any]]:
+def _exported(ledger: "LedgerReader", chosen: "AssetFilter") -> Iterator[dict[str, Any]]:
     for page in ledger.pages(chosen):
         tags = ledger.tags_of([asset.key for asset in page])
         for asset in page:

@@ -16,7 +16,7 @@ from autotagger.errors import AssetFailed, BadConfig
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
     from autotagger.policy.explain import Explained
     from autotagger.policy.rules import TagPolicy
     from autotagger.policy.stats import PolicyStats
@@ -75,13 +75,13 @@ def count_all(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Count the tags of everything that the ledger holds scores of, without inference."""
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
     from autotagger.policy.stats import collect
     from autotagger.scores import unpack
 
     settings = begin(context)
     given = _thresholds(threshold or [])
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         model, name = _scored_most(ledger)
         policy = _policy_of(settings, ledger.labels(model), name)
         other = None
@@ -104,14 +104,14 @@ def _score_file(settings: Settings, file: Path) -> tuple["TagPolicy", "SparseSco
 
 
 def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "SparseScores"]:
-    from autotagger.ledger.store import Ledger
+    from autotagger.ledger.reader import LedgerReader
     from autotagger.scores import unpack
 
     try:
         asset_id = str(uuid.UUID(subject))
     except ValueError:
         raise BadConfig(f"{subject} is neither a file that is there nor the id of an asset") from None
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         scored = ledger.scores_of(asset_id)
         if scored is None:
             raise AssetFailed(f"the ledger holds no scores of asset {asset_id}; a run has to score it first")
@@ -119,7 +119,7 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "Spars
         return _policy_of(settings, ledger.labels(scored.model), name), unpack(scored.packed)
 
 
-def _scored_most(ledger: "Ledger") -> tuple[int, str]:
+def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:
     """The model with the most stored scores: its id in the ledger, and its name."""
     models = [row for row in ledger.models() if row.scores]
     if not models:

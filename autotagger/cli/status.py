@@ -21,13 +21,13 @@ def status(
     ] = False,
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
+    from autotagger.ledger.reader import LedgerReader
     from autotagger.ledger.states import State
-    from autotagger.ledger.store import Ledger
     from autotagger.pipeline.control.pause import PAUSED, is_paused
 
     settings = look(context)
     form = Format.JSON if as_json else form
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         if problems:
             print_rows(
                 ("state", "kind", "file", "asset", "reason", "attempts", "again"),

@@ -14,9 +14,9 @@ from autotagger.config import api_key, load_settings
 from autotagger.demo.serve import DemoLibrary, served
 from autotagger.errors import AssetGone
 from autotagger.immich.client import ImmichClient
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Problem
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
@@ -83,7 +83,7 @@ async def rehearse(library: DemoLibrary, report: Callable[[Summary], None] = lam
             settings = demo_settings(Path(folder), url, key)
             first = await run_pipeline(settings, once=True, report=report)
             await _settled(url)
-            with Ledger(settings.ledger_path, writable=False) as ledger:
+            with LedgerReader(settings.ledger_path) as ledger:
                 expected = dict(ledger.links())
                 problems = ledger.problems(PROBLEMS)
             held = await _read_back(settings, list(expected))

@@ -7,8 +7,8 @@ from pathlib import Path
 from autotagger.doctor.facts import LedgerFacts
 from autotagger.errors import Fatal
 from autotagger.ledger.database import check_pages
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import Probe, State
-from autotagger.ledger.store import Ledger
 from autotagger.settings import Settings
 
 
@@ -20,7 +20,7 @@ def look_at_ledger(settings: Settings) -> LedgerFacts:
         return facts
     try:
         check_pages(path)
-        with Ledger(path, writable=False) as ledger:
+        with LedgerReader(path) as ledger:
             counts = ledger.counts()
             closed = tuple(row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED)
     except Fatal as error:

@@ -198,8 +198,9 @@ class ImmichClient:
     async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> int:
         """Put all the tags on all the assets in one call. Needs `tag.asset`.
 
-        Returns how many pairs are new: 0 when all were there, and when Immich skipped them. Immich skips silently what it does not know or like: only a later look proves anything. Raises ValueError
-        for no pair at all and for more than `MAX_PAIRS`.
+        Returns how many pairs are new: 0 when all were there, and when Immich skipped them. It skips silently what
+        it does not know or like: only a later look proves anything. Raises ValueError for no pair at all and for
+        more than `MAX_PAIRS`.
         """
         pairs = len(asset_ids) * len(tag_ids)
         if not 0 < pairs <= MAX_PAIRS:
@@ -209,9 +210,10 @@ class ImmichClient:
         return await self._json(_put("tag_assets", "tags/assets", body, about=about), parsing.count)
 
     async def untag_assets(self, asset_ids: Sequence[str], tag_id: str) -> frozenset[str]:
-        """Take one tag off all the assets. Needs `tag.asset`. Returns the ids of those that had it and lost it now.
+        """Take one tag off all the assets. Needs `tag.asset`.
 
-        Raises AssetGone when Immich does not have the tag any more.
+        Returns the ids of those that had it and lost it now. Raises AssetGone when Immich does not have the tag
+        any more.
         """
         request = Request(
             "untag_assets",

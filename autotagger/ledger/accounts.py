@@ -1,19 +1,49 @@
-"""Accounts: whose key reads and tags which assets, and pictures that several of them hold."""
+"""Accounts - whose key reads and tags which assets - and their collections: one owner's assets in one Immich
+library, with the canary that tells whether tags stick there."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from peewee import SQL, chunked, fn
+from peewee import fn
 
 from autotagger.errors import BadConfig
-from autotagger.ledger.base import ROWS, TO_FETCH
-from autotagger.ledger.collections import Collections
-from autotagger.ledger.schema import Account, Asset, Collection, Score
-from autotagger.ledger.states import Probe, State
+from autotagger.ledger.base import AFRESH, NO_PROBLEM, Reading, Writing, find_or_add
+from autotagger.ledger.rows import Canary, CollectionRow
+from autotagger.ledger.schema import Account, Asset, Collection, Link, Score
+from autotagger.ledger.states import UNDECIDED, LinkState, Probe, State
+
+#: Kind of the assets of a collection where tags do not stick.
+CLOSED = "library-closed"
 
 
-class Accounts(Collections):
-    """Accounts: whose key reads and tags which assets, and pictures that several of them hold."""
+class AccountsReader(Reading):
+    """Accounts and collections, as they are."""
+
+    def account_named(self, name: str) -> int:
+        """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
+        known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
+        if name not in known:
+            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
+        return int(known[name])
+
+    def collections(self) -> list[CollectionRow]:
+        """All of them, in the order in which they were found."""
+        return [
+            CollectionRow(row.id, row.owner_id, row.library_id, row.state, row.canary, row.reason, row.decided_ms)
+            for row in self._own(Collection.select().order_by(Collection.id), Collection)
+        ]
+
+    def probing(self) -> list[Canary]:
+        """Every canary whose verdict is open."""
+        query = (
+            Collection.select(Collection.id, Asset.key, Asset.state, Asset.error_kind, Asset.error)
+            .join(Asset, on=Collection.canary == Asset.key)
+            .where(Collection.state == Probe.PROBING)
+        )
+        return [Canary(*row) for row in self._own(query, Collection).tuples()]
+
+
+class AccountsWriter(AccountsReader, Writing):
+    """Accounts are registered, and collections found, opened and closed."""
 
     def register_account(self, name: str, user_id: str | None) -> int:
         """The ledger's id of the account of an Immich user, whom a configuration calls `name`.
@@ -34,67 +64,71 @@ class Accounts(Collections):
             self._hand_over(user_id, account)
             return account
 
-    def account_named(self, name: str) -> int:
-        """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
-        known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
-        if name not in known:
-            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
-        return int(known[name])
+    def probe_collection(self, collection: int, canary: int) -> None:
+        """This asset (by key) is the canary."""
+        with self.batch():
+            Collection.update(state=Probe.PROBING, canary=canary).where(Collection.id == collection).execute()
 
-    def counts(self) -> dict[State, int]:
-        """Assets by state; every state is there."""
-        accounts = self.account_counts().values()
-        return {state: sum(mine[state] for mine in accounts) for state in State}
+    def open_collection(self, collection: int, now_ms: int) -> None:
+        """Tags stick here."""
+        self._decide(collection, Probe.OPEN, None, now_ms)
 
-    def account_counts(self) -> dict[str, dict[State, int]]:
-        """Assets by account name and state; every account and every state is there."""
-        names = dict(Account.select(Account.id, Account.name).order_by(Account.id).tuples())
-        counts = {name: dict.fromkeys(State, 0) for name in names.values()}
-        # Counted state by state in an index: grouping a million assets takes SQLite twice as long.
-        here = Asset.select(fn.COUNT(SQL("*"))).where(Asset.collection == Collection.id)
-        query = Collection.select(Collection.account, *(here.where(Asset.state == state) for state in State))
-        for account, *found in query.tuples():
-            for state, count in zip(State, found, strict=True):
-                counts[names[account]][state] += count
-        return counts
+    def open_all_collections(self, now_ms: int) -> None:
+        """Marked assets were found in every collection that there is: tags stick there."""
+        with self.batch():
+            Collection.update(state=Probe.OPEN, decided_ms=now_ms).execute()
 
-    def has(self, *states: State) -> bool:
-        """Whether any asset of the account stands in one of these states."""
-        return bool(self._own(Asset.select().where(Asset.state.in_(states))).exists())
+    def untry_collection(self, collection: int) -> None:
+        """The canary is gone: another asset is to be tried."""
+        self._decide(collection, Probe.UNTRIED, None, None)
 
-    def twin_scores(self, asset_ids: Sequence[str], model: int) -> dict[str, bytes]:
-        """The packed scores that a model gave an identical picture, by the id of the asset that can have them too.
+    def close_collection(self, collection: int, reason: str, now_ms: int) -> None:
+        """Tags do not stick here: whatever was not applied is skipped, and what the canary got is forgotten."""
+        with self.batch():
+            canary = Collection.get_by_id(collection).canary
+            ours = (Link.asset == canary) & (Link.state != LinkState.FOUND)
+            Link.delete().where(ours).execute()
+            self._set_aside(Asset.key == canary, State.SKIPPED, CLOSED, reason)
+            self._decide(collection, Probe.CLOSED, reason, now_ms)
+            self._skip_closed()
 
-        Identical: the same checksum, and the same thumbhash where both are known (it changes when a picture is
-        edited or replaced). In an external library Immich's checksum is that of the path: there both must be.
-        """
-        twin, here, there = Asset.alias(), Collection.alias(), Collection.alias()
-        same_looks = twin.thumbhash == Asset.thumbhash
-        untold = twin.thumbhash.is_null() | Asset.thumbhash.is_null()
-        uploads = (here.library_id == "") & (there.library_id == "")
-        query: Any = (
-            Asset.select(Asset.asset_id, Score.packed)
-            .join(here, on=Asset.collection == here.id)
-            .join(twin, on=(twin.checksum == Asset.checksum) & (twin.key != Asset.key))
-            .join(there, on=twin.collection == there.id)
-            .join(Score, on=Score.asset == twin.key)
-            .where((Score.model == model) & twin.state.not_in(TO_FETCH))
-            .where((Asset.checksum != "") & (same_looks | (untold & uploads)))
-        )
-        found: dict[str, bytes] = {}
-        for chunk in chunked(asset_ids, ROWS):
-            rows = query.where(Asset.asset_id.in_(list(chunk))).tuples()
-            found |= {asset_id: bytes(packed) for asset_id, packed in rows}
-        return found
+    def retry_collection(self, collection: int) -> None:
+        """Forget the verdict: what was skipped for it is done again, with a new canary first."""
+        with self.batch():
+            self._decide(collection, Probe.UNTRIED, None, None)
+            here = (Asset.collection == collection) & (Asset.state == State.SKIPPED) & (Asset.error_kind == CLOSED)
+            self._move(here & Asset.key.in_(Score.select(Score.asset)), State.SCORED, **NO_PROBLEM)
+            self._move(here, State.PENDING, **AFRESH)
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _decide(self, collection: int, state: Probe, reason: str | None, now_ms: int | None) -> None:
+        with self.batch():
+            change = Collection.update(state=state, reason=reason, decided_ms=now_ms)
+            change.where(Collection.id == collection).execute()
+
+    def _skip_closed(self) -> None:
+        """Nothing of a closed collection is fetched or applied."""
+        for row in Collection.select().where(Collection.state == Probe.CLOSED):
+            here = (Asset.collection == row.id) & Asset.state.in_(UNDECIDED)
+            self._set_aside(here, State.SKIPPED, CLOSED, row.reason or "")
+
+    def _collection_ids(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """The ids of the collections of (owner, library), which become this account's."""
+        ids = {}
+        for owner, library in wanted:
+            key = {"owner_id": owner, "library_id": library}
+            ids[owner, library] = found = find_or_add(Collection, key, {"account": self.account})
+            elsewhere = (Collection.id == found) & (Collection.account != self.account)
+            Collection.update(account=self.account).where(elsewhere).execute()
+        return ids
 
     def _account_of(self, user_id: str) -> int | None:
         """The account of a user; or one that never told its user and whose key tagged this user's assets."""
         known = Account.get_or_none(Account.user_id == user_id)
         if known:
             return int(known.id)
-        query = (
+        query: Any = (
             Account.select(Account.id)
             .join(Collection, on=Collection.account == Account.id)
             .where(Account.user_id.is_null() & (Collection.owner_id == user_id) & (Collection.state == Probe.OPEN))
@@ -111,6 +145,6 @@ class Accounts(Collections):
         strays = (Collection.owner_id == user_id) & (Collection.account != account)
         for collection, state in list(Collection.select(Collection.id, Collection.state).where(strays).tuples()):
             Collection.update(account=account).where(Collection.id == collection).execute()
-            Asset.update(account=account).where(Asset.collection == collection).execute()
+            self._change(Asset.collection == collection, account=account)
             if state == Probe.CLOSED:
                 self.retry_collection(collection)

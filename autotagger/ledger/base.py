@@ -1,4 +1,4 @@
-"""The open file, transactions, and what every part of the store needs."""
+"""The open file, seen by who reads it and by who writes it; transactions, history, and the one `_move`."""
 
 import copy
 import time
@@ -7,50 +7,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from peewee import chunked
+import peewee
+from peewee import Case, chunked
 
-from autotagger.ledger.database import open_for_reading, open_for_writing, told_plainly
-from autotagger.ledger.schema import Asset, Collection, Link, Score, Tag
-from autotagger.ledger.states import LinkState, Probe, State, What
+from autotagger.ledger.database import DATABASE_ERRORS, open_for_reading, open_for_writing, plainly, told_plainly
+from autotagger.ledger.schema import Asset
+from autotagger.ledger.states import MAY_BECOME, ForbiddenMove, State, What
 
 #: SQLite binds at most 32,766 variables in one statement; our widest row has some fifteen.
 ROWS = 500
-#: States in which a picture is fetched when its time has come.
-TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
 #: The account of a configuration that names none.
 DEFAULT_ACCOUNT = 1
 NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
-#: From the start again.
-AFRESH: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, "attempts": 0, **NO_PROBLEM}
-#: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
-BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
-NOT_READY: dict[str, Any] = {
-    "state": State.WAITING,
-    "due_ms": None,
-    "error_kind": "not-ready",
-    "error": "just uploaded: Immich is still reading its metadata",
-}
+#: The columns of an asset that is done from the start again.
+AFRESH: dict[str, Any] = {"due_ms": 0, "attempts": 0, **NO_PROBLEM}
 
 
-class Base:
-    """The open ledger. Every method that changes something is one transaction unless called inside `batch`.
+class Reading:
+    """An open ledger that cannot be changed: the file is open for reading alone.
 
-    What is done to an asset is noted in its history (table `event`), with the time of `clock` (epoch ms) and the
-    number of the `run` that is at work. Raises StartupFailed, which ends the run with nothing half-written, when
-    the file cannot be used.
+    Raises StartupFailed where the file cannot be used; so does leaving the `with` for what a query raised.
     """
 
-    def __init__(
-        self, path: Path, *, writable: bool, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.run: int | None = None
-        self._clock = clock
         # peewee cannot annotate what its databases return
-        self._db: Any = open_for_writing(path) if writable else open_for_reading(path)
-        self._tag_ids: dict[str, int] = {}
+        self._db: Any = self._open(path)
         self._known_tags: dict[str, int] | None = None  # as in the table, once it was asked for
         self._account: int | None = None
+
+    def _open(self, path: Path) -> Any:
+        return open_for_reading(path)
 
     def of_account(self, account: int) -> Self:
         """The same open ledger, seeing the work and the collections of one account alone."""
@@ -61,17 +48,13 @@ class Base:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         self.close()
+        if isinstance(error, DATABASE_ERRORS):
+            raise plainly(self.path, error) from None
 
     def close(self) -> None:
         self._db.close()
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Everything inside is one transaction: all of it is kept, or nothing."""
-        with told_plainly(self.path), self._db.atomic("IMMEDIATE"):
-            yield
 
     @property
     def account(self) -> int:
@@ -82,30 +65,65 @@ class Base:
         """`query` on the rows of the account alone, where the ledger is seen as one account's."""
         return query if self._account is None else query.where(table.account == self._account)
 
+    def _standing(self, keys: Sequence[int], states: Iterable[State]) -> list[int]:
+        """Those of the assets that stand in one of `states`, in the order of their keys."""
+        query = Asset.select(Asset.key).where(Asset.state.in_(list(states)))
+        chunks = (query.where(Asset.key.in_(list(chunk))).tuples() for chunk in chunked(keys, ROWS))
+        return sorted(key for rows in chunks for (key,) in rows)
+
+
+class Writing(Reading):
+    """An open ledger that is changed. Every method that changes something is one transaction unless called inside
+    `batch`.
+
+    What is done to an asset is noted in its history (table `event`), with the time of `clock` (epoch ms) and the
+    number of the `run` that is at work.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        super().__init__(path)
+        self.run: int | None = None
+        self._clock = clock
+        self._tag_ids: dict[str, int] = {}
+
+    def _open(self, path: Path) -> Any:
+        return open_for_writing(path)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Everything inside is one transaction: all of it is kept, or nothing."""
+        with told_plainly(self.path), self._db.atomic("IMMEDIATE"):
+            yield
+
     @property
     def changes(self) -> int:
         """Rows changed since the file was opened."""
         return int(self._db.connection().total_changes)
 
-    def _scored(self) -> Any:
-        return Asset.select(Asset.key, Asset.asset_id, Score.model, Score.packed).join(
-            Score, on=Score.asset == Asset.key
-        )
+    def _move(self, which: Any, to: State, **columns: Any) -> None:
+        """Have the assets that `which` describes (a condition) be in the state `to`, with `columns` set: the only
+        statement that changes a state. Raises ForbiddenMove where `LIFE` does not let one of them go there.
 
-    def _skip_closed(self) -> None:
-        """Nothing of a closed collection is fetched or applied."""
-        for row in Collection.select().where(Collection.state == Probe.CLOSED):
-            begun = (*TO_FETCH, State.SCORED)
-            here = (Asset.collection == row.id) & Asset.state.in_(begun)
-            change_assets(here, problem(State.SKIPPED, "library-closed", row.reason))
+        It is checked by the statement itself, row by row: what may not go would have no state, which the table
+        does not take.
+        """
+        allowed = Asset.state.in_(MAY_BECOME[to])
+        try:
+            Asset.update(state=Case(None, ((allowed, str(to)),), None), **columns).where(which).execute()
+        except peewee.IntegrityError:
+            stray = Asset.select(Asset.asset_id, Asset.state).where(which & ~allowed).tuples().first()
+            if stray is None:
+                raise
+            raise ForbiddenMove(f"asset {stray[0]} is {stray[1]} and cannot become {to}") from None
 
-    def _ids_of(self, names: set[str]) -> dict[str, int]:
-        """The ledger's ids of tag names, which are added where they are new."""
-        unknown = sorted(names - self._tag_ids.keys())
-        for chunk in chunked(unknown, ROWS):
-            Tag.insert_many([{"name": name} for name in chunk]).on_conflict_ignore().execute()
-            self._tag_ids |= dict(Tag.select(Tag.name, Tag.id).where(Tag.name.in_(list(chunk))).tuples())
-        return self._tag_ids
+    def _set_aside(self, which: Any, state: State, kind: str, message: str, **columns: Any) -> None:
+        """The same for assets that cannot go on, with the class and text of the reason."""
+        self._move(which, state, **{"error_kind": kind, "error": message[:500], "due_ms": None, **columns})
+
+    def _change(self, which: Any, **columns: Any) -> None:
+        """Set columns of assets, any but their state."""
+        assert "state" not in columns, "that is for _move"
+        Asset.update(**columns).where(which).execute()
 
     def _note(self, keys: Iterable[int], what: What, note: str | None = None) -> None:
         """Add a line to the history of assets. By SQL: this is on every picture's way, and peewee's insert takes
@@ -127,24 +145,6 @@ class Base:
                 f"INSERT OR {conflict} INTO {table._meta.table_name} ({columns}) VALUES ({places})",  # noqa: S608 - our names
                 [[field.db_value(row[field.name]) for field in fields] for row in rows],
             )
-
-    def links_of(self, keys: Sequence[int]) -> dict[int, dict[str, LinkState]]:
-        """What the ledger knows of the tags of assets, by asset key and tag name."""
-        links: dict[int, dict[str, LinkState]] = {key: {} for key in keys}
-        query = Link.select(Link.asset, Tag.name, Link.state).join(Tag, on=Link.tag == Tag.id)
-        for chunk in chunked(keys, ROWS):
-            for key, name, state in query.where(Link.asset.in_(list(chunk))).tuples():
-                links[key][name] = LinkState(state)
-        return links
-
-
-def problem(state: State, kind: str, message: str) -> dict[str, Any]:
-    """An asset that cannot go on: the columns that say why."""
-    return {"state": state, "error_kind": kind, "error": message[:500], "due_ms": None}
-
-
-def change_assets(condition: Any, change: Mapping[str, Any]) -> None:
-    Asset.update(**change).where(condition).execute()
 
 
 def find_or_add(table: Any, key: Mapping[str, Any], rest: Mapping[str, Any]) -> int:

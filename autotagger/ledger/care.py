@@ -154,7 +154,8 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     yield (
         "a tag of ours that comes from nowhere",
         _RESTORE,
-        f"SELECT DISTINCT asset FROM link WHERE origin IS NULL AND state NOT IN ({LinkState.FOUND:d}, {LinkState.LOST:d})",
+        "SELECT DISTINCT asset FROM link WHERE origin IS NULL "
+        f"AND state NOT IN ({LinkState.FOUND:d}, {LinkState.LOST:d})",
     )
     yield (
         "a state that nobody knows",

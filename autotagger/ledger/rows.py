@@ -58,7 +58,8 @@ class ModelRow:
 @dataclass(frozen=True, slots=True)
 class PlannedAsset:
     """An asset whose call is to be made: it puts on `tags` (the complete set, marker included), or, where tags
-    are `leaving`, it is a wave that takes them off. `fresh`: its first call, so that afterwards its marker proves all of its tags."""
+    are `leaving`, it is a wave that takes them off. `fresh`: its first call, so that afterwards its marker proves
+    all of its tags."""
 
     key: int
     asset_id: str
@@ -101,8 +102,8 @@ class RestingAsset:
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a look at an asset brought: `links` whose state is another now, those `forgotten`, and its next `call`,
-    which puts on all that is meant or, with a `wave`, takes these tags off. `updated_ms`: Immich's updatedAt at that look;
-    `again`: the call repairs what an earlier one did not bring about."""
+    which puts on all that is meant or, with a `wave`, takes these tags off. `updated_ms`: Immich's updatedAt at
+    that look; `again`: the call repairs what an earlier one did not bring about."""
 
     key: int
     links: Mapping[str, LinkState]

@@ -1,7 +1,11 @@
 """The ledger's tables as peewee models. migrations/ holds the SQL that makes them; a test holds both together."""
 
+import sqlite3
 import uuid
-from typing import Any
+import zlib
+from collections.abc import Callable
+from enum import IntEnum, StrEnum
+from typing import Any, TypeVar
 
 import peewee
 from peewee import (
@@ -12,10 +16,20 @@ from peewee import (
     TextField,
 )
 
-from autotagger.ledger.states import Probe
+from autotagger.ledger.states import LinkState, Probe, State, What
 
-#: peewee's own annotations cannot say what a query yields; the dataclasses of store.py do.
+#: peewee's own annotations cannot say what a query yields; the dataclasses of rows.py do.
 Table: Any = peewee.Model
+
+Read = TypeVar("Read")
+
+
+def read(convert: Callable[[Any], Read], stored: Any) -> Read:
+    """What a stored value means. Raises sqlite3.DatabaseError where it means nothing: the file is damaged."""
+    try:
+        return convert(stored)
+    except (ValueError, TypeError, zlib.error) as error:
+        raise sqlite3.DatabaseError(f"malformed: {error}") from None
 
 
 class AssetIdField(peewee.Field):
@@ -27,7 +41,27 @@ class AssetIdField(peewee.Field):
         return uuid.UUID(value).bytes if value is not None else None
 
     def python_value(self, value: bytes | None) -> str | None:
-        return str(uuid.UUID(bytes=bytes(value))) if value is not None else None
+        return read(_uuid_text, value) if value is not None else None
+
+
+def _uuid_text(value: bytes) -> str:
+    return str(uuid.UUID(bytes=bytes(value)))
+
+
+class ChoiceField(peewee.Field):
+    """One of an enum's members: its value in the file, the member in the code."""
+
+    field_type = "TEXT"  # said again by the migrations, which make the tables
+
+    def __init__(self, choice: type[StrEnum] | type[IntEnum], **options: Any) -> None:
+        self.choice = choice
+        super().__init__(**options)
+
+    def db_value(self, value: Any) -> Any:
+        return value if value is None else self.choice(value).value
+
+    def python_value(self, value: Any) -> Any:
+        return value if value is None else read(self.choice, value)
 
 
 class Account(Table):  # type: ignore[misc]
@@ -39,7 +73,7 @@ class Collection(Table):  # type: ignore[misc]
     account = IntegerField(default=1)
     owner_id = TextField()
     library_id = TextField()
-    state = TextField(default=Probe.UNTRIED)
+    state = ChoiceField(Probe, default=Probe.UNTRIED)
     canary = IntegerField(null=True)
     reason = TextField(null=True)
     decided_ms = IntegerField(null=True)
@@ -53,7 +87,7 @@ class Asset(Table):  # type: ignore[misc]
     mime = TextField(null=True)
     file_name = TextField()
     checksum = TextField()
-    state = TextField()
+    state = ChoiceField(State)
     updated_ms = IntegerField()
     answered_ms = IntegerField(null=True)
     due_ms = IntegerField(null=True)
@@ -110,7 +144,7 @@ class Tag(Table):  # type: ignore[misc]
 class Link(Table):  # type: ignore[misc]
     asset = ForeignKeyField(Asset, column_name="asset")
     tag = ForeignKeyField(Tag, column_name="tag")
-    state = IntegerField()
+    state = ChoiceField(LinkState)
     origin = ForeignKeyField(Origin, column_name="origin", null=True)
 
     class Meta:
@@ -133,7 +167,7 @@ class KnownTag(Table):  # type: ignore[misc]
 class Event(Table):  # type: ignore[misc]
     asset = ForeignKeyField(Asset, column_name="asset")
     at_ms = IntegerField()
-    what = IntegerField()
+    what = ChoiceField(What)
     run = IntegerField(null=True)
     note = TextField(null=True)
 

@@ -1,6 +1,11 @@
-"""Where an asset, a tag on it and a collection can stand: known to processes that have no database, too."""
+"""Where an asset, a tag on it and a collection can stand: known to processes that have no database, too.
 
+`LIFE` is the one table of what an asset's state may become; the ledger's one `_move` (base.py) refuses the rest.
+"""
+
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -25,6 +30,82 @@ class State(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     GONE = "gone"
+
+
+#: To be fetched and scored when the time has come.
+TO_FETCH = (State.PENDING, State.WAITING, State.FAILED)
+#: Nothing is decided yet about its tags.
+UNDECIDED = (*TO_FETCH, State.SCORED)
+#: With a call under way: what it holds is not known before it has settled.
+IN_FLIGHT = (State.PLANNED, State.APPLIED)
+#: Being changed: what a listing says of it counts when it is at rest again.
+CHANGING = (State.STALE, *IN_FLIGHT)
+#: Work of a run is left, before its tags are in Immich.
+TO_DO = (State.PENDING, State.SCORED, State.STALE, State.PLANNED)
+#: Set aside with a reason, for a while or for good.
+SET_ASIDE = (State.FAILED, State.WAITING, State.SKIPPED)
+
+
+class Transition(NamedTuple):
+    """From each of the states `before` an asset may go to `after`; `when`: what brings it about."""
+
+    before: tuple[State, ...]
+    after: State
+    when: str
+
+
+#: Everything that may become of an asset. A new one begins as pending, or as waiting where Immich is not done with
+#: the upload. Staying where it is needs no line: a call that is to be made later is still planned.
+LIFE = (
+    Transition(TO_FETCH, State.SCORED, "it was scored, or an identical picture was"),
+    Transition(
+        (State.SCORED,), State.PLANNED, "its first tags are decided; they are written down before the call"
+    ),
+    Transition((State.SCORED,), State.STALE, "it has tags of ours: it is read before it gets others"),
+    Transition((State.SCORED,), State.VERIFIED, "the tags decided are those that it has"),
+    Transition((State.PLANNED,), State.APPLIED, "Immich answered the call"),
+    Transition((State.APPLIED,), State.VERIFIED, "Immich holds what is meant"),
+    Transition((State.STALE,), State.VERIFIED, "a look at it found what is meant"),
+    Transition((State.STALE,), State.PLANNED, "a look at it told which change comes next"),
+    Transition((State.APPLIED,), State.PLANNED, "the next change, or what the last call did not bring about"),
+    Transition((State.VERIFIED,), State.PLANNED, "`verify --repair` found it not as meant"),
+    Transition((State.VERIFIED,), State.SCORED, "another policy is to decide (`retag`)"),
+    Transition(
+        (*UNDECIDED, State.VERIFIED),
+        State.PENDING,
+        "another picture is behind it, or another model is to score it",
+    ),
+    Transition((*UNDECIDED, State.VERIFIED, State.SKIPPED), State.STALE, "`undo` takes tags of ours off"),
+    Transition(
+        (State.STALE, State.APPLIED, State.VERIFIED), State.SKIPPED, "`undo` is done: nothing of ours is left"
+    ),
+    Transition(UNDECIDED, State.SKIPPED, "marked already, in a closed library, or dismissed by somebody"),
+    Transition(TO_FETCH, State.WAITING, "Immich has no preview of it yet"),
+    Transition((*TO_FETCH, *CHANGING), State.FAILED, "something went wrong with it; tried again later, or not"),
+    Transition(
+        (State.FAILED, State.WAITING, State.SKIPPED), State.PENDING, "`retry`, or its library is open again"
+    ),
+    Transition((State.FAILED, State.WAITING, State.SKIPPED), State.SCORED, "the same, with good scores"),
+    Transition((State.FAILED, State.WAITING), State.STALE, "the same, with a call made or planned before"),
+    Transition(
+        tuple(state for state in State if state is not State.GONE),
+        State.GONE,
+        "deleted in Immich, or in its trash",
+    ),
+    Transition((State.GONE,), State.PENDING, "it is back"),
+    Transition((State.GONE,), State.STALE, "it is back, with tags of ours: it is read first"),
+    Transition((State.GONE,), State.SKIPPED, "it is back, and its tags had been undone"),
+    Transition((State.PENDING, State.WAITING), State.VERIFIED, "`ledger rebuild` found its marker in Immich"),
+)
+
+#: By state, the states from which an asset may come there, itself among them.
+MAY_BECOME: Mapping[State, frozenset[State]] = {
+    after: frozenset({after}).union(*(line.before for line in LIFE if line.after is after)) for after in State
+}
+
+
+class ForbiddenMove(RuntimeError):
+    """An asset was to go where `LIFE` does not let it: a fault of ours, and nothing of the transaction is kept."""
 
 
 class LinkState(IntEnum):

@@ -13,7 +13,7 @@ from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import connect
 from autotagger.immich.types import Server
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.lines import hide_secret
 from autotagger.pipeline.child.spec import Account
 from autotagger.pipeline.clients import is_account_s_own
@@ -58,7 +58,7 @@ async def check_accounts(settings: Settings) -> Accounts:
     return Accounts(tuple(accounts), refused)
 
 
-def registered(accounts: Iterable[Account], ledger: Ledger) -> tuple[Account, ...]:
+def registered(accounts: Iterable[Account], ledger: LedgerWriter) -> tuple[Account, ...]:
     """The accounts with their ids in the ledger, which learns of those that are new."""
     return tuple(
         replace(account, id=ledger.register_account(account.name, account.server.user_id)) for account in accounts

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from loguru import logger
 
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import ScoredAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.writer.rating_actions import actions_of
 from autotagger.policy.rules import TagPolicy
 from autotagger.policy.vocabulary import Vocabulary, warning
@@ -24,7 +25,7 @@ class Namer:
     What was ever planned for an asset (the ledger's tags) counts as admitted.
     """
 
-    def __init__(self, ledger: Ledger, policy: TagPolicy, *, model: int, cap: int, marker: str) -> None:
+    def __init__(self, ledger: LedgerReader, policy: TagPolicy, *, model: int, cap: int, marker: str) -> None:
         ratings = {name for row in policy.always.tolist() for name in policy.names[row]}
         known = ledger.tag_names()
         self._policy = policy
@@ -65,7 +66,7 @@ class Rules:
     """`model`: the ledger's id of the model; `origin`: what the links that these rules bring about carry.
     `actions`: what the tags of ratings do to an asset's visibility. Raises BadConfig."""
 
-    def __init__(self, ledger: Ledger, model: Model, settings: Settings, run: int) -> None:
+    def __init__(self, ledger: LedgerWriter, model: Model, settings: Settings, run: int) -> None:
         self.policy = tag_policy(model, settings)
         for tag, names in self.policy.collisions.items():
             logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.accounts import check_accounts
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.supervisor.status import Observe, unobserved
@@ -54,7 +54,7 @@ async def run_errand(
 ) -> Summary:
     """Do an operation, and nothing else. Returns when Immich holds what is meant, or at a signal; begun again, it
     continues. Raises what `run_pipeline` raises, and StartupFailed where there is no ledger."""
-    Ledger(settings.ledger_path, writable=False).close()
+    LedgerReader(settings.ledger_path).close()
     accounts = await check_accounts(settings)
     model = await load_model(settings) if operation.kind == "retag" else None
     return await Supervisor(settings, accounts, model, once=True, operation=operation, report=report).run()

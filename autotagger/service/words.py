@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autotagger.ledger.states import State
+from autotagger.ledger.states import TO_DO, State
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.pace import Pace
-
-#: Where a picture stands that we have work with before its tags are in Immich.
-TO_DO = (State.PENDING, State.SCORED, State.STALE, State.PLANNED)
 
 
 def progress(summary: Summary, pace: Pace) -> str:

@@ -17,7 +17,7 @@ from autotagger.doctor.speed import measure
 from autotagger.doctor.work_checks import CHECKS
 from autotagger.ledger.database import LedgerLock
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.doctor.support import facts_with, settings_of
 
 
@@ -27,7 +27,7 @@ def judged(name: str, **changes: Any) -> CheckResult:
 
 def filled_ledger(state_dir: Path, assets: int) -> Path:
     path = state_dir / "ledger.sqlite3"
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         ledger.add_listed(
             [
                 ListedAsset(spec.id, "me", "nas", "IMAGE", "image/jpeg", spec.file_name, "sum", 1)
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_libraries_where_tags_do_not_stick_come_from_the_canaries(tmp_path: Path) -> None:
     path = filled_ledger(tmp_path, 3)
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         (collection,) = ledger.collections()
         ledger.probe_collection(collection.id, 1)
         ledger.close_collection(collection.id, "Mount it read-write", 1)

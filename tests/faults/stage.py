@@ -9,7 +9,7 @@ import psutil
 
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.settings import Settings
 from tests.faults.belongings import LEFT, Belongings, entries, holds_something, processes_of
 from tests.faults.plot import Plot, become, skies
@@ -152,7 +152,7 @@ def make_due(settings: Settings) -> None:
     """Let no time have to pass: what is to be tried or looked at later is due now."""
     if not settings.ledger_path.exists():
         return
-    with Ledger(settings.ledger_path, writable=True) as ledger, ledger.batch():
+    with LedgerWriter(settings.ledger_path) as ledger, ledger.batch():
         for problem in ledger.problems(1_000):
             if problem.due_ms is not None:
                 ledger.record_problem(problem.asset_id, problem.state, kind="again", message="", due_ms=1)

@@ -9,8 +9,8 @@ from aiohttp import web
 from autotagger.demo import StandIn, routes, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.demo.gate import Visit
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from tests.faults import hostile
 from tests.faults.story import start
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
@@ -45,7 +45,7 @@ async def test_one_bad_picture_never_fails_another(tmp_path: Path) -> None:
         summary = await run_once(settings)
         await server.settle()
         held = held_links(server)
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             problems = {problem.asset_id: problem for problem in ledger.problems(100)}
     failed = {victims.get(asset_id, asset_id) for asset_id in problems}
     assert failed - EITHER == bodies.keys() - PICTURES - EITHER | {packed, large}

@@ -6,7 +6,7 @@ import pytest
 
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.states import Probe, State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.test_store import ME, NOW, a_model, listed
 
 PARTNER = "partner"
@@ -20,7 +20,7 @@ def twins(count: int = 2, *, looks: str | None = "h", library: str = "") -> list
 
 
 def test_an_account_sees_its_own_assets_and_no_others(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "l", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "l") as ledger:
         mine = ledger.of_account(ledger.register_account("me", ME))
         theirs = ledger.of_account(ledger.register_account("partner", PARTNER))
         ours, other = listed(2), listed(1, owner=PARTNER)
@@ -39,7 +39,7 @@ def test_an_account_sees_its_own_assets_and_no_others(tmp_path: Path) -> None:
 
 
 def test_a_user_keeps_the_account_whatever_it_is_called(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "l", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "l") as ledger:
         first = ledger.register_account("default", ME)
         assert ledger.register_account("anna", ME) == first
         other = ledger.register_account("ben", PARTNER)
@@ -47,7 +47,7 @@ def test_a_user_keeps_the_account_whatever_it_is_called(tmp_path: Path) -> None:
 
 
 def test_what_a_partner_s_key_could_not_tag_its_owner_s_takes_up(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "l", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "l") as ledger:
         only = ledger.of_account(ledger.register_account("default", None))
         shared = listed(1, owner=PARTNER)
         only.add_listed([*listed(1), *shared])
@@ -70,7 +70,7 @@ def test_what_a_partner_s_key_could_not_tag_its_owner_s_takes_up(tmp_path: Path)
 def test_identical_pictures_share_their_scores(
     looks: str, other: str | None, library: str, copied: bool, tmp_path: Path
 ) -> None:
-    with Ledger(tmp_path / "l", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "l") as ledger:
         [first], [second] = twins(1, looks=looks), twins(1, looks=other, library=library)
         ledger.add_listed([first, second])
         model = a_model(ledger)

@@ -7,7 +7,7 @@ import pytest
 
 from autotagger.errors import StartupFailed
 from autotagger.ledger.care import back_up, inspect, vacuum
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.test_store import applied, listed, planned, scored
 
 
@@ -15,7 +15,7 @@ from tests.ledger.test_store import applied, listed, planned, scored
 def path(tmp_path: Path) -> Path:
     """A ledger with assets on their way."""
     path = tmp_path / "ledger.sqlite3"
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         done = listed(2)
         applied(ledger, done)
         ledger.record_verified([row.key for row in ledger.applied([asset.asset_id for asset in done])])
@@ -86,7 +86,7 @@ def test_a_copy_holds_one_moment_while_a_run_writes(path: Path, tmp_path: Path) 
 
 
 def test_vacuum_gives_space_back(path: Path) -> None:
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         ledger.add_listed(listed(2_000))
     connection = sqlite3.connect(path)
     with connection:

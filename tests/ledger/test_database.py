@@ -9,13 +9,14 @@ import pytest
 from autotagger.errors import StartupFailed
 from autotagger.ledger import database
 from autotagger.ledger.database import LedgerLock, migrations
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
+from autotagger.ledger.writer import LedgerWriter
 
 
 def test_the_schema_version_is_the_newest_migration_and_opening_again_migrates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     for _ in range(2):
-        Ledger(path, writable=True).close()
+        LedgerWriter(path).close()
         connection = sqlite3.connect(path)
         assert connection.execute("PRAGMA user_version").fetchone() == (migrations()[-1][0],)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -30,51 +31,53 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.sqlite3"
-    Ledger(path, writable=True).close()
+    LedgerWriter(path).close()
     newest = migrations()[-1][0]
     broken = [*migrations(), (newest + 1, "CREATE TABLE fresh (id INTEGER); CREATE TABLE asset (id INTEGER);")]
     monkeypatch.setattr(database, "migrations", lambda: broken)
     with pytest.raises(StartupFailed, match="already exists"):
-        Ledger(path, writable=True)
+        LedgerWriter(path)
     monkeypatch.undo()
-    with Ledger(path, writable=False) as ledger:
+    with LedgerReader(path) as ledger:
         assert "fresh" not in ledger._db.get_tables()
 
 
 def test_a_ledger_of_a_newer_autotagger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
-    Ledger(path, writable=True).close()
+    LedgerWriter(path).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     with pytest.raises(StartupFailed, match="newer autotagger"):
-        Ledger(path, writable=True)
+        LedgerWriter(path)
 
 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
-    Ledger(path, writable=True).close()
-    with Ledger(path, writable=False) as reader, pytest.raises(StartupFailed, match="cannot be written"):
-        reader.start_run("0", 1)
+    LedgerWriter(path).close()
+    assert {name for name in dir(LedgerWriter) if name.startswith("record_")}
+    assert not [name for name in dir(LedgerReader) if name.startswith("record_") or name == "batch"]
+    with pytest.raises(StartupFailed, match="cannot be written"), LedgerReader(path) as reader:
+        reader._db.execute_sql("INSERT INTO run (started_ms, version) VALUES (1, '0')")
 
 
 def test_a_missing_ledger_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StartupFailed, match="no ledger at"):
-        Ledger(tmp_path / "ledger.sqlite3", writable=False)
+        LedgerReader(tmp_path / "ledger.sqlite3")
 
 
 def test_a_damaged_file_is_said_so_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.write_bytes(b"this is not a database at all" * 100)
     with pytest.raises(StartupFailed, match="damaged"):
-        Ledger(path, writable=True)
+        LedgerWriter(path)
     assert path.read_bytes().startswith(b"this is not a database")
 
 
 def test_a_state_folder_that_is_a_file_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(StartupFailed, match="state"):
-        Ledger(tmp_path / "state" / "ledger.sqlite3", writable=True)
+        LedgerWriter(tmp_path / "state" / "ledger.sqlite3")
 
 
 def _hold(

@@ -10,7 +10,7 @@ import pytest
 
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.test_store import NOW, a_model, an_origin, opened
 
 TAGS = ("sky", "1girl", "auto:processed")
@@ -27,7 +27,7 @@ def listed(first: int, count: int) -> list[ListedAsset]:
 class Costs:
     """Instructions of each named step."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: LedgerWriter) -> None:
         self._ticks = 0
         self.of: dict[str, int] = {}
         ledger._db.connection().set_progress_handler(self._tick, PER_TICK)
@@ -45,7 +45,7 @@ class Costs:
 
 def costs(path: Path, size: int) -> dict[str, int]:
     """What 20 assets cost amid `size` pending and `size` verified ones."""
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         model, origin = a_model(ledger), an_origin(ledger)
         ledger.add_listed(listed(0, 2 * size))
         opened(ledger)
@@ -84,7 +84,8 @@ def costs(path: Path, size: int) -> dict[str, int]:
         with cost.step("proven"):
             ledger.record_verified(keys)
         with cost.step("troubled"):
-            ledger.record_problem(ids[0], State.FAILED, kind="timeout", message="slow", due_ms=NOW)
+            other = listed(size + 10, 1)[0].asset_id
+            ledger.record_problem(other, State.FAILED, kind="timeout", message="slow", due_ms=NOW)
         with cost.step("another model at work"):
             ledger.rescore_others(model)
         with cost.step("verified once more"):

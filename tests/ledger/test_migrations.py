@@ -9,8 +9,9 @@ import pytest
 
 from autotagger.ledger.care import inspect
 from autotagger.ledger.database import migrations
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import LinkState, Probe, State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 
 #: The states that the first schema knew, each with what it takes: error kind, due, answered.
 FIRST_STATES = {
@@ -66,9 +67,9 @@ def first_ledger(path: Path, count: int, links: int) -> dict[str, frozenset[str]
 def test_everything_in_a_first_ledger_arrives(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     expected = first_ledger(path, 3, 4)
-    Ledger(path, writable=True).close()
+    LedgerWriter(path).close()
     assert inspect(path) == []
-    with Ledger(path, writable=False) as ledger:
+    with LedgerReader(path) as ledger:
         counts = ledger.counts()
         assert {state: counts[State(state)] for state in FIRST_STATES} == dict.fromkeys(FIRST_STATES, 3)
         assert counts[State.STALE] == 0
@@ -97,7 +98,7 @@ def test_every_schema_on_the_way_becomes_todays(version: int, tmp_path: Path) ->
         connection.executescript(f"{script}; PRAGMA user_version = {number};")
     connection.close()
     for path in (old, new):
-        Ledger(path, writable=True).close()
+        LedgerWriter(path).close()
     assert schema(old) == schema(new)
 
 

@@ -8,26 +8,27 @@ from typing import Any
 
 import pytest
 
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import AssetFilter
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.test_store import NOW, applied, listed, planned
 
-Question = Callable[[Ledger], Any]
+Question = Callable[[LedgerReader], Any]
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerReader]:
     path = tmp_path_factory.mktemp("plans") / "ledger.sqlite3"
-    with Ledger(path, writable=True) as ledger:
+    with LedgerWriter(path) as ledger:
         applied(ledger, listed(20))
         planned(ledger, listed(20))
         ledger.add_listed(listed(20))
-    with Ledger(path, writable=False) as ledger:
+    with LedgerReader(path) as ledger:
         yield ledger
 
 
-def plan_of(ledger: Ledger, question: Question) -> list[str]:
+def plan_of(ledger: LedgerReader, question: Question) -> list[str]:
     """How SQLite answers each statement of a question, tables by their names."""
     connection = ledger._db.connection()
     asked: list[str] = []
@@ -72,7 +73,7 @@ QUESTIONS: dict[str, tuple[Question, str]] = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_what_is_asked_of_a_large_ledger_is_answered_from_an_index(name: str, ledger: Ledger) -> None:
+def test_what_is_asked_of_a_large_ledger_is_answered_from_an_index(name: str, ledger: LedgerReader) -> None:
     question, index = QUESTIONS[name]
     plan = plan_of(ledger, question)
     assert any(index in step for step in plan), plan

@@ -8,24 +8,24 @@ import pytest
 
 from autotagger.ledger.rows import Change, ListedAsset, Selection
 from autotagger.ledger.states import LinkState, State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.test_store import NOW, a_model, an_origin, applied, listed, opened, planned, scored
 
 MARKER = "auto:processed"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
+    with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
         yield ledger
 
 
-def verified(ledger: Ledger, asset: ListedAsset) -> None:
+def verified(ledger: LedgerWriter, asset: ListedAsset) -> None:
     applied(ledger, [asset])
     ledger.record_verified([row.key for row in ledger.applied([asset.asset_id])])
 
 
-def state_of(ledger: Ledger) -> State:
+def state_of(ledger: LedgerWriter) -> State:
     [state] = [state for state, count in ledger.counts().items() if count]
     return state
 
@@ -34,13 +34,13 @@ def an_asset(thumbhash: str | None = "t1") -> ListedAsset:
     return replace(listed()[0], checksum="c1", thumbhash=thumbhash)
 
 
-def links(ledger: Ledger) -> dict[str, LinkState]:
+def links(ledger: LedgerWriter) -> dict[str, LinkState]:
     return ledger.links_of([1])[1]
 
 
 @pytest.mark.parametrize(("checksum", "thumbhash"), [("c2", "t1"), ("c1", "t2")])
 def test_another_picture_is_scored_again_and_its_links_are_kept_as_proven(
-    ledger: Ledger, checksum: str, thumbhash: str
+    ledger: LedgerWriter, checksum: str, thumbhash: str
 ) -> None:
     asset = an_asset()
     verified(ledger, asset)
@@ -59,7 +59,7 @@ def test_another_picture_is_scored_again_and_its_links_are_kept_as_proven(
     assert state_of(ledger) is State.STALE, "the same picture is not another one"
 
 
-def test_the_same_tags_as_before_need_no_call(ledger: Ledger) -> None:
+def test_the_same_tags_as_before_need_no_call(ledger: LedgerWriter) -> None:
     asset = an_asset()
     verified(ledger, asset)
     ledger.note_listed([replace(asset, thumbhash="t2")])
@@ -72,7 +72,7 @@ def test_the_same_tags_as_before_need_no_call(ledger: Ledger) -> None:
     ("before", "now"), [(None, "t1"), ("t1", None), ("t1", "t1")], ids=["becomes known", "is made anew", "same"]
 )
 def test_a_thumbhash_that_is_not_known_is_no_difference(
-    ledger: Ledger, before: str | None, now: str | None
+    ledger: LedgerWriter, before: str | None, now: str | None
 ) -> None:
     asset = an_asset(before)
     verified(ledger, asset)
@@ -82,7 +82,7 @@ def test_a_thumbhash_that_is_not_known_is_no_difference(
     assert state_of(ledger) is State.PENDING, "what became known was kept"
 
 
-def test_an_asset_that_is_being_changed_is_left_until_it_rests(ledger: Ledger) -> None:
+def test_an_asset_that_is_being_changed_is_left_until_it_rests(ledger: LedgerWriter) -> None:
     asset = an_asset(None)
     planned(ledger, [asset])
     changed = replace(asset, checksum="c2", thumbhash="t2")
@@ -96,7 +96,7 @@ def test_an_asset_that_is_being_changed_is_left_until_it_rests(ledger: Ledger) -
     assert state_of(ledger) is State.PENDING
 
 
-def test_a_broken_file_that_was_replaced_is_tried_again_and_a_skipped_one_is_not(ledger: Ledger) -> None:
+def test_a_broken_file_that_was_replaced_is_tried_again_and_a_skipped_one_is_not(ledger: LedgerWriter) -> None:
     for state, after in ((State.FAILED, State.PENDING), (State.SKIPPED, State.SKIPPED)):
         asset = an_asset()
         ledger.add_listed([asset])
@@ -108,7 +108,7 @@ def test_a_broken_file_that_was_replaced_is_tried_again_and_a_skipped_one_is_not
 # -- gone, and back ---------------------------------------------------------------------------------------
 
 
-def test_what_a_sweep_did_not_list_is_looked_for_longest_unseen_first(ledger: Ledger) -> None:
+def test_what_a_sweep_did_not_list_is_looked_for_longest_unseen_first(ledger: LedgerWriter) -> None:
     old, new, seen, in_flight = listed(4)
     scored(ledger, [old, new, seen, in_flight])
     ledger.record_plan([(4, ("sky", MARKER), an_origin(ledger))])
@@ -122,14 +122,14 @@ def test_what_a_sweep_did_not_list_is_looked_for_longest_unseen_first(ledger: Le
     assert unseen == [old.asset_id, late.asset_id, new.asset_id]
 
 
-def gone(ledger: Ledger, asset: ListedAsset) -> None:
+def gone(ledger: LedgerWriter, asset: ListedAsset) -> None:
     ledger.record_gone([key for key, _ in ledger.unseen(99, 9)])
     assert state_of(ledger) is State.GONE
     assert ledger.unseen(99, 9) == []
     assert dict(ledger.links()) in ({}, {asset.asset_id: frozenset({"sky", MARKER})})
 
 
-def test_a_restored_asset_is_read_and_compared_with_what_is_remembered(ledger: Ledger) -> None:
+def test_a_restored_asset_is_read_and_compared_with_what_is_remembered(ledger: LedgerWriter) -> None:
     asset = an_asset()
     verified(ledger, asset)
     gone(ledger, asset)
@@ -138,7 +138,7 @@ def test_a_restored_asset_is_read_and_compared_with_what_is_remembered(ledger: L
     assert stale.links == {"sky": LinkState.PROVEN, MARKER: LinkState.PROVEN}
 
 
-def test_a_restored_asset_with_another_picture_is_scored_again(ledger: Ledger) -> None:
+def test_a_restored_asset_with_another_picture_is_scored_again(ledger: LedgerWriter) -> None:
     asset = an_asset()
     verified(ledger, asset)
     gone(ledger, asset)
@@ -146,7 +146,7 @@ def test_a_restored_asset_with_another_picture_is_scored_again(ledger: Ledger) -
     assert state_of(ledger) is State.PENDING
 
 
-def test_a_call_that_was_never_proven_is_looked_at_even_if_the_tags_are_the_same(ledger: Ledger) -> None:
+def test_a_call_that_was_never_proven_is_looked_at_even_if_the_tags_are_the_same(ledger: LedgerWriter) -> None:
     asset = an_asset()
     applied(ledger, [asset])
     ledger.record_problem(asset.asset_id, State.GONE, kind="gone", message="", due_ms=None)
@@ -156,7 +156,7 @@ def test_a_call_that_was_never_proven_is_looked_at_even_if_the_tags_are_the_same
     assert state_of(ledger) is State.STALE
 
 
-def test_an_undone_asset_that_comes_back_stays_without_our_tags(ledger: Ledger) -> None:
+def test_an_undone_asset_that_comes_back_stays_without_our_tags(ledger: LedgerWriter) -> None:
     asset = an_asset()
     verified(ledger, asset)
     ledger.take_back(Selection(), marker=MARKER)
@@ -167,7 +167,7 @@ def test_an_undone_asset_that_comes_back_stays_without_our_tags(ledger: Ledger) 
     assert state_of(ledger) is State.SKIPPED
 
 
-def test_a_closed_library_stays_closed_for_what_comes_back(ledger: Ledger) -> None:
+def test_a_closed_library_stays_closed_for_what_comes_back(ledger: LedgerWriter) -> None:
     asset = an_asset()
     scored(ledger, [asset])
     opened(ledger)
@@ -180,7 +180,7 @@ def test_a_closed_library_stays_closed_for_what_comes_back(ledger: Ledger) -> No
 # -- fresh uploads ----------------------------------------------------------------------------------------
 
 
-def test_an_upload_waits_until_immich_is_done_with_it(ledger: Ledger) -> None:
+def test_an_upload_waits_until_immich_is_done_with_it(ledger: LedgerWriter) -> None:
     asset = replace(an_asset(None), ready=False)
     ledger.add_listed([asset])
     ledger.note_listed([asset])
@@ -190,7 +190,7 @@ def test_an_upload_waits_until_immich_is_done_with_it(ledger: Ledger) -> None:
     assert len(ledger.due(NOW, 9)) == 1
 
 
-def test_a_preview_that_was_missing_is_fetched_as_soon_as_the_thumbhash_tells_of_it(ledger: Ledger) -> None:
+def test_a_preview_that_was_missing_is_fetched_as_soon_as_the_thumbhash_tells_of_it(ledger: LedgerWriter) -> None:
     asset = an_asset(None)
     ledger.add_listed([asset])
     ledger.record_problem(asset.asset_id, State.WAITING, kind="preview-missing", message="", due_ms=NOW + 60_000)

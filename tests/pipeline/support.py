@@ -10,7 +10,7 @@ from aiohttp import web
 from autotagger.config import load_settings
 from autotagger.demo import Fate, StandIn
 from autotagger.demo.faults import Call, Faults
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.run import run_pipeline
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
@@ -35,7 +35,7 @@ async def run_once(settings: Settings, limit: int | None = None) -> Summary:
 
 
 def ledger_links(settings: Settings) -> dict[str, frozenset[str]]:
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         return dict(ledger.links())
 
 

@@ -16,8 +16,8 @@ from autotagger.demo.library import ME, PARTNER
 from autotagger.demo.world import ALL
 from autotagger.errors import ServerRefused
 from autotagger.ledger.care import inspect
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
 from autotagger.pipeline.operations.rebuild import rebuild
@@ -93,7 +93,7 @@ async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path
         assert both.operation
         assert (both.operation["read"], both.operation["missing"], both.operation["rejected"]) == (2 * EACH, 2, 1)
         await server.settle()
-        with Ledger(high.ledger_path, writable=False) as ledger:
+        with LedgerReader(high.ledger_path) as ledger:
             for name, user in (("anna", ME), ("ben", PARTNER)):
                 [taken_off] = ledger.of_account(ledger.account_named(name)).rejections()
                 assert taken_off.asset_id == sorted(household.owned_by(user))[1]
@@ -130,7 +130,7 @@ async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_pat
         assert (found.assets, found.others) == (2 * EACH, 2)
         assert ledger_links(settings) == before
         assert inspect(path) == []
-        with Ledger(path, writable=False) as ledger:
+        with LedgerReader(path) as ledger:
             counts = ledger.account_counts()
         assert {name: counts[name][State.VERIFIED] for name in ("anna", "ben")} == {"anna": EACH, "ben": EACH}
         again = await run_once(settings)

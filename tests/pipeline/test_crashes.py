@@ -16,8 +16,8 @@ import pytest
 from autotagger.demo import Fate, StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.errors import StartupFailed
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.control import pause as pausing
 from autotagger.pipeline.supervisor.dispatcher import Dispatcher
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
@@ -83,7 +83,7 @@ def assert_same_end(server: StandIn, state_dir: Path, meant: dict[str, frozenset
     settings = settings_for(server, state_dir)
     assert held_links(server) == meant
     assert ledger_links(settings) == meant
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         assert ledger.counts()[State.VERIFIED] == len(meant)
     assert list((state_dir / "spill").iterdir()) == []
 
@@ -172,7 +172,7 @@ async def test_sigterm_finishes_what_is_under_way_and_loses_nothing(tmp_path: Pa
         assert run.stdout is not None
         await run.stdout.read()
         assert await run.wait() == 0
-        with Ledger(tmp_path / "state" / "ledger.sqlite3", writable=False) as ledger:
+        with LedgerReader(tmp_path / "state" / "ledger.sqlite3") as ledger:
             counts = ledger.counts()
             last = ledger.last_run()
         assert counts[State.PENDING] > 0, "it must have been stopped in the middle"

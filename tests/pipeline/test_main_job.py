@@ -9,8 +9,9 @@ from aiohttp import web
 from autotagger.demo import Fate, StandIn, draw_library, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.errors import StartupFailed
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from tests.pipeline.support import (
     MARKER,
     TagCalls,
@@ -84,7 +85,7 @@ async def test_every_awkward_asset_ends_in_its_state_with_a_reason_and_a_preview
     async with StandIn(draw_library(45)) as server:
         settings, fates = settings_for(server, tmp_path), server.library.expected
         summary = await run_once(settings)
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             problems = {problem.asset_id: problem for problem in ledger.problems(100)}
         waiting = {asset_id for asset_id, problem in problems.items() if problem.state is State.WAITING}
         failed = {asset_id for asset_id, problem in problems.items() if problem.state is State.FAILED}
@@ -99,7 +100,7 @@ async def test_every_awkward_asset_ends_in_its_state_with_a_reason_and_a_preview
 
         server.generate_previews()
         await server.settle()
-        with Ledger(settings.ledger_path, writable=True) as ledger, ledger.batch():
+        with LedgerWriter(settings.ledger_path) as ledger, ledger.batch():
             for asset_id in fates[Fate.WAITING]:
                 kind = problems[asset_id].kind
                 ledger.record_problem(asset_id, State.WAITING, kind=str(kind), message="", due_ms=1)
@@ -139,7 +140,7 @@ async def test_a_key_without_user_read_never_tags_a_partners_picture(tmp_path: P
         await server.settle()
         held = held_links(server)
         assert {asset_id for asset_id, tags in held.items() if MARKER in tags} == expected_marked(server)
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             skipped = {p.asset_id for p in ledger.problems(100) if p.state is State.SKIPPED}
         assert server.library.expected[Fate.PARTNER] <= skipped
 

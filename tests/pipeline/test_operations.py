@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Selection
 from autotagger.ledger.states import LinkState, State
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.run import run_errand
 from autotagger.settings import Settings
@@ -40,7 +40,7 @@ def assert_as_meant(server: StandIn, settings: Settings, given: dict[str, frozen
 
 
 def link_states(settings: Settings, asset_id: str) -> dict[str, LinkState]:
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         scored = ledger.scores_of(asset_id)
         assert scored
         return ledger.links_of([scored.key])[scored.key]

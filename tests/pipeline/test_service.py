@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 from tests.pipeline.test_operations import HIGH, LOW, assert_as_meant
 
@@ -87,7 +87,7 @@ async def test_new_pictures_are_tagged_and_an_outage_is_outlived(dialect: str, t
 
 async def test_replaced_deleted_and_restored_pictures_are_followed(tmp_path: Path) -> None:
     def gone() -> int:
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             return ledger.counts()[State.GONE]
 
     async with StandIn(tiny_library(8)) as server, service(server, tmp_path) as process:

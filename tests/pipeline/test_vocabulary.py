@@ -11,7 +11,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.drawing import THEMES
 from autotagger.demo.files import jpeg
 from autotagger.ledger.rows import ListedAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.decider import Namer
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
@@ -24,12 +24,12 @@ POLICY = TagPolicy(LABELS, PolicySettings(), {"general": 0.5}, MARKER)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
+    with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
         yield ledger
 
 
-def score(ledger: Ledger, pictures: Sequence[str]) -> int:
+def score(ledger: LedgerWriter, pictures: Sequence[str]) -> int:
     """One asset for each of `pictures`, scored with the labels that it spells."""
     assets = [ListedAsset(str(uuid.uuid4()), "me", "", "IMAGE", None, "x.png", "c", 1) for _ in pictures]
     ledger.add_listed(assets)
@@ -42,7 +42,7 @@ def score(ledger: Ledger, pictures: Sequence[str]) -> int:
     return model
 
 
-def plan(ledger: Ledger, model: int, *, cap: int, at_once: int = 100) -> list[tuple[str, ...]]:
+def plan(ledger: LedgerWriter, model: int, *, cap: int, at_once: int = 100) -> list[tuple[str, ...]]:
     """Name `at_once` scored assets in a run of its own, and record the plan."""
     origin = ledger.origin(model=model, policy="p", settings="{}", run=ledger.start_run("0", 1))
     named = Namer(ledger, POLICY, model=model, cap=cap, marker=MARKER).tags(ledger.scored(at_once))
@@ -50,7 +50,7 @@ def plan(ledger: Ledger, model: int, *, cap: int, at_once: int = 100) -> list[tu
     return [tags for _, tags in named]
 
 
-def test_the_frequent_ones_of_all_that_is_stored_get_in(ledger: Ledger) -> None:
+def test_the_frequent_ones_of_all_that_is_stored_get_in(ledger: LedgerWriter) -> None:
     model = score(ledger, ["ab", "bc", "bc", "c"])
     assert plan(ledger, model, cap=2, at_once=1) == [("rating:general", "b")], "a is rarer than what is to come"
     assert plan(ledger, model, cap=2) == [
@@ -60,7 +60,7 @@ def test_the_frequent_ones_of_all_that_is_stored_get_in(ledger: Ledger) -> None:
     ]
 
 
-def test_what_is_planned_stays_admitted_in_the_next_run(ledger: Ledger) -> None:
+def test_what_is_planned_stays_admitted_in_the_next_run(ledger: LedgerWriter) -> None:
     model = score(ledger, ["a"])
     assert plan(ledger, model, cap=1) == [("rating:general", "a")]
     score(ledger, ["b", "b", "b", "ab"])
@@ -68,12 +68,12 @@ def test_what_is_planned_stays_admitted_in_the_next_run(ledger: Ledger) -> None:
     assert set(ledger.tag_names()) == {"rating:general", "a", MARKER}
 
 
-def test_without_a_cap_nothing_is_left_out(ledger: Ledger) -> None:
+def test_without_a_cap_nothing_is_left_out(ledger: LedgerWriter) -> None:
     model = score(ledger, ["abc"])
     assert plan(ledger, model, cap=0) == [("rating:general", "a", "b", "c")]
 
 
-def test_a_sample_of_the_scores_is_evenly_spread(ledger: Ledger) -> None:
+def test_a_sample_of_the_scores_is_evenly_spread(ledger: LedgerWriter) -> None:
     model = score(ledger, ["a"] * 10)
     every = [key for key, _ in ledger.stored_scores(model)]
     assert [key for key, _ in ledger.stored_scores(model, limit=4)] == every[::3]

@@ -9,10 +9,10 @@ from loguru import logger
 from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
 from autotagger.immich.client import ImmichClient
-from autotagger.ledger.applying import revised
+from autotagger.ledger.links import revised
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.states import LinkState
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.decider import Namer, tag_policy
 from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.policy.batching import plan_calls
@@ -47,7 +47,7 @@ class PlannedChanges:
 
 
 def plan_changes(
-    ledger: Ledger,
+    ledger: LedgerReader,
     namer: Namer,
     model: int,
     *,
@@ -67,7 +67,7 @@ def plan_changes(
     return planned
 
 
-def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[ScoredAsset]]:
+def _windows(ledger: LedgerReader, model: int, chosen: AssetFilter) -> Iterable[list[ScoredAsset]]:
     while window := ledger.taggable(model, WINDOW, chosen):
         yield window
         chosen = chosen.behind(window[-1].key)
@@ -75,7 +75,7 @@ def _windows(ledger: Ledger, model: int, chosen: AssetFilter) -> Iterable[list[S
 
 def _decide(
     planned: PlannedChanges,
-    ledger: Ledger,
+    ledger: LedgerReader,
     named: Iterable[tuple[ScoredAsset, tuple[str, ...]]],
     marker: str,
     batch_size: int,
@@ -126,7 +126,7 @@ async def plan_library(
     for key in api_keys(settings).values():
         async with ImmichClient(settings.immich, key) as client:
             in_immich |= {tag.value for tag in await client.tags()}
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         if account is not None:
             chosen = replace(chosen, account=ledger.account_named(account))
         if chosen.asset_id is not None:

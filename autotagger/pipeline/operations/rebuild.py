@@ -19,7 +19,7 @@ from autotagger.immich.types import Asset, Server, TaggedAsset
 from autotagger.ledger.care import inspect
 from autotagger.ledger.database import LedgerLock, told_plainly
 from autotagger.ledger.rows import HeldAsset, ListedAsset
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.accounts import check_accounts, registered
 from autotagger.pipeline.child.base import wall_ms
 from autotagger.pipeline.decider import Rules
@@ -68,7 +68,7 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
             raise error
         fresh = path.with_name(f"{path.stem}.rebuilding{path.suffix}")
         _remove(fresh)
-        with Ledger(fresh, writable=True) as ledger:
+        with LedgerWriter(fresh) as ledger:
             run = ledger.run = ledger.start_run(__version__, wall_ms())
             rules = Rules(ledger, model, settings, run)
             found = Rebuilt(0, 0, 0, 0, None)
@@ -97,7 +97,7 @@ def _sum(one: Rebuilt, other: Rebuilt) -> Rebuilt:
 
 class _Rebuild:
     def __init__(
-        self, ledger: Ledger, client: ImmichClient, server: Server, settings: Settings, rules: Rules
+        self, ledger: LedgerWriter, client: ImmichClient, server: Server, settings: Settings, rules: Rules
     ) -> None:
         self._ledger = ledger
         self._client = client

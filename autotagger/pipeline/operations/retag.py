@@ -1,7 +1,7 @@
 """Retag beside a running service: the service does it, between its other work."""
 
 from autotagger.errors import StartupFailed
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.control.mailbox import Mailbox
 from autotagger.pipeline.decider import tag_policy
 from autotagger.settings import Settings
@@ -12,7 +12,7 @@ def hand_over(settings: Settings, model: Model) -> int:
     """Ask the service at work to bring everything to today's model and policy; returns how many assets that
     concerns at least. Raises StartupFailed where it still works by other settings than today's."""
     policy = tag_policy(model, settings).identity
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         if ledger.newest_rules() != (model.identity, policy):
             raise StartupFailed(
                 "the service at work was started with another model or policy: restart it, then retag",

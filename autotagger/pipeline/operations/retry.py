@@ -6,7 +6,8 @@ from typing import Literal
 
 from autotagger.errors import AssetFailed, StartupFailed
 from autotagger.ledger.database import LedgerLock
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.control.mailbox import Mailbox
 from autotagger.settings import Settings
 
@@ -26,7 +27,7 @@ class Outcome:
 
 def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome:
     """Have assets tried again. Raises AssetFailed where none fits, StartupFailed where there is no ledger."""
-    with Ledger(settings.ledger_path, writable=False) as ledger:
+    with LedgerReader(settings.ledger_path) as ledger:
         found = ledger.retriable(kind, asset_id)
         if not found:
             kinds = ", ".join(sorted(ledger.troubles())) or "none"
@@ -41,7 +42,7 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
             raise
         return _ask(settings, kind, asset_id, found)
     else:
-        with Ledger(settings.ledger_path, writable=True) as ledger:
+        with LedgerWriter(settings.ledger_path) as ledger:
             count = ledger.retry(kind, asset_id)
     finally:
         lock.release()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.slots import SlotTable
@@ -31,7 +31,7 @@ class Dispatcher:
     def __init__(
         self,
         processes: ProcessPool,
-        ledger: Ledger,
+        ledger: LedgerReader,
         spec: ChildSpec,
         *,
         limit: int | None,

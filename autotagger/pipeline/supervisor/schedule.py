@@ -6,7 +6,7 @@ from datetime import datetime
 from loguru import logger
 
 from autotagger.hours import Hours
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.control.pause import PAUSED, is_paused
 from autotagger.pipeline.ipc import messages as m
 from autotagger.pipeline.ipc.messages import Poll, Polled, Sweep, Swept
@@ -124,7 +124,7 @@ class Schedule:
 class Listing:
     """Has the fetcher list what is due; nobody is told anything before fetcher and writer are ready."""
 
-    def __init__(self, processes: ProcessPool, schedule: Schedule, ledger: Ledger) -> None:
+    def __init__(self, processes: ProcessPool, schedule: Schedule, ledger: LedgerReader) -> None:
         self._processes = processes
         self._schedule = schedule
         self._ledger = ledger

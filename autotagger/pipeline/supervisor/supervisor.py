@@ -16,7 +16,8 @@ from loguru import logger
 
 from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.reader import LedgerReader
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.log import log_for
 from autotagger.pipeline.accounts import Accounts, registered
 from autotagger.pipeline.child.spec import ChildSpec
@@ -96,9 +97,9 @@ class Supervisor:
             cleanup.callback(self._lock.release)
             self._lock.acquire()
             # The schema is brought up to date before anybody reads.
-            with Ledger(self._settings.ledger_path, writable=True) as ledger:
+            with LedgerWriter(self._settings.ledger_path) as ledger:
                 self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
-            self._ledger = cleanup.enter_context(Ledger(self._settings.ledger_path, writable=False))
+            self._ledger = cleanup.enter_context(LedgerReader(self._settings.ledger_path))
             spill_dir = self._settings.state_dir / "spill"
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
             cleanup.callback(self._memory.close)

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Work
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.child.base import wall_ms
 from autotagger.pipeline.supervisor.in_flight import JobTable
 
@@ -20,7 +20,7 @@ class WorkList:
     def __init__(
         self,
         jobs: JobTable,
-        ledger: Ledger,
+        ledger: LedgerReader,
         *,
         accounts: list[int],
         model: str | None,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotagger.immich.client import ImmichClient
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.tag_ids import TagIds
 
@@ -14,7 +14,7 @@ class AccountContext:
     """The ledger, Immich, its tag ids and its database's clock; `marker`: the tag that says we were here;
     `now_ms`: our clock; `count`: adds to the run's figures."""
 
-    ledger: Ledger
+    ledger: LedgerWriter
     client: ImmichClient
     tag_ids: TagIds
     clock: DatabaseClock

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.child.spec import Account, ChildSpec
 from autotagger.pipeline.decider import Rules
 from autotagger.pipeline.ipc.messages import Operation
@@ -68,7 +68,7 @@ class Office:
     """What all accounts share. `rules` None: nothing is decided from scores."""
 
     spec: ChildSpec
-    ledger: Ledger
+    ledger: LedgerWriter
     rules: Rules | None
     pace: Pace
     now_ms: Callable[[], int]

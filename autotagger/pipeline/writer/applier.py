@@ -34,7 +34,7 @@ LOOK_MS = 600_000
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """One asset's call was answered; it was made at `called_ms`, the database's clock. `suspect`: to be read back."""
+    """One asset's call was answered. `called_ms`: when it was made, by the database; `suspect`: read it back."""
 
     asset: PlannedAsset
     called_ms: int

@@ -20,6 +20,7 @@ from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.reconcile import Step, reconcile
+from autotagger.pipeline.writer.sampling import is_sampled
 
 #: Assets of one step: a transaction of some milliseconds, or so many reads under way at once.
 REOPENED_AT_ONCE = 500
@@ -122,7 +123,7 @@ class Verify:
         if not resting:
             return False
         self.after = resting[-1].key
-        drawn = [asset for asset in resting if int(asset.asset_id[:8], 16) < self.sample * 0x1_0000_0000]
+        drawn = [asset for asset in resting if is_sampled(asset.asset_id, self.sample)]
         changes = await asyncio.gather(*map(self._compare, drawn))
         self.context.ledger.record_change([change for change in changes if change])
         return True

@@ -13,13 +13,14 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
-from autotagger.ledger.applying import leaving, meant
+from autotagger.ledger.links import leaving, meant
 from autotagger.ledger.rows import AppliedAsset
-from autotagger.ledger.states import LinkState, Probe, State
+from autotagger.ledger.states import CHANGING, LinkState, Probe, State
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import LOOKED_AT_ONCE, change
 from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
+from autotagger.pipeline.writer.sampling import is_sampled
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -98,7 +99,7 @@ class Verifier:
             elif canary.state is State.FAILED and canary.kind in CLOSING:
                 logger.warning("a whole library is left alone: {}", canary.message)
                 self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
-            elif canary.state in (State.STALE, State.PLANNED, State.APPLIED):
+            elif canary.state in CHANGING:
                 continue
             else:  # it failed for itself, is gone, or gone and back again: another one
                 self._ledger.untry_collection(canary.collection)
@@ -119,8 +120,7 @@ class Verifier:
 
     def _must_read(self, row: AppliedAsset, canaries: set[int]) -> bool:
         """Repaired and suspect ones, canaries, and a sample that depends on nothing but the asset's id."""
-        drawn = int(row.asset_id[:8], 16) < self._sample * 0x1_0000_0000
-        return drawn or bool(row.suspect or row.repairs) or row.key in canaries
+        return is_sampled(row.asset_id, self._sample) or bool(row.suspect or row.repairs) or row.key in canaries
 
     async def _read_all(self, rows: list[AppliedAsset]) -> None:
         if not rows:

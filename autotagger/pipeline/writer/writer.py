@@ -14,7 +14,7 @@ from autotagger import __version__
 from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.database import DATABASE_ERRORS, plainly
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.child.base import wall_ms
 from autotagger.pipeline.child.event_loop import AsyncChild, first, run_async_child
 from autotagger.pipeline.child.spec import ChildSpec
@@ -61,7 +61,7 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
     async def main(channel: Channel, spec: ChildSpec) -> None:
         path = spec.settings.ledger_path
         try:
-            with Ledger(path, writable=True) as ledger:
+            with LedgerWriter(path) as ledger:
                 async with clients_of(spec.settings.immich, spec.accounts) as clients:
                     await Writer(channel, spec, ledger, clients).run()
         except* DATABASE_ERRORS as group:
@@ -73,7 +73,7 @@ def writer_main(channel: Channel, spec: ChildSpec) -> None:
 class _Patience:
     """How long a drain waits for Immich to settle, from whatever got further last."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: LedgerWriter) -> None:
         self._ledger = ledger
         self._unsettled = 0
         self.begin_again()
@@ -93,7 +93,7 @@ class Writer:
     """Runs until `Finish`. `clients`: by the ledger's ids of the accounts."""
 
     def __init__(
-        self, channel: Channel, spec: ChildSpec, ledger: Ledger, clients: Mapping[int, ImmichClient]
+        self, channel: Channel, spec: ChildSpec, ledger: LedgerWriter, clients: Mapping[int, ImmichClient]
     ) -> None:
         self._spec = spec
         self._ledger = ledger
@@ -234,7 +234,12 @@ class Writer:
         for asset_id, trouble in troubles:
             found = retry_policy(trouble, attempts.get(asset_id, 0), now_ms, most)
             self._ledger.record_problem(
-                asset_id, found.state, kind=trouble.kind, message=trouble.message, due_ms=found.due_ms
+                asset_id,
+                found.state,
+                kind=trouble.kind,
+                message=trouble.message,
+                due_ms=found.due_ms,
+                scoring=True,
             )
 
     # -- apply and verify ---------------------------------------------------------------------------------

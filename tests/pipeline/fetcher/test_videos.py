@@ -17,8 +17,8 @@ from autotagger.demo.library import AssetSpec, Library, Media
 from autotagger.errors import Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import Dialect, Server, ServerVersion
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Work
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.fetcher import videos as videos
 from autotagger.pipeline.fetcher.videos import VideoFetcher
 from autotagger.pipeline.ipc.payload import Video, pack_video, unpack_body
@@ -61,7 +61,7 @@ async def test_frames_are_judged_and_the_still_frame_where_there_are_none(tmp_pa
         settings = settings_for(server, tmp_path)
         summary = await run_once(settings)
         tags = {asset.media.key: held_links(server)[asset.id] for asset in shown.assets}
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             stored = [ledger.scores_of(asset.id) for asset in shown.assets]
     for name in ("video", "animation"):
         assert {"white background", "black background"} <= tags[name], "the highest score of any frame"

@@ -7,9 +7,9 @@ import pytest
 from autotagger.demo import StandIn, tiny_library
 from autotagger.errors import StartupFailed
 from autotagger.ledger.care import inspect
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Selection
 from autotagger.ledger.states import LinkState, State
-from autotagger.ledger.store import Ledger
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.rebuild import rebuild
 from autotagger.pipeline.run import run_errand
@@ -39,7 +39,7 @@ async def test_a_lost_ledger_is_written_anew_and_undo_takes_back_what_is_ours(tm
         assert found.kept.read_bytes().startswith(b"this is no database")
         assert ledger_links(settings) == before
         assert inspect(settings.ledger_path) == []
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             assert ledger.counts()[State.VERIFIED] == len(before)
             row = ledger.find(chosen)
             assert row is not None

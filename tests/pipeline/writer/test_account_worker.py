@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.account_worker import AccountWorker
 
@@ -24,7 +24,7 @@ class Walk:
 
 
 async def test_an_operation_that_only_reads_is_not_kept_waiting_between_its_steps(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+    with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
         context = AccountContext(
             ledger, NOBODY, NOBODY, NOBODY, "auto:processed", lambda: 0, lambda _what, _by: None
         )

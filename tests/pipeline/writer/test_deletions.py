@@ -10,7 +10,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
+from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.writer import deletions
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.database_clock import DatabaseClock
@@ -20,7 +20,7 @@ from autotagger.settings import Settings
 from tests.immich.support import Clock
 
 
-async def looked(server: StandIn, ledger: Ledger, sweep: int) -> Counter[str]:
+async def looked(server: StandIn, ledger: LedgerWriter, sweep: int) -> Counter[str]:
     """One round of looks after the sweep of this number; how often Immich was asked for what."""
     settings = Settings.model_validate({"immich": {"base_url": server.url, "api_key": server.api_key}})
     assert settings.immich.api_key
@@ -55,7 +55,7 @@ def listed(asset_id: str) -> ListedAsset:
 async def test_deleted_and_trashed_are_gone_and_what_is_only_out_of_sight_is_not(tmp_path: Path) -> None:
     async with StandIn(tiny_library(5)) as server:
         ids = [asset.id for asset in server.library.assets]
-        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
             ledger.add_listed([*map(listed, ids), listed(str(uuid.uuid4()))])
             ledger.note_listed([listed(ids[0])], sweep=1)
             server.trash(ids[1])
@@ -74,7 +74,7 @@ async def test_a_listing_that_leaves_out_much_that_is_there_costs_a_bounded_numb
     monkeypatch.setattr(deletions, "MAX_STILL_THERE", 5)
     monkeypatch.setattr(deletions, "LOOKS_AT_ONCE", 5)
     async with StandIn(tiny_library(12)) as server:
-        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        with LedgerWriter(tmp_path / "ledger.sqlite3") as ledger:
             ledger.add_listed([listed(asset.id) for asset in server.library.assets])
             assert (await looked(server, ledger, 1))["asset"] == 5
             assert (await looked(server, ledger, 2))["asset"] == 5

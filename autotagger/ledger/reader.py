@@ -1,0 +1,15 @@
+"""The ledger as whoever only reads it has it: the file is open for reading, and no method changes anything.
+
+All times are epoch milliseconds; `now_ms` is our clock and comes from the caller.
+"""
+
+from autotagger.ledger.accounts import AccountsReader
+from autotagger.ledger.assets import AssetsReader
+from autotagger.ledger.calls import CallsReader
+from autotagger.ledger.reports import ReportsReader
+from autotagger.ledger.runs import RunsReader
+from autotagger.ledger.scores import ScoresReader
+
+
+class LedgerReader(AssetsReader, ScoresReader, CallsReader, RunsReader, AccountsReader, ReportsReader):
+    """Every question to the ledger. Any number of readers; a run may write meanwhile."""
