@@ -18,13 +18,16 @@ from typing import Self
 
 from aiohttp import web
 
-from autotagger.demo import media_routes, routes
+from autotagger.demo import edit_routes, media_routes, routes
+from autotagger.demo.backup import Backup, bring_back, dump
 from autotagger.demo.drawing import THEMES
+from autotagger.demo.edits import Edit
 from autotagger.demo.faults import Faults
 from autotagger.demo.files import jpeg
 from autotagger.demo.gate import MAX_BODY_BYTES, Gate
 from autotagger.demo.jobs import Jobs
 from autotagger.demo.library import ME, AssetSpec, Library, Media, Preview
+from autotagger.demo.removals import Removals
 from autotagger.demo.store import Clock, Row, Store
 from autotagger.demo.wire import USERS, ApiError, Dialect, error_response, json_response
 from autotagger.demo.world import ALL, World
@@ -39,12 +42,17 @@ WEB_PAGE = "<!doctype html><html><head><title>Immich</title></head><body>Loading
 class StandIn:
     """A stand-in Immich over one library. The library itself is never changed; two servers may share it.
 
-    `dialect`: 2.7, 3.0 or 3.2. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
+    `dialect`: 2.7, 3.0, 3.2 or 4. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
     `jobs_per_s`: most background jobs started a second (each tagged asset costs two); None for no limit.
     `job_delay_s`: the most that a job takes on an idle server, seconds. `preview_after`: previews that come later
     are made after so many requests for them; None: only by `generate_previews`. `webp_previews`: WebP instead of
     JPEG, as an admin may choose. `clock`: epoch seconds, of all times that the server tells.
     `job_clock`: seconds, for tests that move the jobs' time themselves (`jobs.catch_up`); None: real time.
+    `proxy_skew_s`, `database_skew_s`: how far the clock of a proxy (the `Date` header) and the database's
+    (`createdAt`, `updatedAt`) are ahead of `clock`; both are attributes that may be set at any time (law 12).
+    `removals_come_back`: share of removals in quick succession that come back once; `parallel_removals_lose`:
+    share of assets that lose all links to parallel removals (law 13; `removals.come_back`, `removals.lose` later).
+    `tags_enabled`: the user's switch for tags (law 21).
     """
 
     def __init__(
@@ -62,10 +70,18 @@ class StandIn:
         faults: Faults | None = None,
         clock: Clock = time.time,
         job_clock: Clock | None = None,
+        proxy_skew_s: float = 0.0,
+        database_skew_s: float = 0.0,
+        removals_come_back: float = 0.0,
+        parallel_removals_lose: float = 0.0,
+        tags_enabled: bool = True,
     ) -> None:
         self.library = library
         self.dialect = Dialect.named(dialect)
         self.store = Store(library, clock)
+        self._clock = clock
+        self.proxy_skew_s = proxy_skew_s
+        self.database_skew_s = database_skew_s
         self.jobs = Jobs(
             self.store,
             delay_s=job_delay_s,
@@ -74,7 +90,12 @@ class StandIn:
             seed=library.seed,
             clock=job_clock,
         )
-        self.world = World(library, self.dialect, self.store, self.jobs, preview_after, webp_previews)
+        self.removals = Removals(
+            self.store, library.seed, come_back=removals_come_back, lose=parallel_removals_lose
+        )
+        self.world = World(
+            library, self.dialect, self.store, self.jobs, self.removals, preview_after, webp_previews, tags_enabled
+        )
         self._gate = Gate(self.world, faults)
         self._host = host
         self._port = port
@@ -101,8 +122,9 @@ class StandIn:
     async def come_up(self) -> None:
         """Listen. After `go_down`, on the same port, with everything that was stored."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        for route in (*routes.ROUTES, *media_routes.ROUTES):
-            self._gate.add(app, route)
+        for route in (*routes.ROUTES, *media_routes.ROUTES, *edit_routes.ROUTES):
+            if self.dialect in route.dialects:
+                self._gate.add(app, route)
         app.on_response_prepare.append(self._stamp)
         app.router.add_get("/demo/state", self._state)
         app.router.add_get("/demo/settled", self._settled)
@@ -168,6 +190,37 @@ class StandIn:
     # What tests set
 
     @property
+    def database_skew_s(self) -> float:
+        """Seconds that the database's clock is ahead."""
+        return self.store.skew_s
+
+    @database_skew_s.setter
+    def database_skew_s(self, seconds: float) -> None:
+        self.store.skew_s = seconds
+
+    @property
+    def tags_enabled(self) -> bool:
+        """Whether Immich's pages show tags to the user."""
+        return self.world.tags_enabled
+
+    @tags_enabled.setter
+    def tags_enabled(self, enabled: bool) -> None:
+        self.world.tags_enabled = enabled
+
+    def make_sidecar_unwritable(self, asset_id: str, unwritable: bool = True) -> None:
+        """Let the .xmp of this one asset be impossible to write, or possible again (law 17)."""
+        self.store.rows[asset_id].unwritable = unwritable
+
+    def backup(self) -> Backup:
+        """A dump of the database as it is now."""
+        return dump(self.store)
+
+    def restore_backup(self, backup: Backup) -> None:
+        """Bring a dump back (law 15): jobs are forgotten, the .xmp files stay as they are now."""
+        self.jobs.forget()
+        bring_back(self.store, backup)
+
+    @property
     def faults(self) -> Faults | None:
         return self._gate.faults
 
@@ -228,6 +281,7 @@ class StandIn:
         row = self.store.rows[asset_id]
         row.spec = replace(row.spec, media=media)
         row.updated_ms = self.store.now_ms()
+        row.edits = ()
         row.preview = Preview.LATER
         self.jobs.refresh(row)
         self.jobs.make_preview(row)
@@ -259,12 +313,62 @@ class StandIn:
         if self.store.link(row, [tag.id for tag in self.store.upsert(values, row.spec.owner_id)]):
             self.jobs.links_changed(row)
 
-    def untag(self, asset_id: str, *values: str) -> None:
-        """Take tags off by hand, in one go, with the jobs that follow."""
+    def untag(self, asset_id: str, *values: str, sidecar: bool = True) -> None:
+        """Take tags off by hand, in one go, with the jobs that follow.
+
+        `sidecar` False: as in the tags explorer, without a job: the next metadata job brings them back (law 15).
+        """
         row = self.store.rows[asset_id]
         own = self.store.tags_of(row.spec.owner_id)
         self.store.unlink(row, [own[value].id for value in values])
-        self.jobs.links_changed(row)
+        if sidecar:
+            self.jobs.links_changed(row)
+
+    def edit(self, asset_id: str, *edits: Edit) -> None:
+        """Crop, rotate or mirror a picture, in place of all edits before (none: as it was), with the job that
+        makes its preview and thumbhash anew (law 19)."""
+        row = self.store.rows[asset_id]
+        row.edits = edits
+        self.store.touch(row)
+        self.jobs.make_preview(row)
+
+    def resolve_duplicates(self, keep: str, *others: str) -> None:
+        """Keep one picture: it gets the tags of the others (ours and the marker too), which go to the trash."""
+        kept = self.store.rows[keep]
+        rows = [self.store.rows[asset_id] for asset_id in others]
+        if self.store.link(kept, {tag_id for row in rows for tag_id in row.tags}):
+            self.jobs.links_changed(kept)
+        for row in rows:
+            self.trash(row.id)
+
+    def reimport(self, *asset_ids: str, with_xmp: bool = True) -> dict[str, str]:
+        """Delete assets (all when none is named) and import their files again: other ids, the same checksums.
+
+        Answers the new ids by the old ones.
+
+        `with_xmp`: the .xmp files came along, and the metadata job that this starts reads the tags from there.
+        """
+        return {row.id: self._imported_again(row, with_xmp) for row in self._rows(asset_ids)}
+
+    def _imported_again(self, old: Row, with_xmp: bool) -> str:
+        now_ms = self.store.now_ms()
+        spec = replace(
+            old.spec,
+            id=self.store.new_id(),
+            content=old.spec.content or old.id,
+            created_ms=now_ms,
+            visibility="timeline",
+            trashed=False,
+        )
+        self.store.remove(old)
+        row = self.store.add(spec)
+        row.updated_ms = now_ms
+        row.extracted = False
+        row.xmp = old.xmp if with_xmp else None
+        row.preview = Preview.LATER
+        self.jobs.refresh(row)
+        self.jobs.make_preview(row)
+        return row.id
 
     def delete_tag(self, value: str) -> None:
         """Delete a tag and what is below it; no job follows (law 8). Raises KeyError for an unknown one."""
@@ -305,8 +409,8 @@ class StandIn:
         return json_response(body)
 
     async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """The Date header from the clock that `updatedAt` comes from: settling is told by comparing the two."""
-        response.headers["Date"] = formatdate(self.store.now_ms() // 1000, usegmt=True)
+        """The Date header by Immich's clock, or by that of the proxy before it."""
+        response.headers["Date"] = formatdate(int(self._clock() + self.proxy_skew_s), usegmt=True)
 
     async def _settled(self, _request: web.Request) -> web.Response:
         return json_response({"settled": self.settled})
