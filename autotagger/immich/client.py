@@ -13,11 +13,11 @@ from loguru import logger
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from autotagger.errors import AssetFailed, AutotaggerError, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AutotaggerError, Retryable, ServerRefused, Unreachable
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
-from autotagger.immich.status import judge
+from autotagger.immich.status import NOT_UNDERSTOOD, judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
@@ -57,6 +57,8 @@ class ImmichClient:
     or the address is at fault. What else a call raises is said there. `calls` counts calls by name (a call that
     is tried three times counts once): `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
 
+    `filters`: whether the server searches by `filter` (`dialect` finds out); None while nobody has asked.
+
     `exchanged` is told of every single try: the call's name, `ok`, `failed` (tried again where that makes sense)
     or `refused`, and the seconds it took.
 
@@ -73,6 +75,7 @@ class ImmichClient:
         clock: Clock = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self.filters: bool | None = None
         self.exchanged: Callable[[str, str, float], None] = lambda _call, _outcome, _seconds: None
         self._settings, self._sleep, self._clock = settings, sleep, clock
         self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
@@ -124,11 +127,11 @@ class ImmichClient:
         )
 
     async def search(self, body: Mapping[str, Any]) -> Page:
-        """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
+        """One page of `POST /search/metadata`; bodies come from `searches`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
 
     async def random(self, body: Mapping[str, Any]) -> tuple[Asset, ...]:
-        """Assets by chance, of `POST /search/random`; bodies come from `dialect`. Needs `asset.read`."""
+        """Assets by chance, of `POST /search/random`; bodies come from `searches`. Needs `asset.read`."""
         return await self._json(_post("random", "search/random", body), parsing.assets)
 
     async def total(self, body: Mapping[str, Any]) -> int:
@@ -142,7 +145,9 @@ class ImmichClient:
         return await self._call(request, _tagged_asset)
 
     async def picture(self, asset_id: str, size: PictureSize) -> Picture:
-        """The asset's picture. Needs `asset.view`, for the original `asset.download`.
+        """The asset's picture as its owner sees it, crops and rotations included (law 19).
+
+        Needs `asset.view`, for the original `asset.download`.
 
         Raises Retryable (`preview-missing`: not generated yet, corrupt for good, or half of a motion photo;
         `original-missing`), AssetGone, and AssetFailed (`too-large`) above `max_picture_bytes`.
@@ -153,7 +158,7 @@ class ImmichClient:
             size,
             "GET",
             f"assets/{asset_id}/original" if original else f"assets/{asset_id}/thumbnail",
-            query=None if original else {"size": size},
+            query={"edited": "true"} if original else {"size": size, "edited": "true"},
             about=f"asset {asset_id}",
             picture=True,
             max_bytes=self._settings.max_picture_bytes,
@@ -233,10 +238,19 @@ class ImmichClient:
         """Show the assets somewhere else (`archive`, `locked`). Needs `asset.update`.
 
         Immich refuses the whole call for one asset that it does not let us change: AssetGone, AssetFailed.
+        A PATCH where the server has it, else the PUT that goes away with 4 (law 20).
         """
         body = {"ids": [_path_id(one) for one in asset_ids], "visibility": visibility}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
-        await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
+        request = _put("set_visibility", "assets", body, about=about)
+        if self.filters is not False:  # 3.2, as far as we know
+            try:
+                await self._call(replace(request, method="PATCH"), lambda _: None)
+                return
+            except ServerRefused as error:
+                if error.kind != NOT_UNDERSTOOD:
+                    raise
+        await self._call(request, lambda _: None)
 
     async def queued_jobs(self, *, by_name: bool) -> int:
         """Jobs that wait or run in the sidecar and metadata queues.
