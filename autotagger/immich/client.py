@@ -17,7 +17,7 @@ from autotagger.errors import AssetFailed, AutotaggerError, Retryable, ServerRef
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
-from autotagger.immich.status import NOT_UNDERSTOOD, judge
+from autotagger.immich.status import NOT_UNDERSTOOD, PROXY_REFUSED, judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 #: Immich fails above 32,767 pairs and writes nothing; stay far below.
 MAX_PAIRS = 5000
+#: So many different assets refused by a proxy, and nothing answered in between: it is not the assets.
+_REFUSED_ASSETS = 5
 #: Immich creates about 170 tags a second: a chunk takes it a second or two.
 _UPSERT_CHUNK = 250
 #: Tries of a call about one asset before `GET /server/ping` is asked who is to blame.
@@ -54,8 +56,9 @@ class ImmichClient:
 
     Every call raises, after its tries: Unreachable when Immich is down for longer than `retry_budget_s`;
     Retryable (`server-error`) when Immich is up but keeps failing on this one asset; ServerRefused when the key
-    or the address is at fault. What else a call raises is said there. `calls` counts calls by name (a call that
-    is tried three times counts once): `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
+    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone. What else a
+    call raises is said there. `calls` counts calls by name (a call that is tried three times counts once):
+    `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
 
     `filters`: whether the server searches by `filter` (`dialect` finds out); None while nobody has asked.
 
@@ -81,6 +84,8 @@ class ImmichClient:
         self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
         self._transport = Transport(settings, key, clock=clock)
         self._warn_at = float("-inf")
+        self._refused: set[str] = set()
+        self._odd_date = False
 
     def __repr__(self) -> str:
         return f"ImmichClient({self.address})"
@@ -291,9 +296,20 @@ class ImmichClient:
             return await retrying(self._attempt, request, read)
         except Trouble as trouble:
             cause = trouble.message
+        except ServerRefused as refusal:
+            if refusal.kind != PROXY_REFUSED or not request.about:
+                raise
+            raise await self._blamed(request.about, refusal) from None
         if request.about and (asset_is_to_blame or await self.ping()):
             raise Retryable(f"{request.about}: {request.name} keeps failing: {cause}", kind="server-error")
         raise Unreachable(f"{cause} (tried for {budget_s:.0f} s)")
+
+    async def _blamed(self, about: str, refusal: ServerRefused) -> AutotaggerError:
+        """Whose fault a proxy's refusal is: the asset's, as long as Immich and other assets are let through."""
+        self._refused.add(about)
+        if len(self._refused) >= _REFUSED_ASSETS or not await self.ping():
+            return refusal
+        return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
 
     async def _attempt(self, request: Request, read: Callable[[Reply], T]) -> T:
         """One exchange in one place of the limiter, which learns how it went."""
@@ -304,17 +320,33 @@ class ImmichClient:
                 judge(request, reply)
                 answer = _understood(request, reply, read)
             except AutotaggerError as error:
+                error.message = self._transport.without_key(error.message)
+                error.args = (error.message,)
                 failed = isinstance(error, Trouble)
                 if failed:
                     self._limiter.failed(begun)
                 self.exchanged(request.name, "failed" if failed else "refused", self._clock() - begun)
                 raise
             self.exchanged(request.name, "ok", self._clock() - begun)
+            self._look_at_date(reply)
+            if request.about:
+                self._refused.clear()
             if request.method == "GET":
                 self._limiter.answered(request.name, begun, reply.first_byte_s)
             else:
                 self._limiter.welcome()
             return answer
+
+    def _look_at_date(self, reply: Reply) -> None:
+        """One line, once, about a clock that cannot be right."""
+        text = reply.headers.get("Date")
+        if text is None or self._odd_date or parsing.http_date_ms(text) is not None:
+            return
+        self._odd_date = True
+        logger.warning(
+            "the clock of Immich, or of a proxy in front of it, says {!r}: set it right; its times are not used",
+            text[:60],
+        )
 
     def _say_again(self, state: RetryCallState) -> None:
         """One line about a try that failed: a warning now and then, not one a call while the server is down."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from loguru import logger
 
+from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import speaks_filter
 from autotagger.immich.paging import pages
@@ -216,6 +217,12 @@ class _Listing:
             if without_news and without_news >= await self._enough(this, before):
                 break
             before = this.distinct
+        if this.unreadable and not this.distinct:
+            raise Retryable(
+                f"not one of {this.unreadable} items of the library could be read: this Immich, or what answers "
+                "in its place, does not list assets as expected",
+                kind="unreadable-listing",
+            )
         if this.unreadable:
             logger.warning("{} items of the library could not be read and are left out", this.unreadable)
 
