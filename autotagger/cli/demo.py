@@ -16,7 +16,7 @@ def demo(
         int, typer.Option("--pictures", min=1, metavar="N", help="Ordinary pictures beside the awkward ones.")
     ] = PICTURES,
     dialect: Annotated[
-        str, typer.Option("--dialect", help="The Immich to stand in for: 2.7, 3.0 or 3.2.")
+        str, typer.Option("--dialect", help="The Immich to stand in for: 2.7, 3.0, 3.2 or 4.")
     ] = "3.0",
     source: Annotated[
         Path | None,
@@ -36,8 +36,8 @@ def demo(
     from autotagger.demo.serve import DemoLibrary, serve_until_interrupted
     from autotagger.errors import BadConfig
 
-    if dialect not in ("2.7", "3.0", "3.2"):
-        raise BadConfig(f"--dialect {dialect}: choose 2.7, 3.0 or 3.2")
+    if dialect not in ("2.7", "3.0", "3.2", "4"):
+        raise BadConfig(f"--dialect {dialect}: choose 2.7, 3.0, 3.2 or 4")
     if source is not None and not source.is_dir():
         raise BadConfig(f"--from {source}: there is no such folder")
     library = DemoLibrary(pictures=pictures, dialect=dialect, source=source, port=port)

@@ -6,12 +6,12 @@ before the permission, the permission before the fields.
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from autotagger.demo.faults import Call, Faults
-from autotagger.demo.wire import ApiError, Json, error_response
+from autotagger.demo.wire import ApiError, Dialect, Json, error_response
 from autotagger.demo.world import Key, World
 
 MAX_BODY_BYTES = 10 << 20
@@ -37,13 +37,17 @@ Handler = Callable[[World, Visit], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`name`: under which it is counted. `permission`: what the key must have; empty: any key; None: no key."""
+    """`name`: under which it is counted. `permission`: what the key must have; empty: any key; None: no key.
+
+    `dialects`: where there is this route.
+    """
 
     method: str
     path: str
     name: str
     permission: str | None
     handler: Handler
+    dialects: frozenset[Dialect] = field(default=frozenset(Dialect))
 
 
 class Gate:

@@ -11,21 +11,21 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from autotagger.demo import media_routes, routes
-from autotagger.demo.drawing import THEMES
+from autotagger.demo import edit_routes, media_routes, routes
+from autotagger.demo.backup import Backup, bring_back, dump
 from autotagger.demo.faults import Faults
-from autotagger.demo.files import jpeg
 from autotagger.demo.gate import MAX_BODY_BYTES, Gate
 from autotagger.demo.jobs import Jobs
-from autotagger.demo.library import ME, AssetSpec, Library, Media, Preview
-from autotagger.demo.store import Clock, Row, Store
+from autotagger.demo.library import ME, Library
+from autotagger.demo.person import Person
+from autotagger.demo.removals import Removals
+from autotagger.demo.store import Clock, Store
 from autotagger.demo.wire import USERS, ApiError, Dialect, error_response, json_response
 from autotagger.demo.world import ALL, World
 
@@ -36,15 +36,20 @@ JOB_DELAY_S = 0.05
 WEB_PAGE = "<!doctype html><html><head><title>Immich</title></head><body>Loading</body></html>"
 
 
-class StandIn:
+class StandIn(Person):
     """A stand-in Immich over one library. The library itself is never changed; two servers may share it.
 
-    `dialect`: 2.7, 3.0 or 3.2. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
+    `dialect`: 2.7, 3.0, 3.2 or 4. `port`: 0 for any free one. `tag_losing_jobs`: False for jobs that lose nothing.
     `jobs_per_s`: most background jobs started a second (each tagged asset costs two); None for no limit.
     `job_delay_s`: the most that a job takes on an idle server, seconds. `preview_after`: previews that come later
     are made after so many requests for them; None: only by `generate_previews`. `webp_previews`: WebP instead of
     JPEG, as an admin may choose. `clock`: epoch seconds, of all times that the server tells.
     `job_clock`: seconds, for tests that move the jobs' time themselves (`jobs.catch_up`); None: real time.
+    `proxy_skew_s`, `database_skew_s`: how far the clock of a proxy (the `Date` header) and the database's
+    (`createdAt`, `updatedAt`) are ahead of `clock`; both are attributes that may be set at any time (law 12).
+    `removals_come_back`: share of removals in quick succession that come back once; `parallel_removals_lose`:
+    share of assets that lose all links to parallel removals (law 13; `removals.come_back`, `removals.lose` later).
+    `tags_enabled`: the user's switch for tags (law 21).
     """
 
     def __init__(
@@ -62,10 +67,18 @@ class StandIn:
         faults: Faults | None = None,
         clock: Clock = time.time,
         job_clock: Clock | None = None,
+        proxy_skew_s: float = 0.0,
+        database_skew_s: float = 0.0,
+        removals_come_back: float = 0.0,
+        parallel_removals_lose: float = 0.0,
+        tags_enabled: bool = True,
     ) -> None:
         self.library = library
         self.dialect = Dialect.named(dialect)
         self.store = Store(library, clock)
+        self._clock = clock
+        self.proxy_skew_s = proxy_skew_s
+        self.database_skew_s = database_skew_s
         self.jobs = Jobs(
             self.store,
             delay_s=job_delay_s,
@@ -74,7 +87,12 @@ class StandIn:
             seed=library.seed,
             clock=job_clock,
         )
-        self.world = World(library, self.dialect, self.store, self.jobs, preview_after, webp_previews)
+        self.removals = Removals(
+            self.store, library.seed, come_back=removals_come_back, lose=parallel_removals_lose
+        )
+        self.world = World(
+            library, self.dialect, self.store, self.jobs, self.removals, preview_after, webp_previews, tags_enabled
+        )
         self._gate = Gate(self.world, faults)
         self._host = host
         self._port = port
@@ -101,8 +119,9 @@ class StandIn:
     async def come_up(self) -> None:
         """Listen. After `go_down`, on the same port, with everything that was stored."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        for route in (*routes.ROUTES, *media_routes.ROUTES):
-            self._gate.add(app, route)
+        for route in (*routes.ROUTES, *media_routes.ROUTES, *edit_routes.ROUTES):
+            if self.dialect in route.dialects:
+                self._gate.add(app, route)
         app.on_response_prepare.append(self._stamp)
         app.router.add_get("/demo/state", self._state)
         app.router.add_get("/demo/settled", self._settled)
@@ -168,6 +187,37 @@ class StandIn:
     # What tests set
 
     @property
+    def database_skew_s(self) -> float:
+        """Seconds that the database's clock is ahead."""
+        return self.store.skew_s
+
+    @database_skew_s.setter
+    def database_skew_s(self, seconds: float) -> None:
+        self.store.skew_s = seconds
+
+    @property
+    def tags_enabled(self) -> bool:
+        """Whether Immich's pages show tags to the user."""
+        return self.world.tags_enabled
+
+    @tags_enabled.setter
+    def tags_enabled(self, enabled: bool) -> None:
+        self.world.tags_enabled = enabled
+
+    def make_sidecar_unwritable(self, asset_id: str, unwritable: bool = True) -> None:
+        """Let the .xmp of this one asset be impossible to write, or possible again (law 17)."""
+        self.store.rows[asset_id].unwritable = unwritable
+
+    def backup(self) -> Backup:
+        """A dump of the database as it is now."""
+        return dump(self.store)
+
+    def restore_backup(self, backup: Backup) -> None:
+        """Bring a dump back (law 15): jobs are forgotten, the .xmp files stay as they are now."""
+        self.jobs.forget()
+        bring_back(self.store, backup)
+
+    @property
     def faults(self) -> Faults | None:
         return self._gate.faults
 
@@ -191,105 +241,6 @@ class StandIn:
     def revoke_key(self, secret: str) -> None:
         del self.world.keys[secret]
 
-    # A person who uses Immich meanwhile
-
-    def upload(
-        self,
-        media: Media | None = None,
-        *,
-        file_name: str | None = None,
-        file_created_ms: int | None = None,
-        **special: object,
-    ) -> str:
-        """Add an asset; its metadata and preview come with the jobs that this starts. Answers its id.
-
-        `special`: other fields of AssetSpec (`owner_id`, `library_id`, `visibility`, `preview`...).
-        """
-        number = len(self.store.rows)
-        media = media or jpeg(number, (320, 240), THEMES[number % len(THEMES)])
-        now_ms = self.store.now_ms()
-        spec = AssetSpec(
-            id=self.store.new_id(),
-            media=media,
-            file_name=file_name or f"upload-{number}{media.suffix}",
-            file_created_ms=now_ms if file_created_ms is None else file_created_ms,
-            created_ms=now_ms,
-        )
-        row = self.store.add(replace(spec, **special))  # type: ignore[arg-type]
-        row.updated_ms = now_ms
-        row.extracted = False
-        row.preview = Preview.LATER
-        self.jobs.refresh(row)
-        self.jobs.make_preview(row)
-        return spec.id
-
-    def replace_file(self, asset_id: str, media: Media) -> None:
-        """Put another file behind an asset, with the jobs that follow: checksum and thumbhash are others then."""
-        row = self.store.rows[asset_id]
-        row.spec = replace(row.spec, media=media)
-        row.updated_ms = self.store.now_ms()
-        row.preview = Preview.LATER
-        self.jobs.refresh(row)
-        self.jobs.make_preview(row)
-
-    def trash(self, asset_id: str) -> None:
-        row = self.store.rows[asset_id]
-        row.deleted_ms = self.store.now_ms()
-        self.store.reshape(row)
-
-    def restore(self, asset_id: str) -> None:
-        """Take an asset out of the trash."""
-        row = self.store.rows[asset_id]
-        row.deleted_ms = None
-        self.store.reshape(row)
-
-    def set_visibility(self, asset_id: str, visibility: str) -> None:
-        """timeline, archive, hidden or locked."""
-        row = self.store.rows[asset_id]
-        row.visibility = visibility
-        self.store.reshape(row)
-
-    def remove(self, asset_id: str) -> None:
-        """Delete an asset for good."""
-        self.store.remove(self.store.rows[asset_id])
-
-    def tag(self, asset_id: str, *values: str) -> None:
-        """Tag by hand, in one call, with the jobs that follow."""
-        row = self.store.rows[asset_id]
-        if self.store.link(row, [tag.id for tag in self.store.upsert(values, row.spec.owner_id)]):
-            self.jobs.links_changed(row)
-
-    def untag(self, asset_id: str, *values: str) -> None:
-        """Take tags off by hand, in one go, with the jobs that follow."""
-        row = self.store.rows[asset_id]
-        own = self.store.tags_of(row.spec.owner_id)
-        self.store.unlink(row, [own[value].id for value in values])
-        self.jobs.links_changed(row)
-
-    def delete_tag(self, value: str) -> None:
-        """Delete a tag and what is below it; no job follows (law 8). Raises KeyError for an unknown one."""
-        self.store.delete_tag(self.store.tags_by_value[value])
-
-    def clean_up_tags(self) -> int:
-        """Immich's nightly removal of tags without assets. Answers how many went."""
-        return self.store.delete_empty_tags()
-
-    def refresh_metadata(self, *asset_ids: str) -> None:
-        """Read the .xmp files anew (of all assets when none is named): deleted tags come back from there."""
-        for row in self._rows(asset_ids):
-            self.jobs.refresh(row)
-
-    def generate_previews(self, *asset_ids: str) -> None:
-        """Start the jobs that make the previews that were to come later; `settle` sees them done."""
-        for row in self._rows(asset_ids):
-            if row.preview is Preview.LATER:
-                self.jobs.make_preview(row)
-
-    def _rows(self, asset_ids: tuple[str, ...]) -> list[Row]:
-        return (
-            [self.store.rows[asset_id] for asset_id in asset_ids] if asset_ids else list(self.store.rows.values())
-        )
-
     # Beside Immich's own routes
 
     async def _state(self, request: web.Request) -> web.Response:
@@ -305,8 +256,8 @@ class StandIn:
         return json_response(body)
 
     async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """The Date header from the clock that `updatedAt` comes from: settling is told by comparing the two."""
-        response.headers["Date"] = formatdate(self.store.now_ms() // 1000, usegmt=True)
+        """The Date header by Immich's clock, or by that of the proxy before it."""
+        response.headers["Date"] = formatdate(int(self._clock() + self.proxy_skew_s), usegmt=True)
 
     async def _settled(self, _request: web.Request) -> web.Response:
         return json_response({"settled": self.settled})

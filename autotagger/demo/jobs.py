@@ -91,14 +91,20 @@ class Jobs:
 
     def links_changed(self, row: Row) -> None:
         """An asset gained or lost a link."""
-        self._enqueue(SIDECAR, partial(self._write_sidecar, row))
+        self._enqueue(SIDECAR, row, partial(self._write_sidecar, row))
 
     def refresh(self, row: Row) -> None:
         """Read the asset's metadata anew, as an admin's "refresh metadata" does."""
-        self._enqueue(METADATA, partial(self._extract_metadata, row))
+        self._enqueue(METADATA, row, partial(self._extract_metadata, row))
 
     def make_preview(self, row: Row) -> None:
-        self._enqueue(THUMBNAILS, partial(self._make_preview, row))
+        self._enqueue(THUMBNAILS, row, partial(self._make_preview, row))
+
+    def forget(self) -> None:
+        """Drop all that waits or runs, as a restored server does."""
+        for queue, steps in self._steps.items():
+            steps.clear()
+            self._open[queue] = 0
 
     # What a test or an admin does with them
 
@@ -156,11 +162,27 @@ class Jobs:
         seen = tuple(self._store.values(row))
 
         def write() -> None:
-            if not row.spec.read_only:
-                row.xmp = seen if self._losing else tuple(self._store.values(row))
+            if not row.read_only:
+                row.xmp = self._written(row, seen if self._losing else tuple(self._store.values(row)))
             self.refresh(row)
 
         return write
+
+    @staticmethod
+    def _written(row: Row, values: tuple[str, ...]) -> tuple[str, ...]:
+        """What really stands in the .xmp afterwards, where removals went wrong (see `removals`)."""
+        if row.torn:
+            return ()
+        back = row.coming_back - set(values)
+        row.came_back |= row.coming_back
+        row.returning |= back
+        row.coming_back = set()
+        return (*values, *sorted(back))
+
+    def _now_meant(self, row: Row) -> tuple[str, ...]:
+        """What jobs that lose nothing read: the links of this instant, but for what removals did to the .xmp."""
+        returning, row.returning = row.returning, set()
+        return () if row.torn else (*self._store.values(row), *sorted(returning))
 
     def _extract_metadata(self, row: Row) -> Write:
         listed = row.xmp or ()
@@ -168,7 +190,7 @@ class Jobs:
         def write() -> None:
             if row.id not in self._store.rows:
                 return
-            values = listed if self._losing or row.spec.read_only else tuple(self._store.values(row))
+            values = listed if self._losing or row.read_only else self._now_meant(row)
             self._replace_links(row, values)
             row.extracted = True
             self._store.touch(row)
@@ -186,24 +208,29 @@ class Jobs:
         def write() -> None:
             row.preview = Preview.READY if row.spec.preview is Preview.LATER else row.spec.preview
             row.preview_ms = self._store.now_ms()
+            row.rendered = row.edits
             self._store.touch(row)
+            self._store.versions.shape += 1
 
         return write
 
     # The machinery
 
-    def _enqueue(self, queue: str, read: Read) -> None:
+    def _enqueue(self, queue: str, row: Row, read: Read) -> None:
+        row.jobs += 1
         self._last_start = max(self._last_start + self._spacing_s, self._now())
         self._open[queue] += 1
         wait_s = self._random.uniform(0.0, 0.2) * self._delay_s
-        self._push(queue, self._last_start + wait_s, partial(self._begin, queue, read))
+        self._push(queue, self._last_start + wait_s, partial(self._begin, queue, row, read))
 
-    def _begin(self, queue: str, read: Read) -> None:
+    def _begin(self, queue: str, row: Row, read: Read) -> None:
         run_s = self._random.uniform(0.0, 0.8) * self._delay_s
-        self._push(queue, self._now() + run_s, partial(self._finish, queue, read()))
+        self._push(queue, self._now() + run_s, partial(self._finish, queue, row, read()))
 
-    def _finish(self, queue: str, write: Write) -> None:
+    def _finish(self, queue: str, row: Row, write: Write) -> None:
         write()
+        row.jobs -= 1
+        row.torn &= row.jobs > 0
         self._open[queue] -= 1
         self.done[queue] += 1
 

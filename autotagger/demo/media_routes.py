@@ -7,7 +7,7 @@ from aiohttp import web
 
 from autotagger.demo import previews
 from autotagger.demo.gate import Route, Visit
-from autotagger.demo.library import Preview
+from autotagger.demo.library import Media, Preview
 from autotagger.demo.store import Row
 from autotagger.demo.validation import MISSING, Checker
 from autotagger.demo.wire import ApiError
@@ -23,6 +23,7 @@ async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
     check = Checker(world.dialect)
     asset_id = check.uuid(visit.request.match_info["id"], ["id"])
     size = check.choice(visit.request.query.get("size", "thumbnail"), ["size"], SIZES)
+    as_edited = _edited(check, visit)
     check.finish()
     row = world.store.readable(str(asset_id), visit.user)
     if row is None:
@@ -30,15 +31,21 @@ async def thumbnail(world: World, visit: Visit) -> web.StreamResponse:
     if size in ("original", "fullsize"):
         return _redirect(row)
     webp = size == "thumbnail" or world.webp_previews
-    body = await _small(world, row, "webp_preview" if size == "preview" and webp else str(size))
+    media = row.looks if as_edited else row.spec.media
+    body = await _small(world, row, media, "webp_preview" if size == "preview" and webp else str(size))
     mime = "image/webp" if webp else "image/jpeg"
     return _file(visit.request, body, mime, row.preview_ms)
 
 
 async def original(world: World, visit: Visit) -> web.StreamResponse:
+    """The file as it was uploaded, or with `edited=true` what the user made of it (law 19)."""
+    check = Checker(world.dialect)
+    as_edited = _edited(check, visit)
+    check.finish()
     row = _own_or_404(world, _asset_id(world, visit), visit.user)
-    body = await world.media.get(row.spec.media, "original")
-    return _file(visit.request, body, row.spec.media.mime, row.file_created_ms)
+    media = row.looks if as_edited else row.spec.media
+    body = await world.media.get(media, "original")
+    return _file(visit.request, body, media.mime, row.file_created_ms)
 
 
 async def playback(world: World, visit: Visit) -> web.StreamResponse:
@@ -59,6 +66,11 @@ ROUTES = (
 )
 
 
+def _edited(check: Checker, visit: Visit) -> bool:
+    """`edited` of the query, false by default: the picture before the user's crop or rotation."""
+    return check.choice(visit.request.query.get("edited", "false"), ["edited"], ("true", "false")) == "true"
+
+
 def _asset_id(world: World, visit: Visit) -> str:
     check = Checker(world.dialect)
     asset_id = check.uuid(visit.request.match_info.get("id", MISSING), ["id"])
@@ -77,7 +89,7 @@ def _own_or_404(world: World, asset_id: str, user: str) -> Row:
     raise ApiError(400, "Not found or no asset.download access")
 
 
-async def _small(world: World, row: Row, what: str) -> bytes:
+async def _small(world: World, row: Row, media: Media, what: str) -> bytes:
     """The preview (JPEG or WebP) or the thumbnail. Raises ApiError (404) while, or where, there is none."""
     if row.preview is Preview.LATER:
         row.preview_misses += 1
@@ -85,7 +97,7 @@ async def _small(world: World, row: Row, what: str) -> bytes:
             world.jobs.make_preview(row)
     if row.preview not in (Preview.LATER, Preview.NEVER):
         try:
-            body = await world.media.get(row.spec.media, what)
+            body = await world.media.get(media, what)
         except Exception:  # Pillow raises nearly anything for a broken file; Immich has no preview of it then
             row.preview = Preview.NEVER
         else:

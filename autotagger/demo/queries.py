@@ -1,4 +1,4 @@
-"""Search bodies into queries: the flat fields of every dialect, and 3.2's `filter`.
+"""Search bodies into queries: the flat fields of every dialect but 4, and the `filter` of 3.2 and 4.
 
 Fields that the stand-in's pictures never have (cities, people, albums, ratings) are checked and then match
 nothing, or everything where they ask for absence. Unknown flat fields are ignored, as on real servers (law 4).
@@ -89,9 +89,13 @@ class Asked:
     def __init__(self, body: Json, dialect: Dialect, owners: frozenset[str]) -> None:
         """Raises ApiError: 400 for what Immich refuses, 401 for the locked folder."""
         self._check = Checker(dialect)
+        if dialect is Dialect.V4:  # law 20: what is gone is ignored, like everything unknown (law 4)
+            body = {name: value for name, value in body.items() if name in _PAGING_WITH_FILTER}
         self._body = body
         self._owners = owners
-        self.by_filter = dialect is Dialect.V3_2 and ("filter" in body or "cursor" in body)
+        self.by_filter = dialect is Dialect.V4 or (
+            dialect is Dialect.V3_2 and ("filter" in body or "cursor" in body)
+        )
         self.with_exif = bool(self._optional("withExif", self._check.boolean))
         self.size = self._number("size", MAX_SIZE) or DEFAULT_SIZE
         self.query = self._filtered() if self.by_filter else self._flat()
@@ -109,7 +113,7 @@ class Asked:
         """How the answer says where to go on: a page number as text, or 3.2's cursor (an encoded offset)."""
         after = self.offset + self.size
         page = str(after // self.size + 1) if more and not self.by_filter else None
-        if dialect is not Dialect.V3_2:
+        if not dialect.filters:
             return {"nextPage": page}
         cursor = base64.urlsafe_b64encode(orjson.dumps({"offset": after})).decode().rstrip("=")
         return {"nextPage": page, "nextCursor": cursor if more and self.by_filter else None}
@@ -196,7 +200,7 @@ class Asked:
         flat = [name for name in _FLAT_KEYS if name in self._body]
         if flat:
             self._check.custom(f"filter and cursor cannot be combined with: {', '.join(flat)}", [])
-        if "filter" not in self._body:
+        if "cursor" in self._body and "filter" not in self._body:
             self._check.custom("cursor needs a filter", ["cursor"])
         query = self._branch(self._body.get("filter", {}), ["filter"], (*_FILTER_KEYS, "or"))
         query.tests.append(_listed(self._owners))

@@ -216,15 +216,17 @@ async def add_to_tag(world: World, visit: Visit) -> web.Response:
 async def untag_assets(world: World, visit: Visit) -> web.Response:
     """Take one tag off many assets, with an answer for each of them."""
     the_tag = _tag(world, visit, "tag.asset")
+    ids = _ids(world, visit)
     results = []
-    for asset_id in _ids(world, visit):
-        row = world.store.rows.get(asset_id)
-        if row is None or the_tag.id not in row.tags:
-            results.append(_refused(asset_id, "not_found"))
-        else:
-            world.store.unlink(row, [the_tag.id])
-            world.jobs.links_changed(row)
-            results.append({"id": asset_id, "success": True})
+    async with world.removals.under_way(world.store.writable(ids, visit.user)):
+        for asset_id in ids:
+            row = world.store.rows.get(asset_id)
+            if row is None or the_tag.id not in row.tags:
+                results.append(_refused(asset_id, "not_found"))
+            else:
+                world.removals.unlink(row, the_tag.id)
+                world.jobs.links_changed(row)
+                results.append({"id": asset_id, "success": True})
     return json_response(results)
 
 
@@ -279,6 +281,9 @@ async def jobs(world: World, visit: Visit) -> web.Response:
     return json_response(body, request=visit.request)
 
 
+#: `PUT /assets` is deprecated since 3.0 in favour of a PATCH that 3.0.3 does not have yet (law 20).
+_PUT_ASSETS = frozenset(Dialect) - {Dialect.V4}
+_PATCH_ASSETS = frozenset({Dialect.V3_2, Dialect.V4})
 ROUTES = (
     Route("GET", "/api/server/version", "version", None, version),
     Route("GET", "/api/server/ping", "ping", None, ping),
@@ -289,7 +294,8 @@ ROUTES = (
     Route("POST", "/api/search/metadata", "search", "asset.read", search),
     Route("POST", "/api/search/random", "random", "asset.read", search_random),
     Route("POST", "/api/search/statistics", "statistics", "asset.statistics", search_statistics),
-    Route("PUT", "/api/assets", "update_assets", "asset.update", update_assets),
+    Route("PUT", "/api/assets", "update_assets", "asset.update", update_assets, _PUT_ASSETS),
+    Route("PATCH", "/api/assets", "update_assets", "asset.update", update_assets, _PATCH_ASSETS),
     Route("GET", "/api/assets/{id}", "asset", "asset.read", asset),
     Route("GET", "/api/tags", "tags", "tag.read", tags),
     Route("PUT", "/api/tags", "upsert_tags", "tag.create", upsert_tags),

@@ -69,7 +69,7 @@ class Searcher:
 
     def __init__(self, store: Store, dialect: Dialect) -> None:
         self._store = store
-        self._shuffles_ties = dialect is not Dialect.V3_2
+        self._shuffles_ties = not dialect.filters
         self._kept: OrderedDict[bytes, tuple[tuple[int, int, int], list[Row]]] = OrderedDict()
 
     def page(self, query: Query, *, offset: int, size: int) -> Found:

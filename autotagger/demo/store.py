@@ -6,17 +6,25 @@ Nothing here knows HTTP. Every change that a search could see moves one of the c
 import random
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from autotagger.demo.library import ME, PARTNER, AssetSpec, Library, Preview, uuid4_from
+from autotagger.demo.edits import Edit, edited
+from autotagger.demo.library import ME, PARTNER, AssetSpec, Library, Media, Preview, uuid4_from
 
 Clock = Callable[[], float]
+#: Two writes this close to each other still get two times.
+_INSTANT_MS = 1000
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """An asset as the server holds it. `xmp`: tag values in its sidecar file, None where there is no file."""
+    """An asset as the server holds it. `xmp`: tag values in its sidecar file, None where there is no file.
+
+    `edits`: what the user made of the picture, `rendered`: those that preview and thumbhash show already.
+    `unwritable`: this one's .xmp cannot be written (law 17). `jobs`: background jobs that wait or run for it.
+    `torn`, `coming_back` (to the .xmp), `returning` (from there), `came_back`: see `removals`.
+    """
 
     spec: AssetSpec
     visibility: str
@@ -28,10 +36,28 @@ class Row:
     preview_misses: int = 0
     tags: set[str] = field(default_factory=set)
     xmp: tuple[str, ...] | None = None
+    edits: tuple[Edit, ...] = ()
+    rendered: tuple[Edit, ...] = ()
+    unwritable: bool = False
+    jobs: int = 0
+    torn: bool = False
+    coming_back: set[str] = field(default_factory=set)
+    returning: set[str] = field(default_factory=set)
+    came_back: set[str] = field(default_factory=set)
 
     @property
     def id(self) -> str:
         return self.spec.id
+
+    @property
+    def looks(self) -> Media:
+        """The picture as the user sees it."""
+        return edited(self.spec.media, self.rendered)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether Immich cannot write the .xmp."""
+        return self.unwritable or self.spec.read_only
 
     @property
     def file_created_ms(self) -> int:
@@ -70,10 +96,14 @@ class Versions:
 
 
 class Store:
-    """All state of one server. Ids and values are looked up in dicts; the order of the library is kept sorted."""
+    """All state of one server. Ids and values are looked up in dicts; the order of the library is kept sorted.
+
+    `skew_s`: how far the database's clock is ahead of `clock` (law 12).
+    """
 
     def __init__(self, library: Library, clock: Clock) -> None:
         self._clock = clock
+        self.skew_s = 0.0
         self._random = random.Random(library.seed + 1)
         self.versions = Versions()
         self.rows: dict[str, Row] = {spec.id: _row(spec) for spec in library.assets}
@@ -83,7 +113,8 @@ class Store:
         self._newest_first = sorted(self.rows.values(), key=_newest_first)
 
     def now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        """The database's time, which `createdAt` and `updatedAt` are made of."""
+        return int((self._clock() + self.skew_s) * 1000)
 
     def new_id(self) -> str:
         return uuid4_from(self._random)
@@ -112,9 +143,28 @@ class Store:
         self._newest_first.remove(row)
         self.versions.shape += 1
 
+    def replace_all(self, rows: Iterable[Row], tags: Iterable[Tag], links: Mapping[str, Iterable[str]]) -> None:
+        """Hold these rows and tags (without links of their own), and `links` (tag ids by asset id)."""
+        self.rows = {row.id: row for row in rows}
+        self._newest_first = sorted(self.rows.values(), key=_newest_first)
+        self.tags = {tag.id: tag for tag in tags}
+        self._tags_of.clear()
+        for tag in self.tags.values():
+            self._tags_of[tag.owner][tag.value] = tag
+            if tag.parent is not None:
+                tag.parent = self.tags[tag.parent.id]
+                tag.parent.children.add(tag.id)
+        for asset_id, tag_ids in links.items():
+            self.link(self.rows[asset_id], tag_ids)
+        self.versions.links += 1
+        self.versions.updated += 1
+        self.versions.shape += 1
+
     def touch(self, row: Row) -> None:
         """Move `updatedAt`, as every write to the asset's own record does (a link is not one)."""
-        row.updated_ms = max(self.now_ms(), row.updated_ms + 1)
+        now_ms = self.now_ms()
+        same_instant = abs(now_ms - row.updated_ms) < _INSTANT_MS
+        row.updated_ms = max(now_ms, row.updated_ms + 1) if same_instant else now_ms
         self.versions.updated += 1
 
     def reshape(self, row: Row) -> None:

@@ -1,4 +1,4 @@
-"""How answers look on the wire, in the three dialects: error bodies, and the JSON of assets, tags and tickets.
+"""How answers look on the wire, in the four dialects: error bodies, and the JSON of assets, tags and tickets.
 
 Shapes follow recorded exchanges with real servers 2.7.5 and 3.0.3; 3.2 is taken to answer like 3.0 where nothing
 else is known.
@@ -34,19 +34,34 @@ USER_SINCE = "2025-12-31T12:00:00.352Z"
 
 
 class Dialect(Enum):
-    """The three kinds of Immich that autotagger works with; the value is the version that the stand-in reports."""
+    """The kinds of Immich that autotagger works with; the value is the version that the stand-in reports.
+
+    `V4` does not exist yet: 3.2 without all that 3.2 deprecates (law 20).
+    """
 
     V2_7 = (2, 7, 5)
     V3_0 = (3, 0, 3)
     V3_2 = (3, 2, 0)
+    V4 = (4, 0, 0)
+
+    @property
+    def label(self) -> str:
+        """`2.7`, `3.0`, `3.2` or `4`."""
+        major, minor, _ = self.value
+        return "4" if self is Dialect.V4 else f"{major}.{minor}"
+
+    @property
+    def filters(self) -> bool:
+        """Whether searches know `filter` and `cursor`."""
+        return self in (Dialect.V3_2, Dialect.V4)
 
     @classmethod
     def named(cls, name: str) -> "Dialect":
-        """`2.7`, `3.0` or `3.2`. Raises ValueError for anything else."""
+        """`2.7`, `3.0`, `3.2` or `4`. Raises ValueError for anything else."""
         for dialect in cls:
-            if name == f"{dialect.value[0]}.{dialect.value[1]}":
+            if name == dialect.label:
                 return dialect
-        raise ValueError(f"no such dialect: {name!r} (2.7, 3.0 or 3.2)")
+        raise ValueError(f"no such dialect: {name!r} (2.7, 3.0, 3.2 or 4)")
 
 
 class ApiError(Exception):
@@ -123,7 +138,7 @@ def tag_json(tag: Tag, *, nested: bool = False) -> Json:
 
 def asset_json(row: Row, dialect: Dialect, *, with_exif: bool = False) -> Json:
     """An asset as one item of a search."""
-    spec, media, old = row.spec, row.spec.media, dialect is Dialect.V2_7
+    spec, media, old = row.spec, row.looks, dialect is Dialect.V2_7
     seen = row.extracted and media.width > 0
     body: Json = {"id": spec.id, "createdAt": iso(spec.created_ms)}
     if old:
@@ -160,7 +175,7 @@ def asset_json(row: Row, dialect: Dialect, *, with_exif: bool = False) -> Json:
         "resized": True,
         "width": media.width if seen else None,
         "height": media.height if seen else None,
-        "isEdited": False,
+        "isEdited": bool(row.edits),
     }
 
 
@@ -196,10 +211,10 @@ def search_json(
 
 
 def thumbhash(row: Row) -> str | None:
-    """Some 20 stable bytes a picture; None until the preview was made."""
+    """Some 20 stable bytes for a picture's looks, edits included (law 19); None until the preview was made."""
     if row.preview in (Preview.LATER, Preview.NEVER):
         return None
-    return base64.b64encode(hashlib.blake2b(row.spec.media.key.encode(), digest_size=21).digest()).decode()
+    return base64.b64encode(hashlib.blake2b(row.looks.key.encode(), digest_size=21).digest()).decode()
 
 
 def _duration(duration_ms: int | None, dialect: Dialect) -> str | int | None:

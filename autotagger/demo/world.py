@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from autotagger.demo.jobs import Jobs
 from autotagger.demo.library import ME, Library
 from autotagger.demo.previews import MediaCache
+from autotagger.demo.removals import Removals
 from autotagger.demo.search import Searcher
 from autotagger.demo.store import Store
 from autotagger.demo.wire import Dialect
@@ -45,6 +46,7 @@ class World:
     dialect: Dialect
     store: Store
     jobs: Jobs
+    removals: Removals
     preview_after: int | None
     webp_previews: bool
     tags_enabled: bool = True

@@ -16,8 +16,9 @@ from autotagger.doctor.facts import AccountFacts, PreviewFact, Sample, ServerFac
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import connect, dialect_of, flat_search, following, identify, totals
+from autotagger.immich.dialect import connect, dialect_of, identify, speaks_filter
 from autotagger.immich.parsing import decode, http_date_ms, problem
+from autotagger.immich.searches import flat_search, following, search_by, totals
 from autotagger.immich.transport import Request, Transport
 from autotagger.immich.types import Asset, Kind, Server, Tag
 from autotagger.settings import ImmichSettings, Settings
@@ -66,7 +67,7 @@ async def _look(settings: Settings, key: SecretStr, *, thorough: bool) -> Server
     async with client, Transport(immich, key) as transport:
         if await _introduced(client, immich, facts):
             if thorough:
-                await _used(transport, facts)
+                await _used(transport, facts, patch=bool(client.filters))
             await _counted(client, settings, facts)
             if thorough:
                 await _sampled(client, settings, facts)
@@ -91,7 +92,7 @@ async def _introduced(client: ImmichClient, immich: ImmichSettings, facts: _Fact
     return "server" in facts
 
 
-def _uses() -> dict[str, Request]:
+def _uses(*, patch: bool) -> dict[str, Request]:
     """By permission, a call that needs it and changes nothing.
 
     Immich looks at the key before it looks at what is asked: an asset that does not exist and an empty list are
@@ -111,7 +112,7 @@ def _uses() -> dict[str, Request]:
         "asset.download": call("GET", f"{nobody}/original"),
         "asset.statistics": call("POST", "search/statistics", {"visibility": "timeline"}),
         "user.read": call("GET", "users/me"),
-        UPDATE: call("PUT", "assets", {"ids": [str(uuid4())], "visibility": "timeline"}),
+        UPDATE: call("PATCH" if patch else "PUT", "assets", {"ids": [str(uuid4())], "visibility": "timeline"}),
         "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
     }
@@ -123,10 +124,10 @@ UPDATE: Final = "asset.update"
 PREFERENCES: Final = "userPreference.read"
 
 
-async def _used(transport: Transport, facts: _Facts) -> None:
+async def _used(transport: Transport, facts: _Facts, *, patch: bool) -> None:
     """Use every permission once; from the answers also latency, clock, and whether tags are switched on."""
     effects = {}
-    for permission, request in _uses().items():
+    for permission, request in _uses(patch=patch).items():
         try:
             reply = await transport.exchange(request)
         except AutotaggerError as error:
@@ -177,17 +178,16 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
         return  # the check of the library says that it could not be counted
 
 
-def _searches(settings: Settings, tag: Tag | None) -> list[dict[str, Any]]:
+async def _searches(client: ImmichClient, settings: Settings, tag: Tag | None) -> list[dict[str, Any]]:
     types = settings.immich.types
     kind = cast("Kind", types[0].upper()) if len(set(types)) == 1 else None
     tag_id = tag.id if tag else None
-    return [
-        flat_search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.immich.visibilities
-    ]
+    search = search_by(await speaks_filter(client))
+    return [search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.immich.visibilities]
 
 
 async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> int:
-    return sum([await client.total(totals(search)) for search in _searches(settings, tag)])
+    return sum([await client.total(totals(search)) for search in await _searches(client, settings, tag)])
 
 
 async def _listed(
@@ -196,7 +196,7 @@ async def _listed(
     """Assets counted page by page (of `owner`, where known), and whether that came to its end."""
     seen: set[str] = set()
     pages = 0
-    for search in _searches(settings, tag):
+    for search in await _searches(client, settings, tag):
         body: dict[str, Any] | None = search
         while body is not None:
             if pages == _PAGES:
@@ -230,7 +230,7 @@ async def _sampled(client: ImmichClient, settings: Settings, facts: _Facts) -> N
 
 async def _newest(client: ImmichClient, settings: Settings) -> Sequence[Asset]:
     found: list[Asset] = []
-    for search in _searches(settings, None):
+    for search in await _searches(client, settings, None):
         page = await client.search({**search, "size": SAMPLE})
         found += page.assets
     return found[:SAMPLE]

@@ -33,7 +33,7 @@ def api_root(base_url: str) -> URL:
         raise BadConfig(f"base_url {_shown(text)} is no address: {_EXAMPLE}") from None
     if url.scheme not in ("http", "https") or not host or re.search(r"\s", text):
         raise BadConfig(f"base_url {_shown(text)} is no http or https address: {_EXAMPLE}")
-    if url.user is not None or url.password is not None:
+    if url.user is not None or url.password is not None or "@" in url.path:  # a password may hold a slash
         raise BadConfig("base_url must hold no user and password; Immich takes the API key only")
     if port == 443 and not _SCHEME.match(base_url.strip().strip("\"'").strip()):
         url = url.with_scheme("https")
@@ -56,5 +56,7 @@ def is_exposed(api: URL) -> bool:
 
 
 def _shown(text: str) -> str:
-    """`text` for a message, without what may be a password."""
-    return repr(re.sub(r"//[^/@]*@", "//", text))
+    """`text` for a message, without what may be a password or a key: all before the last `@`, and the query."""
+    scheme, _, rest = text.partition("://")
+    rest = re.split(r"[?#]", rest.rpartition("@")[2])[0]
+    return repr(f"{scheme}://{rest}")

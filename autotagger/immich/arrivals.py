@@ -8,7 +8,9 @@ out what Immich has not read the metadata of yet.
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import flat_search, following
+from autotagger.immich.dialect import speaks_filter
+from autotagger.immich.paging import pages
+from autotagger.immich.searches import search_by
 from autotagger.immich.sweep import choice_of
 from autotagger.immich.types import Asset, Kind, Server
 
@@ -37,11 +39,8 @@ async def extracted(client: ImmichClient, *, after_ms: int, visibilities: Sequen
 async def _pages(
     client: ImmichClient, after_ms: int, kind: Kind | None, visibilities: Sequence[str], *, with_exif: bool
 ) -> AsyncIterator[tuple[Asset, ...]]:
+    search = search_by(await speaks_filter(client))
     for visibility in visibilities:
-        search: dict[str, object] | None = flat_search(
-            visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif
-        )
-        while search is not None:
-            page = await client.search(search)
+        body = search(visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif)
+        async for page in pages(client, body):
             yield page.assets
-            search = following(search, page)

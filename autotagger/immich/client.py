@@ -12,11 +12,11 @@ from loguru import logger
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from autotagger.errors import AssetFailed, AutotaggerError, Retryable, Unreachable
+from autotagger.errors import AssetFailed, AutotaggerError, Retryable, ServerRefused, Unreachable
 from autotagger.immich import parsing
 from autotagger.immich.pacing import Clock, Limiter, Sleep
 from autotagger.immich.parsing import BadAnswer, checked_id
-from autotagger.immich.status import judge
+from autotagger.immich.status import NOT_UNDERSTOOD, PROXY_REFUSED, judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: Immich fails above 32,767 pairs and writes nothing; stay far below.
 MAX_PAIRS = 5000
+#: So many different assets refused by a proxy, and nothing answered in between: it is not the assets.
+_REFUSED_ASSETS = 5
 #: Immich creates about 170 tags a second: a chunk takes it a second or two.
 _UPSERT_CHUNK = 250
 #: Tries of a call about one asset before `GET /server/ping` is asked who is to blame.
@@ -52,8 +54,11 @@ class ImmichClient:
 
     Every call raises, after its tries: Unreachable when Immich is down for longer than `retry_budget_s`;
     Retryable (`server-error`) when Immich is up but keeps failing on this one asset; ServerRefused when the key
-    or the address is at fault. What else a call raises is said there. `calls` counts calls by name (a call that
-    is tried three times counts once): `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
+    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone. What else a
+    call raises is said there. `calls` counts calls by name (a call that is tried three times counts once):
+    `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
+
+    `filters`: whether the server searches by `filter` (`dialect` finds out); None while nobody has asked.
 
     `exchanged` is told of every single try: the call's name, `ok`, `failed` (tried again where that makes sense)
     or `refused`, and the seconds it took.
@@ -71,11 +76,14 @@ class ImmichClient:
         clock: Clock = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self.filters: bool | None = None
         self.exchanged: Callable[[str, str, float], None] = lambda _call, _outcome, _seconds: None
         self._settings, self._sleep, self._clock = settings, sleep, clock
         self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
         self._transport = Transport(settings, key, clock=clock)
         self._warn_at = float("-inf")
+        self._refused: set[str] = set()
+        self._odd_date = False
 
     def __repr__(self) -> str:
         return f"ImmichClient({self.address})"
@@ -122,11 +130,11 @@ class ImmichClient:
         )
 
     async def search(self, body: Mapping[str, Any]) -> Page:
-        """One page of `POST /search/metadata`; bodies come from `dialect`. Needs `asset.read`."""
+        """One page of `POST /search/metadata`; bodies come from `searches`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
 
     async def random(self, body: Mapping[str, Any]) -> tuple[Asset, ...]:
-        """Assets by chance, of `POST /search/random`; bodies come from `dialect`. Needs `asset.read`."""
+        """Assets by chance, of `POST /search/random`; bodies come from `searches`. Needs `asset.read`."""
         return await self._json(_post("random", "search/random", body), parsing.assets)
 
     async def total(self, body: Mapping[str, Any]) -> int:
@@ -140,7 +148,9 @@ class ImmichClient:
         return await self._json(request, parsing.tagged_asset)
 
     async def picture(self, asset_id: str, size: PictureSize) -> Picture:
-        """The asset's picture. Needs `asset.view`, for the original `asset.download`.
+        """The asset's picture as its owner sees it, crops and rotations included (law 19).
+
+        Needs `asset.view`, for the original `asset.download`.
 
         Raises Retryable (`preview-missing`: not generated yet, corrupt for good, or half of a motion photo;
         `original-missing`), AssetGone, and AssetFailed (`too-large`) above `max_picture_bytes`.
@@ -151,7 +161,7 @@ class ImmichClient:
             size,
             "GET",
             f"assets/{asset_id}/original" if original else f"assets/{asset_id}/thumbnail",
-            query=None if original else {"size": size},
+            query={"edited": "true"} if original else {"size": size, "edited": "true"},
             about=f"asset {asset_id}",
             picture=True,
             max_bytes=self._settings.max_picture_bytes,
@@ -233,10 +243,19 @@ class ImmichClient:
         """Show the assets somewhere else (`archive`, `locked`). Needs `asset.update`.
 
         Immich refuses the whole call for one asset that it does not let us change: AssetGone, AssetFailed.
+        A PATCH where the server has it, else the PUT that goes away with 4 (law 20).
         """
         body = {"ids": [_path_id(one) for one in asset_ids], "visibility": visibility}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
-        await self._call(_put("set_visibility", "assets", body, about=about), lambda _: None)
+        request = _put("set_visibility", "assets", body, about=about)
+        if self.filters is not False:  # 3.2, as far as we know
+            try:
+                await self._call(replace(request, method="PATCH"), lambda _: None)
+                return
+            except ServerRefused as error:
+                if error.kind != NOT_UNDERSTOOD:
+                    raise
+        await self._call(request, lambda _: None)
 
     async def queued_jobs(self, *, by_name: bool) -> int:
         """Jobs that wait or run in the sidecar and metadata queues.
@@ -277,9 +296,20 @@ class ImmichClient:
             return await retrying(self._attempt, request, read)
         except Trouble as trouble:
             cause = trouble.message
+        except ServerRefused as refusal:
+            if refusal.kind != PROXY_REFUSED or not request.about:
+                raise
+            raise await self._blamed(request.about, refusal) from None
         if request.about and (asset_is_to_blame or await self.ping()):
             raise Retryable(f"{request.about}: {request.name} keeps failing: {cause}", kind="server-error")
         raise Unreachable(f"{cause} (tried for {budget_s:.0f} s)")
+
+    async def _blamed(self, about: str, refusal: ServerRefused) -> AutotaggerError:
+        """Whose fault a proxy's refusal is: the asset's, as long as Immich and other assets are let through."""
+        self._refused.add(about)
+        if len(self._refused) >= _REFUSED_ASSETS or not await self.ping():
+            return refusal
+        return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
 
     async def _attempt(self, request: Request, read: Callable[[Reply], T]) -> T:
         """One exchange in one place of the limiter, which learns how it went."""
@@ -290,17 +320,33 @@ class ImmichClient:
                 judge(request, reply)
                 answer = _understood(request, reply, read)
             except AutotaggerError as error:
+                error.message = self._transport.without_key(error.message)
+                error.args = (error.message,)
                 failed = isinstance(error, Trouble)
                 if failed:
                     self._limiter.failed(begun)
                 self.exchanged(request.name, "failed" if failed else "refused", self._clock() - begun)
                 raise
             self.exchanged(request.name, "ok", self._clock() - begun)
+            self._look_at_date(reply)
+            if request.about:
+                self._refused.clear()
             if request.method == "GET":
                 self._limiter.answered(request.name, begun, reply.first_byte_s)
             else:
                 self._limiter.welcome()
             return answer
+
+    def _look_at_date(self, reply: Reply) -> None:
+        """One line, once, about a clock that cannot be right."""
+        text = reply.headers.get("Date")
+        if text is None or self._odd_date or parsing.http_date_ms(text) is not None:
+            return
+        self._odd_date = True
+        logger.warning(
+            "the clock of Immich, or of a proxy in front of it, says {!r}: set it right; its times are not used",
+            text[:60],
+        )
 
     def _say_again(self, state: RetryCallState) -> None:
         """One line about a try that failed: a warning now and then, not one a call while the server is down."""

@@ -6,24 +6,13 @@ from uuid import uuid4
 
 from loguru import logger
 
-from autotagger.errors import ServerRefused, Unreachable
+from autotagger.errors import Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.parsing import BadAnswer, ms_iso
+from autotagger.immich.parsing import BadAnswer
+from autotagger.immich.searches import filter_search, flat_search
 from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
-from autotagger.immich.types import Dialect, Kind, Page, Server, ServerVersion
+from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.settings import ImmichSettings
-
-__all__ = [
-    "Dialect",
-    "connect",
-    "dialect_of",
-    "flat_search",
-    "following",
-    "identify",
-    "none_search",
-    "random_search",
-    "totals",
-]
 
 _OLDEST = ServerVersion(2, 7, 0)
 #: The first version of each dialect, newest first.
@@ -34,8 +23,6 @@ _FIRST = (
 )
 #: Without one of these there is no tagging.
 NEEDED = ("asset.read", "asset.view", "tag.read", "tag.create", "tag.asset")
-#: Immich's largest page.
-PAGE_SIZE = 1000
 
 
 def dialect_of(version: ServerVersion) -> Dialect:
@@ -44,67 +31,6 @@ def dialect_of(version: ServerVersion) -> Dialect:
         if version >= first:
             return dialect
     raise ServerRefused(f"Immich {version} is too old: autotagger needs {_OLDEST} or newer, update Immich")
-
-
-def flat_search(
-    *,
-    visibility: str,
-    kind: Kind | None = None,
-    tag_id: str | None = None,
-    updated_after_ms: int | None = None,
-    created_after_ms: int | None = None,
-    with_exif: bool = False,
-    size: int = PAGE_SIZE,
-) -> dict[str, Any]:
-    """The body of a search by flat fields, understood in every dialect; trash is excluded by Immich itself.
-
-    `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
-    only what holds this tag. `updated_after_ms`, `created_after_ms`: only what was updated, or taken in, later, on
-    the server's clock. `with_exif`: only what Immich has read the metadata of.
-    """
-    body: dict[str, Any] = {"size": size, "page": 1, "visibility": visibility}
-    if kind is not None:
-        body["type"] = kind
-    if tag_id is not None:
-        body["tagIds"] = [tag_id]
-    if updated_after_ms is not None:
-        body["updatedAfter"] = ms_iso(updated_after_ms)
-    if created_after_ms is not None:
-        body["createdAfter"] = ms_iso(created_after_ms)
-    if with_exif:
-        body["withExif"] = True
-    return body
-
-
-def random_search(size: int) -> dict[str, Any]:
-    """The body for pictures of the timeline by chance, at most `size` (1..1000)."""
-    return {"size": size, "visibility": "timeline", "type": "IMAGE"}
-
-
-def none_search(
-    *, visibility: str, kind: Kind | None = None, without_tag_id: str, size: int = PAGE_SIZE
-) -> dict[str, Any]:
-    """The body of a 3.2 search for what does *not* hold a tag. Trash must be excluded by name."""
-    wanted: dict[str, Any] = {
-        "visibility": {"eq": visibility},
-        "trashedAt": {"eq": None},
-        "tagIds": {"none": [without_tag_id]},
-    }
-    if kind is not None:
-        wanted["type"] = {"eq": kind}
-    return {"size": size, "filter": wanted}
-
-
-def following(body: Mapping[str, Any], page: Page) -> dict[str, Any] | None:
-    """The body for the page after `page`, None after the last one."""
-    if "filter" in body:
-        return {**body, "cursor": page.next_cursor} if page.next_cursor else None
-    return {**body, "page": page.next_page} if page.next_page else None
-
-
-def totals(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat search's body without its paging: what `search/statistics` understands."""
-    return {name: value for name, value in body.items() if name not in ("size", "page")}
 
 
 async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
@@ -119,8 +45,8 @@ async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
         server = Server(version, dialect, permissions, user_id=None)
         _check_permissions(server, settings)
         user_id = await _my_user_id(client, server)
-        if dialect is Dialect.V3_2 and not await _filters(client):
-            logger.warning("Immich {} does not filter searches as 3.2 does; searching as with 3.0", version)
+        client.filters = await _filters(client, version)
+        if dialect is Dialect.V3_2 and not client.filters:
             dialect = Dialect.V3_0
     except Unreachable as error:
         raise ServerRefused(
@@ -163,18 +89,48 @@ def _check_permissions(server: Server, settings: ImmichSettings) -> None:
         )
 
 
-async def _filters(client: ImmichClient) -> bool:
-    """Whether `filter` does anything: a server that understands it refuses a made-up key, others ignore it all."""
-    body = none_search(visibility="timeline", without_tag_id=str(uuid4()), size=1)
-    made_up = {**body, "filter": {**body["filter"], "noSuchField": {"eq": 1}}}
-    return await _understands(client, body) and not await _understands(client, made_up)
+async def speaks_filter(client: ImmichClient) -> bool:
+    """Whether this client's server searches by `filter`; asked once, by version and then by effect.
+
+    Raises what `ImmichClient.search` raises, and Retryable when something else than Immich answers.
+    """
+    if client.filters is None:
+        try:
+            version = await client.version()
+        except BadAnswer as error:
+            raise Retryable(f"server/version answered {error}") from None
+        client.filters = await _filters(client, version)
+    return client.filters
 
 
-async def _understands(client: ImmichClient, body: Mapping[str, Any]) -> bool:
+async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
+    """Whether `filter` has its effect: nothing holds a tag that does not exist, and a made-up key is refused.
+
+    Raises ServerRefused when neither `filter` nor the flat fields have: by law 4 such a server answers everything
+    to every question, and all of a library would look marked.
+    """
+    if dialect_of(version) is not Dialect.V3_2:
+        return False
+    unheard_of = filter_search(visibility="timeline", tag_id=str(uuid4()), size=1)
+    made_up = {**unheard_of, "filter": {**unheard_of["filter"], "noSuchField": {"eq": 1}}}
+    if await _found(client, unheard_of) == 0 and await _found(client, made_up) is None:
+        return True
+    if await _found(client, flat_search(visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
+        raise ServerRefused(
+            f"Immich {version} finds assets that hold a tag which does not exist: it does not search as "
+            "autotagger asks, and nothing can be told apart; look for a newer autotagger",
+            kind=NOT_UNDERSTOOD,
+        )
+    logger.warning("Immich {} does not filter searches as 3.2 does; searching as with 3.0", version)
+    return False
+
+
+async def _found(client: ImmichClient, body: Mapping[str, Any]) -> int | None:
+    """How many assets the first page of a search brings; None when the server refuses the search."""
     try:
-        await client.search(body)
+        page = await client.search(body)
     except ServerRefused as error:
         if error.kind != NOT_UNDERSTOOD:
             raise
-        return False
-    return True
+        return None
+    return len(page.assets) + page.unreadable

@@ -17,6 +17,8 @@ _KINDS: dict[str, Kind] = {"IMAGE": "IMAGE", "VIDEO": "VIDEO"}
 _DURATION = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_CHARACTERS = 300
+#: Later times (2200), and those before 1970, come from a broken clock, or from somebody who tries us.
+_LATEST_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
 class BadAnswer(ValueError):
@@ -154,9 +156,9 @@ def asset(raw: Any) -> Asset:
         checksum=_text_or_none(item, "checksum") or "",
         thumbhash=_text_or_none(item, "thumbhash"),
         file_name=_text_or_none(item, "originalFileName") or "",
-        updated_ms=iso_ms(_text(item, "updatedAt")),
+        updated_ms=_time_ms(item, "updatedAt"),
         trashed=item.get("isTrashed") is True,
-        created_ms=iso_ms(_text(item, "createdAt")),
+        created_ms=_time_ms(item, "createdAt"),
         duration_ms=duration_ms(item.get("duration")),
     )
 
@@ -198,10 +200,12 @@ def duration_ms(raw: object) -> int | None:
 
 
 def iso_ms(text: str) -> int:
-    """`2026-11-22T15:24:58.587Z` or `2026-11-22T14:41:16.34834+00:00` as epoch milliseconds, rounded down."""
+    """`2026-11-22T15:24:58.587Z` or `2026-11-22T14:41:16.34834+00:00` as epoch milliseconds, rounded down.
+
+    Raises BadAnswer for what is no time.
+    """
     try:
-        moment = datetime.fromisoformat(text)
-        return _ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return _ms(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise BadAnswer(f"{_shown(text)} is no time") from None
 
@@ -213,15 +217,28 @@ def ms_iso(moment_ms: int) -> str:
 
 
 def http_date_ms(text: str | None) -> int | None:
-    """A `Date` header as epoch milliseconds (whole seconds); None when there is none or it is unreadable."""
+    """A `Date` header as epoch milliseconds (whole seconds); None without one, and for nonsense."""
     try:
-        moment = parsedate_to_datetime(text or "")
-        return _ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        moment_ms = _ms(parsedate_to_datetime(text or ""))
     except (ValueError, TypeError, OverflowError):
         return None
+    return moment_ms if _makes_sense(moment_ms) else None
+
+
+def _time_ms(item: Mapping[str, Any], name: str) -> int:
+    """A time in an asset that must make sense: it is reckoned with."""
+    moment_ms = iso_ms(_text(item, name))
+    if not _makes_sense(moment_ms):
+        raise BadAnswer(f"{name} {_shown(item[name])} is beyond sense")
+    return moment_ms
+
+
+def _makes_sense(moment_ms: int) -> bool:
+    return 0 <= moment_ms < _LATEST_MS
 
 
 def _ms(moment: datetime) -> int:
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 

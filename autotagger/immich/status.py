@@ -15,6 +15,11 @@ _MISSING = "missing required permission:"
 NOT_UNDERSTOOD = "not-understood"
 #: Kind of the ServerRefused that one user's key brought about: another user's may do.
 KEY_REFUSED = "key-refused"
+#: Kind of the ServerRefused of a 401 or 403 that does not come from Immich, or not for the key's sake: one asset
+#: may be the reason, see `client`.
+PROXY_REFUSED = "proxy-refused"
+#: How Immich begins its own 401s.
+_KEY_WORDS = ("invalid api key", "invalid user token", "authentication required", "elevated permission")
 _HOW_TO_ADD = "Immich: Account Settings > API Keys"
 
 
@@ -23,17 +28,18 @@ def judge(request: Request, reply: Reply) -> None:
 
     Trouble: worth another try. Retryable (`preview-missing`, `original-missing`): not now, maybe later.
     AssetGone, AssetFailed (`refused`): for good, for this asset. ServerRefused: nothing will work; its kind is
-    `not-understood` when only this call is refused, `key-refused` when it is the key's fault.
+    `not-understood` when only this call is refused, `key-refused` when it is the key's fault, `proxy-refused` when
+    it looks like the work of a proxy.
     """
     if 200 <= reply.status < 300:
         return
     said = problem(reply.body)
-    if reply.status == 401:
+    if reply.status == 401 and said.lower().startswith(_KEY_WORDS):
         raise ServerRefused(
-            f"Immich does not accept the API key ({said or 401}): make a new one ({_HOW_TO_ADD})", kind=KEY_REFUSED
+            f"Immich does not accept the API key ({said}): make a new one ({_HOW_TO_ADD})", kind=KEY_REFUSED
         )
-    if reply.status == 403:
-        raise _forbidden(request, said)
+    if reply.status in (401, 403):
+        raise _forbidden(request, reply, said)
     if reply.status >= 500 or reply.status in (408, 425, 429) or not said:
         # Without Immich's own words a 4xx comes from a proxy, which says 404 while Immich restarts.
         raise Trouble(_line(request, reply, said), kind=f"http-{reply.status}", retry_after_s=retry_after_s(reply))
@@ -53,13 +59,19 @@ def retry_after_s(reply: Reply) -> float | None:
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if isfinite(seconds) else None
 
 
-def _forbidden(request: Request, said: str) -> ServerRefused:
+def _forbidden(request: Request, reply: Reply, said: str) -> ServerRefused:
     if said.lower().startswith(_MISSING):
         return ServerRefused(
             f"the API key lacks the permission {said[len(_MISSING) :].strip()}: add it ({_HOW_TO_ADD})",
             kind=KEY_REFUSED,
         )
-    return ServerRefused(f"{request.name} is forbidden ({said or 'by a proxy in front of Immich?'})")
+    if said:
+        return ServerRefused(f"{request.name} is forbidden ({reply.status}: {said})", kind=PROXY_REFUSED)
+    return ServerRefused(
+        f"{request.name} is forbidden by a proxy in front of Immich ({reply.status}, no word of Immich in it): "
+        "let the proxy pass everything below /api that carries an API key",
+        kind=PROXY_REFUSED,
+    )
 
 
 def _refused(request: Request, reply: Reply, said: str) -> AutotaggerError:

@@ -16,7 +16,9 @@ from loguru import logger
 
 from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import PAGE_SIZE, flat_search, following, none_search, totals
+from autotagger.immich.dialect import speaks_filter
+from autotagger.immich.paging import pages
+from autotagger.immich.searches import PAGE_SIZE, filter_search, search_by, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
 
 _Body = dict[str, Any]
@@ -29,8 +31,6 @@ _SIZE_STEP, _SIZE_SPAN = 61, 500
 _RESTLESS_PASSES = 8
 #: As many are enough where a pass misses less than this share: small ties, torn only by the odd page border.
 _CALM_PASSES, _CALM_SHARE = 3, 0.01
-#: Pages in a row that repeat what this pass has had: the server goes round in circles.
-_BARREN_PAGES = 50
 #: Where marked assets may be; `locked` is refused with a 401.
 _VISIBILITIES: Final = ("timeline", "archive", "hidden")
 _KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
@@ -54,6 +54,7 @@ async def sweep(
     subtracted. Nothing is written: a marker that does not exist yet marks nothing. Partners' assets are left out
     when the server told who we are. Raises what `ImmichClient.search` raises.
     """
+    client.filters = server.dialect is Dialect.V3_2
     choice = choice_of(server, types, visibilities)
     marker_id = await _marker_id(client, marker)
     async for listed in _candidates(client, server, marker_id, choice.kind, visibilities):
@@ -69,7 +70,8 @@ async def tagged(
 
     `updated_after_ms`: only those whose updatedAt is later (the server's clock).
     """
-    searches = _flat_searches(_VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
+    filters = await speaks_filter(client)
+    searches = _searches(filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
     async for assets in _Listing(client, searches).batches():
         yield assets
 
@@ -114,12 +116,13 @@ async def _candidates(
     client: ImmichClient, server: Server, marker_id: str | None, kind: Kind | None, visibilities: Sequence[str]
 ) -> AsyncIterator[Listed]:
     """All of them in the order that costs least; some may come twice, or not be ours."""
-    if marker_id and server.dialect is Dialect.V3_2:
+    if marker_id and client.filters:
         try:
             async for assets in _unmarked(client, marker_id, kind, visibilities):
                 yield Listed(assets)
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
+            client.filters = False
         else:
             async for assets in tagged(client, marker_id):
                 yield Listed(marked=assets)
@@ -128,7 +131,8 @@ async def _candidates(
         async for assets in tagged(client, marker_id):
             yield Listed(marked=assets)
     counted = server.may("asset.statistics")
-    async for assets in _Listing(client, _flat_searches(visibilities, kind), counted=counted).batches():
+    searches = _searches(bool(client.filters), visibilities, kind)
+    async for assets in _Listing(client, searches, counted=counted).batches():
         yield Listed(assets)
 
 
@@ -145,12 +149,12 @@ async def _unmarked(
 ) -> AsyncIterator[tuple[Asset, ...]]:
     """List by 3.2's filter, checked by effect: one page of marked assets must have nothing in common with it."""
     sample: set[str] = set()
-    for search in _flat_searches(visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
+    for search in _searches(True, visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
         sample.update(asset.id for asset in (await client.search(search)).assets)
 
     def searches(size: int) -> list[_Body]:
         return [
-            none_search(visibility=visibility, kind=kind, without_tag_id=marker_id, size=size)
+            filter_search(visibility=visibility, kind=kind, without_tag_id=marker_id, size=size)
             for visibility in visibilities
         ]
 
@@ -160,7 +164,8 @@ async def _unmarked(
         yield assets
 
 
-def _flat_searches(
+def _searches(
+    filters: bool,
     visibilities: Sequence[str],
     kind: Kind | None,
     *,
@@ -169,11 +174,11 @@ def _flat_searches(
 ) -> Callable[[int], list[_Body]]:
     """The searches of one pass, given its page size: `visibility` takes one value at a time."""
 
+    search = search_by(filters)
+
     def searches(size: int) -> list[_Body]:
         return [
-            flat_search(
-                visibility=visibility, kind=kind, tag_id=tag_id, updated_after_ms=updated_after_ms, size=size
-            )
+            search(visibility=visibility, kind=kind, tag_id=tag_id, updated_after_ms=updated_after_ms, size=size)
             for visibility in visibilities
         ]
 
@@ -212,22 +217,20 @@ class _Listing:
             if without_news and without_news >= await self._enough(this, before):
                 break
             before = this.distinct
+        if this.unreadable and not this.distinct:
+            raise Retryable(
+                f"not one of {this.unreadable} items of the library could be read: this Immich, or what answers "
+                "in its place, does not list assets as expected",
+                kind="unreadable-listing",
+            )
         if this.unreadable:
             logger.warning("{} items of the library could not be read and are left out", this.unreadable)
 
     async def _pages(self, search: _Body, this: _Pass) -> AsyncIterator[tuple[Asset, ...]]:
-        barren = 0
-        following_search: _Body | None = search
-        while following_search is not None:
-            page = await self.client.search(following_search)
+        async for page in pages(self.client, search):
             this.unreadable += page.unreadable
-            distinct = this.distinct
             if fresh := self._note(page.assets, this):
                 yield fresh
-            barren = 0 if this.distinct > distinct else barren + 1
-            if barren > _BARREN_PAGES:
-                raise Retryable("Immich's search goes round in circles: the same assets on every page")
-            following_search = following(following_search, page)
 
     def _note(self, assets: Iterable[Asset], this: _Pass) -> tuple[Asset, ...]:
         """Count `assets` in, and return those that no pass has seen before."""

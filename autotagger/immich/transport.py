@@ -9,10 +9,12 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Self
 
 import aiohttp
+import orjson
 from pydantic import SecretStr
 from yarl import URL
 
@@ -27,6 +29,8 @@ _KEEPALIVE_S = 4.0
 #: The largest honest answer (a page of 1,000 assets) is under 1 MB.
 _JSON_BYTES = 64 << 20
 _MAX_REDIRECTS = 3
+#: Stands where the API key stood.
+HIDDEN = "[API key]"
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: An exchange that still moves may take this many read timeouts in all; a drip of bytes must end some time.
 _TOTAL_READS = 5
@@ -107,12 +111,26 @@ class Transport:
         """
         failure: AutotaggerError
         try:
-            return await self._follow(request)
-        except AutotaggerError:
+            reply = await self._follow(request)
+            whole_picture = request.picture and reply.status in (200, 206)
+            return reply if whole_picture else replace(reply, body=self._without_key(reply.body))
+        except AutotaggerError as error:
+            error.message = self.without_key(error.message)
+            error.args = (error.message,)
             raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = self._translate(error)
         raise failure  # here, not in the except clause: there it would take aiohttp's exception along
+
+    def without_key(self, text: str) -> str:
+        """`text` for people: a server that echoes the key must not get it into messages, logs and files."""
+        return text.replace(self._key.get_secret_value(), HIDDEN)
+
+    def _without_key(self, body: bytes) -> bytes:
+        if b"\\u" in body:  # one way to write a character, so that nothing hides behind another
+            with suppress(orjson.JSONDecodeError):
+                body = orjson.dumps(orjson.loads(body))
+        return body.replace(self._key.get_secret_value().encode(), HIDDEN.encode())
 
     async def _follow(self, request: Request) -> Reply:
         assert self._session is not None, "the client is used as: async with ImmichClient(...) as client"

@@ -8,7 +8,8 @@ from pathlib import Path
 from autotagger.config import api_key
 from autotagger.errors import AssetFailed, BadConfig, Retryable
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import random_search
+from autotagger.immich.dialect import speaks_filter
+from autotagger.immich.searches import random_search
 from autotagger.settings import Settings
 
 #: Immich answers at most so many at a time; each draw is independent, so repeats are asked for again this often.
@@ -36,10 +37,11 @@ async def from_library(settings: Settings, count: int, say: Callable[[str], None
     """
     async with ImmichClient(settings.immich, api_key(settings.immich)) as client:
         drawn: dict[str, str] = {}
+        filters = await speaks_filter(client)
         for _ in range(_DRAWS):
             if len(drawn) < count:
-                found = await client.random(random_search(min(count, _AT_ONCE)))
-                drawn.update((asset.id, asset.file_name) for asset in found)
+                found = await client.random(random_search(min(count, _AT_ONCE), filters=filters))
+                drawn.update((asset.id, asset.file_name) for asset in found if asset.kind == "IMAGE")
         limit, bodies = asyncio.Semaphore(_CONNECTIONS), []
 
         async def fetch(asset_id: str, name: str) -> None:

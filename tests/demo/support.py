@@ -12,6 +12,7 @@ import orjson
 from autotagger.demo import Fate, Library, StandIn
 
 DIALECTS = ("2.7", "3.0", "3.2")
+ALL_DIALECTS = (*DIALECTS, "4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ async def test_a_fixed_port_can_be_asked_for() -> None:
 
 
 def test_an_unknown_dialect_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"2\.7, 3\.0 or 3\.2"):
+    with pytest.raises(ValueError, match=r"2\.7, 3\.0, 3\.2 or 4"):
         StandIn(tiny_library(1), "1.0")
 
 

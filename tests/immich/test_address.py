@@ -65,3 +65,20 @@ def test_a_password_is_refused_and_not_repeated(typed: str) -> None:
 )
 def test_a_key_that_would_travel_in_the_open(base_url: str, exposed: bool) -> None:
     assert is_exposed(api_root(base_url)) is exposed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        f"me:{KEY}@host",
+        f"http://me:/{KEY}/x@host",
+        f"http://me:x@{KEY}@host:port",
+        f"me:/{KEY}@host:port",
+        f"http://host:port/?apiKey={KEY}",
+        f"ftp://host/api#{KEY}",
+    ],
+)
+def test_neither_a_password_nor_a_key_in_the_address_is_repeated(typed: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        api_root(typed)
+    assert KEY not in str(caught.value)

@@ -24,7 +24,7 @@ PING = f"{API}/server/ping"
 TAGS = f"{API}/tags"
 BULK = f"{API}/tags/assets"
 ASSETS = f"{API}/assets/{ASSET}"
-PREVIEW = f"{ASSETS}/thumbnail?size=preview"
+PREVIEW = f"{ASSETS}/thumbnail?size=preview&edited=true"
 SEARCH = f"{API}/search/metadata"
 HTML = "<!doctype html><title>Immich</title>"
 
@@ -193,7 +193,7 @@ async def test_refusals_are_final(
 
 async def test_a_missing_preview_is_not_waited_for(odd: Any, client: ImmichClient, clock: Clock) -> None:
     odd.get(PREVIEW, status=404, payload={"message": "Asset media not found"})
-    odd.get(f"{ASSETS}/original", status=404, payload={"message": "Not found"})
+    odd.get(f"{ASSETS}/original?edited=true", status=404, payload={"message": "Not found"})
     with pytest.raises(Retryable) as preview:
         await client.picture(ASSET, "preview")
     with pytest.raises(Retryable) as original:

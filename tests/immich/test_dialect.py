@@ -3,17 +3,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from autotagger.errors import ServerRefused
+from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich.dialect import (
     NEEDED,
-    Dialect,
     connect,
     dialect_of,
-    flat_search,
-    following,
-    none_search,
+    speaks_filter,
 )
-from autotagger.immich.types import Page, Server, ServerVersion
+from autotagger.immich.searches import filter_search, flat_search, following, random_search, totals
+from autotagger.immich.types import Dialect, Page, Server, ServerVersion
 from autotagger.settings import ImmichSettings
 from tests.immich.support import OWNER, Clock, client_of, item, json, page_of, raw_server, serving
 
@@ -50,7 +48,7 @@ def test_following_pages() -> None:
     }
     assert following(flat, Page((), next_page=2, next_cursor="abc")) == {**flat, "page": 2}
     assert following(flat, Page(())) is None
-    none = none_search(visibility="archive", kind="VIDEO", without_tag_id=OWNER, size=7)
+    none = filter_search(visibility="archive", kind="VIDEO", without_tag_id=OWNER, size=7)
     assert none == {
         "size": 7,
         "filter": {
@@ -62,6 +60,26 @@ def test_following_pages() -> None:
     }
     assert following(none, Page((), next_page=2, next_cursor="abc")) == {**none, "cursor": "abc"}
     assert following(none, Page((), next_page=2)) is None
+
+
+def test_a_search_by_filter_asks_for_what_the_flat_one_asks_for() -> None:
+    body = filter_search(
+        visibility="timeline", tag_id=OWNER, updated_after_ms=1795361098587, created_after_ms=0, with_exif=True
+    )
+    assert body == {
+        "size": 1000,
+        "withExif": True,
+        "filter": {
+            "visibility": {"eq": "timeline"},
+            "trashedAt": {"eq": None},
+            "tagIds": {"all": [OWNER]},
+            "updatedAt": {"gte": "2026-11-22T15:24:58.587Z"},
+            "createdAt": {"gte": "1970-01-01T00:00:00.000Z"},
+        },
+    }
+    assert totals(body).keys() == {"withExif", "filter"}
+    assert random_search(5, filters=False) == {"size": 5, "visibility": "timeline", "type": "IMAGE"}
+    assert random_search(5, filters=True)["filter"].keys() == {"visibility", "type", "trashedAt"}
 
 
 class Immich:
@@ -84,9 +102,15 @@ class Immich:
         return json({"message": "Missing required permission: user.read"}, status=403)
 
     def search(self, body: Any) -> web.Response:
-        if self.filters == "refused" or (self.filters == "understood" and "noSuchField" in body.get("filter", {})):
+        flat, by_filter = body.get("tagIds"), body.get("filter", {})
+        if (self.filters == "refused" and by_filter) or (
+            self.filters == "understood" and "noSuchField" in by_filter
+        ):
             return json({"message": "Validation failed", "errors": []}, status=400)
-        return json(page_of([item(1)]))
+        nobody_holds_it = (self.filters != "nothing" and flat) or (
+            self.filters == "understood" and "tagIds" in by_filter
+        )
+        return json(page_of([] if nobody_holds_it else [item(1)]))
 
 
 async def connected(immich: Any, **settings: Any) -> Server:
@@ -122,6 +146,34 @@ async def test_the_filter_of_3_2_is_checked_by_effect(filters: str, dialect: Dia
     immich = Immich((3, 2, 0))
     immich.filters = filters
     assert (await connected(immich)).dialect is dialect
+
+
+async def test_a_server_whose_searches_mean_nothing_is_refused_and_not_taken_for_tagged() -> None:
+    immich = Immich((4, 0, 0))
+    immich.filters = "nothing"
+    with pytest.raises(ServerRefused, match=r"4\.0\.0 finds assets that hold a tag which does not exist"):
+        await connected(immich)
+
+
+async def test_what_a_server_speaks_is_asked_once() -> None:
+    immich = Immich((3, 2, 0))
+    async with serving(immich) as server, client_of(server.url) as client:
+        assert await speaks_filter(client)
+        asked = len(server.requests)
+        assert await speaks_filter(client)
+        assert len(server.requests) == asked == 3
+    async with serving(Immich((3, 0, 3))) as server, client_of(server.url) as client:
+        assert not await speaks_filter(client)
+        assert len(server.requests) == 1
+
+
+async def test_a_proxys_page_in_place_of_the_version_is_tried_again_later() -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>", content_type="text/html")
+
+    async with serving(page) as server, client_of(server.url) as client:
+        with pytest.raises(Retryable, match="a web page instead of JSON"):
+            await speaks_filter(client)
 
 
 @pytest.mark.parametrize(

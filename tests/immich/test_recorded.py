@@ -115,7 +115,9 @@ class Contract:
         parameters = {p["name"]: p for p in operation.get("parameters", []) if p["in"] == "query"}
         assert set(query) <= set(parameters), query
         for key, value in query.items():
-            self.validate(value, parameters[key]["schema"])
+            schema = parameters[key]["schema"]
+            truths = {"true": True, "false": False} if schema.get("type") == "boolean" else {}
+            self.validate(truths.get(value, value), schema)
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         assert bool(content) == bool(body), "a body where none is due, or none where one is"
         if content:

@@ -1,21 +1,28 @@
-"""Client and sweep against the stand-in Immich, over sockets, in all three dialects."""
+"""Client and sweep against the stand-in Immich, over sockets, in all dialects."""
 
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import SecretStr
 
 from autotagger.demo import StandIn, draw_library, tiny_library
+from autotagger.demo.edits import Crop
+from autotagger.demo.faults import Call
+from autotagger.demo.jobs import METADATA, THUMBNAILS
 from autotagger.errors import AssetGone, Retryable, ServerRefused
+from autotagger.immich.arrivals import arrived, extracted
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import NEEDED, connect
+from autotagger.immich.dialect import NEEDED, connect, speaks_filter
+from autotagger.immich.searches import random_search, totals
 from autotagger.immich.sweep import sweep, tagged
 from autotagger.immich.types import Dialect, settled
 from autotagger.settings import ImmichSettings
 from tests.immich.support import Clock
 
 MARKER = "auto:processed"
-DIALECTS = pytest.mark.parametrize("dialect", ["2.7", "3.0", "3.2"])
+DIALECTS = pytest.mark.parametrize("dialect", ["2.7", "3.0", "3.2", "4"])
 
 
 def settings_of(server: StandIn) -> ImmichSettings:
@@ -92,7 +99,7 @@ async def test_the_whole_round_of_one_asset(dialect: str) -> None:
     asset_id = library.assets[0].id
     async with StandIn(library, dialect) as server, client_of(server) as client:
         found = await connect(client, settings_of(server))
-        assert found.dialect is Dialect(dialect)
+        assert found.dialect is Dialect("3.2" if dialect == "4" else dialect)
         assert (await client.picture(asset_id, "preview")).content_type == "image/jpeg"
         assert (await client.picture(asset_id, "thumbnail")).content_type == "image/webp"
         assert (await client.picture(asset_id, "original")).body
@@ -111,6 +118,60 @@ async def test_the_whole_round_of_one_asset(dialect: str) -> None:
         later = [b async for b in tagged(client, marker_id, updated_after_ms=after.asset.updated_ms + 60_000)]
         assert later == []
         assert client.calls["tag_assets"] == server.calls["tag_assets"] == 1
+
+
+@DIALECTS
+async def test_every_search_finds_what_it_asks_for(dialect: str) -> None:
+    library = draw_library(60)
+    async with StandIn(library, dialect) as server, client_of(server) as client:
+        visibilities = ("timeline", "archive")
+        new = server.upload()
+        server.jobs.pause(METADATA)
+        unread = server.upload()
+        await server.jobs.settle(THUMBNAILS)
+        found = await connect(client, settings_of(server))
+        after_ms = (await client.asset(new)).asset.created_ms
+        pages = arrived(client, found, after_ms=after_ms, types=("image",), visibilities=visibilities)
+        assert {asset.id async for page in pages for asset in page} == {new, unread}
+        ready = await extracted(client, after_ms=after_ms, visibilities=visibilities)
+        assert unread not in ready
+        body = random_search(1000, filters=await speaks_filter(client))
+        drawn = await client.random(body)
+        assert {(asset.kind, asset.visibility, asset.trashed) for asset in drawn} == {("IMAGE", "timeline", False)}
+        assert await client.total(totals(body)) == len(drawn)
+        told = any("filter" in search for search in (body,))
+        assert told is (dialect in ("3.2", "4"))
+
+
+@DIALECTS
+async def test_a_cropped_picture_is_seen_as_its_owner_sees_it(dialect: str) -> None:
+    library = draw_library(60)
+    asset_id = library.awkward("grey").id
+    async with StandIn(library, dialect) as server, client_of(server) as client:
+        server.edit(asset_id, Crop(0, 0, 100, 300))
+        await server.settle()
+        for size in ("preview", "thumbnail", "original"):
+            picture = await client.picture(asset_id, size)
+            assert Image.open(io.BytesIO(picture.body)).size == (100, 300), size
+
+
+@DIALECTS
+async def test_pictures_are_moved_by_patch_where_there_is_one(dialect: str) -> None:
+    library = tiny_library(2)
+    asset_id = library.assets[0].id
+    for introduced in (True, False):
+        methods: list[str] = []
+
+        async def note(call: Call, methods: list[str] = methods) -> None:
+            if call.name == "update_assets":
+                methods.append(call.request.method)
+
+        async with StandIn(library, dialect, faults=note) as server, client_of(server) as client:
+            if introduced:
+                await connect(client, settings_of(server))
+            await client.set_visibility([asset_id], "archive")
+            assert (await client.asset(asset_id)).asset.visibility == "archive"
+        assert methods == ["PATCH" if dialect in ("3.2", "4") else "PUT"]
 
 
 @DIALECTS

@@ -36,6 +36,7 @@ class Memory:
     before: Callable[[int], None] = lambda number: None
     obeys_none: bool = True
     requests: int = 0
+    filters: bool | None = False
 
     def add(self, number: int, time: int = 0, **fields: Any) -> str:
         asset = parsing.asset(item(number, **fields))
@@ -46,7 +47,8 @@ class Memory:
         return [Tag(uuid(1), "cat"), *([Tag(TAG, MARKER)] if self.marker else [])]
 
     async def total(self, body: dict[str, Any]) -> int:
-        assert not {"size", "page", "filter"} & set(body)
+        assert not {"size", "page", "cursor"} & set(body)
+        assert ("filter" in body) is self.filters
         return len(self._matching(body))
 
     async def search(self, body: dict[str, Any]) -> Page:
@@ -67,10 +69,13 @@ class Memory:
     def _matching(self, body: dict[str, Any]) -> list[Asset]:
         asked = body.get("filter") or {name: {"eq": body.get(name)} for name in ("visibility", "type")}
         rows: Iterable[Asset] = self.rows.values()
-        if "filter" in body and self.obeys_none:
-            assert asked["tagIds"] == {"none": [TAG]}
+        assert self.filters is not None
+        assert ("filter" in body) is self.filters, "one way to search, whatever is searched for"
+        held = asked.get("tagIds", {}) if "filter" in body else {}
+        if "none" in held and self.obeys_none:
+            assert held == {"none": [TAG]}
             rows = (row for row in rows if row.id not in self.marks)
-        if body.get("tagIds"):
+        if body.get("tagIds") or "all" in held:
             rows = (row for row in rows if row.id in self.marks)
         kind = asked.get("type", {"eq": None})["eq"]
         return [row for row in rows if row.visibility == asked["visibility"]["eq"] and kind in (None, row.kind)]
@@ -262,5 +267,6 @@ async def test_pages_without_end_are_noticed() -> None:
 
     memory = Circle(marker=False)
     memory.add(1)
-    with pytest.raises(Retryable, match="circles"):
+    with pytest.raises(Retryable, match="circles") as caught:
         await swept(memory)
+    assert caught.value.kind == "endless-listing"

@@ -22,7 +22,7 @@ from tests.pipeline.support import (
     settings_for,
 )
 
-DIALECTS = ("2.7", "3.0", "3.2")
+DIALECTS = ("2.7", "3.0", "3.2", "4")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

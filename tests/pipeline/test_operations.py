@@ -46,7 +46,7 @@ def link_states(settings: Settings, asset_id: str) -> dict[str, LinkState]:
         return ledger.links_of([scored.key])[scored.key]
 
 
-DIALECTS = ("2.7", "3.0", "3.2")
+DIALECTS = ("2.7", "3.0", "3.2", "4")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -66,7 +66,7 @@ def marked(server: StandIn) -> set[str]:
     return {asset_id for asset_id, tags in held_links(server).items() if MARKER in tags}
 
 
-@pytest.mark.parametrize("dialect", ["3.0", "3.2"])
+@pytest.mark.parametrize("dialect", ["3.0", "3.2", "4"])
 async def test_new_pictures_are_tagged_and_an_outage_is_outlived(dialect: str, tmp_path: Path) -> None:
     async with StandIn(tiny_library(10), dialect) as server, service(server, tmp_path) as process:
         everything = {asset.id for asset in server.library.assets}

@@ -16,7 +16,7 @@ from autotagger.settings import Settings
 from tests.immich.support import Clock
 
 NOW_MS = 1_800_000_000_000
-DIALECTS = pytest.mark.parametrize("dialect", ["2.7", "3.0", "3.2"])
+DIALECTS = pytest.mark.parametrize("dialect", ["2.7", "3.0", "3.2", "4"])
 
 
 class Notes:
