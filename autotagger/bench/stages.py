@@ -16,7 +16,7 @@ from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.decider import tag_policy
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.slots import SlotMemory
 from autotagger.pipeline.writer.writer import RECORD_AT_ONCE
 from autotagger.scores import pack, unpack
@@ -118,7 +118,7 @@ def _scores(model: Model, count: int) -> list[bytes]:
 
 def _policy(model: Model, settings: Settings) -> float:
     """From packed scores to tag names."""
-    policy = tag_policy(model, settings)
+    policy = TagDecider.of_model(model, settings).policy
     packed = _scores(model, 500)
     policy.tags(unpack(packed[0]))
 

@@ -125,7 +125,8 @@ def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:
     """What tags one file. Raises BadConfig or StartupFailed for the model; what it returns, AssetFailed."""
     from autotagger.scores import SCORE_FLOOR
 
-    policy, score = open_scorer(settings)
+    decider, score = open_scorer(settings)
+    policy = decider.policy
 
     def tag_file(file: Path) -> Tagged:
         sparse = score(file)

@@ -9,7 +9,7 @@ from autotagger.ledger.applying import meant
 from autotagger.ledger.base import Base, change_assets
 from autotagger.ledger.rows import AppliedAsset, RatedAsset
 from autotagger.ledger.schema import Asset, Link, Tag
-from autotagger.ledger.states import MEANT, LinkState, State, What
+from autotagger.ledger.states import MEANT, State, What
 
 
 class Proof(Base):
@@ -65,10 +65,12 @@ class Proof(Base):
         links = self.links_of([key for key, _, _ in rows])
         return [RatedAsset(key, asset_id, moved, meant(links[key])) for key, asset_id, moved in rows]
 
-    def tag_names(self) -> list[str]:
-        """Every name that was ever planned for an asset, oldest first."""
-        used = Link.select(Link.tag).where(Link.state != LinkState.FOUND).distinct()
-        return [name for (name,) in Tag.select(Tag.name).where(Tag.id.in_(used)).order_by(Tag.id).tuples()]
+    def tags_in_use(self) -> set[str]:
+        """Every tag that we mean some asset to have. Looks at all links."""
+        used = Link.select(Link.tag).where(Link.state.in_(MEANT)).distinct()
+        return {name for (name,) in Tag.select(Tag.name).where(Tag.id.in_(used)).tuples()}
+
+    # -- inside -----------------------------------------------------------------------------------------
 
     def _applied(self, condition: Any, limit: int | None = None) -> list[AppliedAsset]:
         query = (

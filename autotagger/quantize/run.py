@@ -14,7 +14,7 @@ from autotagger.bench.session import bare_session
 from autotagger.config import config_to_write
 from autotagger.configfile import set_key
 from autotagger.errors import StartupFailed
-from autotagger.policy.rules import TagPolicy
+from autotagger.pipeline.decider import TagDecider
 from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_tensors
 from autotagger.quantize.gate import MIN_F1, MIN_SPEED_UP, Agreement, Verdict, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
@@ -98,7 +98,7 @@ def _samples(settings: Settings, wish: Wish, say: Say) -> tuple[Sample, Sample]:
 
 
 def _compare(settings: Settings, model: Model, twin: Model, judging: Sample) -> Agreement:
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    policy = TagDecider.of_model(model, settings).policy
     original, quantised = (open_session(one, device=settings.model.device, streams=1) for one in (model, twin))
     return compare(policy, original, quantised, model, judging)
 

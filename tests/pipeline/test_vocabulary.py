@@ -12,10 +12,12 @@ from autotagger.demo.drawing import THEMES
 from autotagger.demo.files import jpeg
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.store import Ledger
-from autotagger.pipeline.decider import Namer
+from autotagger.pipeline.decider import TagDecider
+from autotagger.pipeline.ipc.messages import Operation
+from autotagger.pipeline.run import run_errand
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
-from autotagger.settings import PolicySettings
+from autotagger.settings import PolicySettings, Settings
 from tests.pipeline.support import held_links, run_once, settings_for
 
 MARKER = "auto:processed"
@@ -44,9 +46,19 @@ def score(ledger: Ledger, pictures: Sequence[str]) -> int:
 
 def plan(ledger: Ledger, model: int, *, cap: int, at_once: int = 100) -> list[tuple[str, ...]]:
     """Name `at_once` scored assets in a run of its own, and record the plan."""
-    origin = ledger.origin(model=model, policy="p", settings="{}", run=ledger.start_run("0", 1))
-    named = Namer(ledger, POLICY, model=model, cap=cap, marker=MARKER).tags(ledger.scored(at_once))
-    ledger.record_plan((asset.key, (*tags, MARKER), origin) for asset, tags in named)
+    return decide(ledger, decider_for(ledger, model, cap), at_once)
+
+
+def decider_for(ledger: Ledger, model: int, cap: int) -> TagDecider:
+    settings = Settings(policy=PolicySettings(vocabulary=cap), state_dir=ledger.path.parent)
+    decider = TagDecider(POLICY, settings, ledger=ledger, model=model)
+    decider.origin = ledger.origin(model=model, policy="p", settings="{}", run=ledger.start_run("0", 1))
+    return decider
+
+
+def decide(ledger: Ledger, decider: TagDecider, at_once: int = 100) -> list[tuple[str, ...]]:
+    named = decider.tags(ledger.scored(at_once))
+    ledger.record_plan([(asset.key, (*tags, MARKER), decider.origin) for asset, tags in named])
     return [tags for _, tags in named]
 
 
@@ -65,7 +77,7 @@ def test_what_is_planned_stays_admitted_in_the_next_run(ledger: Ledger) -> None:
     assert plan(ledger, model, cap=1) == [("rating:general", "a")]
     score(ledger, ["b", "b", "b", "ab"])
     assert plan(ledger, model, cap=1) == [("rating:general",)] * 3 + [("rating:general", "a")]
-    assert set(ledger.tag_names()) == {"rating:general", "a", MARKER}
+    assert set(ledger.tags_in_use()) == {"rating:general", "a", MARKER}
 
 
 def test_without_a_cap_nothing_is_left_out(ledger: Ledger) -> None:
@@ -95,3 +107,32 @@ async def test_a_whole_run_keeps_to_the_cap_and_so_does_the_next_one(tmp_path: P
         await run_once(settings)
         await server.settle()
         assert {tag for tags in held_links(server).values() for tag in tags} == first
+
+
+async def test_a_retag_makes_the_tags_the_same_whatever_came_first(tmp_path: Path) -> None:
+    ends = []
+    for number, order in enumerate((1, -1)):
+        place = tmp_path / str(number)
+        async with StandIn(tiny_library(2)) as server:
+            settings = settings_for(server, place, policy={"vocabulary": 3})
+            await run_once(settings)
+            ids = []
+            for wave in [range(6), range(6, 12), range(12, 18)][::order]:
+                ids += [
+                    (theme, server.upload(jpeg(theme, (32, 32), THEMES[theme % len(THEMES)]))) for theme in wave
+                ]
+                await run_once(settings)
+            await server.settle()
+            await run_errand(settings, Operation("retag"))
+            await server.settle()
+            held = held_links(server)
+            ends.append({theme: held[asset_id] for theme, asset_id in ids})
+            before = dict(held)
+            again = await run_errand(settings, Operation("retag"))
+            await server.settle()
+            assert held_links(server) == before
+            assert not again.counts.get("tag_calls")
+            assert not again.counts.get("untag_calls"), "a second retag finds nothing to do"
+    assert ends[0] == ends[1]
+    ours = {tag for tags in ends[0].values() for tag in tags if not tag.startswith("rating:")} - {MARKER}
+    assert len(ours) <= 3

@@ -22,7 +22,7 @@ from autotagger.ledger.rows import HeldAsset, ListedAsset
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import check_accounts, registered
 from autotagger.pipeline.child.base import wall_ms
-from autotagger.pipeline.decider import Rules
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.run import load_model
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.settings import Settings
@@ -70,12 +70,12 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
         _remove(fresh)
         with Ledger(fresh, writable=True) as ledger:
             run = ledger.run = ledger.start_run(__version__, wall_ms())
-            rules = Rules(ledger, model, settings, run)
+            decider = TagDecider.of_run(ledger, model, settings, run)
             found = Rebuilt(0, 0, 0, 0, None)
             for account in registered(accounts.accounts, ledger):
                 async with ImmichClient(settings.immich, account.key) as client:
                     mine = ledger.of_account(account.id)
-                    part = await _Rebuild(mine, client, account.server, settings, rules).all(report)
+                    part = await _Rebuild(mine, client, account.server, settings, decider).all(report)
                 found = _sum(found, part)
             ledger.end_run(run, {"rebuilt": found.assets}, wall_ms())
         kept = _put_aside(path)
@@ -97,15 +97,15 @@ def _sum(one: Rebuilt, other: Rebuilt) -> Rebuilt:
 
 class _Rebuild:
     def __init__(
-        self, ledger: Ledger, client: ImmichClient, server: Server, settings: Settings, rules: Rules
+        self, ledger: Ledger, client: ImmichClient, server: Server, settings: Settings, decider: TagDecider
     ) -> None:
         self._ledger = ledger
         self._client = client
         self._user_id = server.user_id
         self._marker = settings.marker
         self._at_once = settings.immich.concurrency
-        self._origin = rules.origin
-        self._possible = rules.policy.possible | {settings.marker}
+        self._origin = decider.origin
+        self._possible = decider.policy.possible | {settings.marker}
 
     async def all(self, report: Callable[[int], None]) -> Rebuilt:
         marker_id = await TagIds(self._client).known(self._marker)
