@@ -18,10 +18,11 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import Asset, Server, TaggedAsset
 from autotagger.ledger.care import inspect
 from autotagger.ledger.database import LedgerLock, told_plainly
-from autotagger.ledger.rows import HeldAsset, ListedAsset
+from autotagger.ledger.rows import HeldAsset
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.accounts import check_accounts, registered
 from autotagger.pipeline.child.base import wall_ms
+from autotagger.pipeline.convert import listed_asset
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.run import load_model
 from autotagger.pipeline.writer.tag_ids import TagIds
@@ -35,8 +36,6 @@ NOT_KNOWN = (
     "scores: a change of policy has to infer again; and which run did what, and when",
     "whether our tags were in Immich before us: undo empties them and leaves them there",
 )
-#: Characters kept of a file name.
-_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +146,9 @@ class _Rebuild:
         ]
         marked = {one.asset_id for one in held}
         with self._ledger.batch():
-            self._ledger.add_listed([_listed(one.asset) for one in read if one.asset.id in marked])
+            self._ledger.add_listed([listed_asset(one.asset) for one in read if one.asset.id in marked])
             self._ledger.record_held(held, self._origin)
         return held
-
-
-def _listed(asset: Asset) -> ListedAsset:
-    return ListedAsset(
-        asset_id=asset.id,
-        owner_id=asset.owner_id,
-        library_id=asset.library_id or "",
-        kind=asset.kind,
-        mime=asset.mime,
-        file_name=asset.file_name[:_MAX_NAME],
-        checksum=asset.checksum,
-        updated_ms=asset.updated_ms,
-        thumbhash=asset.thumbhash,
-    )
 
 
 def _is_sound(path: Path) -> bool:
