@@ -95,12 +95,12 @@ def status(
 def _withheld(ledger: "Ledger", settings: "Settings") -> dict[str, Any] | None:
     """What `[policy] vocabulary` keeps from being applied, by today's settings: figures of an even sample where
     the library is large. None without a cap, or where that cannot be told."""
-    from autotagger.errors import AutotaggerError
-    from autotagger.pipeline.decider import TagDecider
-
     models = [row for row in ledger.models() if row.scores] if settings.policy.vocabulary else []
     if not models:
         return None
+    from autotagger.errors import AutotaggerError
+    from autotagger.pipeline.decider import TagDecider
+
     try:
         found = TagDecider.of_stored(ledger, models[0].id, settings).withheld()
     except AutotaggerError as error:

@@ -34,7 +34,7 @@ from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")
 
-#: Immich fails above 32,767 pairs and writes nothing; stay far below.
+#: Asset-tag pairs in one call. Immich fails above 32,767 and writes nothing (immich.md, law 5); stay far below.
 MAX_PAIRS = 5000
 #: Immich creates about 170 tags a second: a chunk takes it a second or two.
 _UPSERT_CHUNK = 250

@@ -8,7 +8,7 @@ from loguru import logger
 
 from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
-from autotagger.immich.client import ImmichClient
+from autotagger.immich.client import MAX_PAIRS, ImmichClient
 from autotagger.ledger.applying import revised
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.states import LinkState
@@ -99,7 +99,7 @@ def _decide(
         if added:
             puts.append((asset.key, frozenset((*tags, marker))))
     for start in range(0, len(puts), batch_size):
-        planned.calls += len(plan_calls(puts[start : start + batch_size]))
+        planned.calls += len(plan_calls(puts[start : start + batch_size], max_pairs=MAX_PAIRS))
     planned.calls += sum(-(-count // batch_size) for count in removals.values())
 
 

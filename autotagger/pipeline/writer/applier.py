@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
+from autotagger.immich.client import MAX_PAIRS
 from autotagger.immich.types import TagCallAnswer
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.states import Probe, State
@@ -144,7 +145,8 @@ class Applier:
     # -- send ---------------------------------------------------------------------------------------------
 
     async def _send(self, planned: list[PlannedAsset]) -> None:
-        calls = plan_calls((asset, asset.tags) for asset in planned if not asset.removal)
+        tagged = [(asset, asset.tags) for asset in planned if not asset.removal]
+        calls = plan_calls(tagged, max_pairs=MAX_PAIRS)
         removals: dict[str, list[PlannedAsset]] = {}
         for asset in planned:
             if asset.removal:
