@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from loguru import logger
 
 from autotagger.cli.context import look
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
@@ -98,6 +97,8 @@ def _withheld(ledger: "Ledger", settings: "Settings") -> dict[str, Any] | None:
     models = [row for row in ledger.models() if row.scores] if settings.policy.vocabulary else []
     if not models:
         return None
+    from loguru import logger
+
     from autotagger.errors import AutotaggerError
     from autotagger.pipeline.decider import TagDecider
 
