@@ -15,6 +15,13 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes() -> int:
+    """The most that was ever there of it, shared pages included (VmHWM)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024
+
+
 def give_back(file: Path) -> None:
     """Let go of the pages of a file that are mapped read-only: whoever looks at one again finds it in the system's
     cache, or on the disk. Also what was freed goes back to the system, where the C library can do that."""

@@ -180,7 +180,7 @@ class PolicySettings(Section):
     spaces: bool = Field(True, description="Spaces instead of underscores; faces like ^_^ stay")
     slash: str = Field("∕", min_length=1, description="Stands for / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
     vocabulary: int = Field(
-        1500, ge=0, description="Most different tags in Immich, ratings not counted; 0 is no limit"
+        0, ge=0, description="Maximum number of different tags in Immich, ratings not counted; 0 is no limit"
     )
 
     @field_validator("slash")
@@ -310,7 +310,9 @@ class ServiceSettings(Section):
 class Settings(Section):
     """Everything that can be set."""
 
-    state_dir: AnyPath = Field(default_factory=lambda: _default_state_dir(), description="Ledger, lock, models")
+    state_dir: AnyPath = Field(
+        default_factory=lambda: _default_state_dir(), description="LedgerReader, lock, models"
+    )
     marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
     immich: ImmichSettings = _defaults()
     account: tuple[AccountSettings, ...] = Field(

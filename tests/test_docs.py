@@ -9,6 +9,7 @@ import yaml
 
 from autotagger import __version__
 from autotagger.config import variables
+from autotagger.immich.dialect import NEEDED, OPTIONAL, UPDATE
 from tests import manual
 
 ROOT = Path(__file__).parent.parent
@@ -129,3 +130,10 @@ def test_every_test_in_the_table_of_faults_is_there_and_no_test_of_faults_is_lef
     assert [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []
     harness = {f"faults/{path.name}" for path in (ROOT / "tests/faults").glob("test_*.py")}
     assert harness - named == {"faults/test_seeds.py"}, "the seeds are named without their file"
+
+
+def test_the_readme_names_the_permissions_that_the_program_asks_for() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| permission | for |")[1].split("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if "`" in row]
+    named = {name for cell in cells for name in re.findall(r"`([a-zA-Z]+\.[a-z]+)`", cell)}
+    assert named == {*NEEDED, *OPTIONAL, UPDATE}

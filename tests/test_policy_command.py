@@ -128,3 +128,31 @@ def test_a_ledger_without_scores(tmp_path: Path) -> None:
     LedgerWriter(tmp_path / "ledger.sqlite3").close()
     with pytest.raises(AssetFailed, match="no scores yet"):
         invoke("stats")
+
+
+@pytest.mark.usefixtures("ledger")
+def test_what_the_vocabulary_withholds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTAGGER_POLICY_VOCABULARY", "1")
+    found = json.loads(invoke("test", ASSETS[0], "--format", "json").stdout)
+    by_label = {line["label"]: line for line in found["labels"]}
+    assert (by_label["sky"]["kept"], by_label["sky"]["rule"]) == (False, "withheld by the vocabulary")
+    assert by_label["red_theme"]["kept"], "it is on two assets, sky on one"
+    assert found["tags"] == ["rating:general", "red theme"]
+
+
+@pytest.mark.usefixtures("ledger")
+def test_status_says_what_the_vocabulary_withholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(*arguments: str) -> str:
+        done = CliRunner().invoke(cli.app, ["status", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert json.loads(status("--json"))["withheld"] is None
+    monkeypatch.setenv("AUTOTAGGER_POLICY_VOCABULARY", "1")
+    assert json.loads(status("--json"))["withheld"] == {
+        "vocabulary": 1,
+        "different_tags": 1,
+        "tags_on_assets": 1,
+        "most_frequent": [{"tag": "sky", "assets": 1}],
+    }
+    assert "withheld by the vocabulary of 1: 1 tags" in status()

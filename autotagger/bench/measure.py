@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotagger.bench.apart import apart
+from autotagger.bench.decoding import decode_speed
 from autotagger.bench.openvino import benchmark_app_ips, find_benchmark_app
 from autotagger.bench.pipeline import Whole, whole_pipeline
 from autotagger.bench.report import ASSUMED_LIBRARY, Machine, Report, Round
-from autotagger.bench.session import Bare, bare_session
-from autotagger.bench.stages import decode_speed, stage_costs
 from autotagger.bench.workload import INSTANT, NAMES, workload
 from autotagger.ledger.reader import LedgerReader
+from autotagger.pipeline.child.apart import apart
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.engine.speed import Bare, bare_session
 from autotagger.tagger.model import Model
 from autotagger.topology import Topology, topology_for
 
@@ -51,7 +51,7 @@ def measure(settings: Settings, name: str, effort: Effort, *, tiny: bool, say: S
     for number in range(1, effort.rounds + 1):
         place = f"round {number} of {effort.rounds}: "
         say(f"{place}the bare session")
-        before = _bare(settings, model, plan, effort, tiny=tiny)
+        before = _bare(settings, model, plan, effort)
         ceiling = None
         if app and before.device == "CPU":
             say(f"{place}benchmark_app")
@@ -62,7 +62,7 @@ def measure(settings: Settings, name: str, effort: Effort, *, tiny: bool, say: S
         say(f"{place}the whole pipeline")
         whole = _whole(settings, model, before.ips, effort, tiny=tiny)
         say(f"{place}the bare session once more")  # a machine that gets slower or faster weighs on both alike
-        bare = before.mean(_bare(settings, model, plan, effort, tiny=tiny))
+        bare = before.mean(_bare(settings, model, plan, effort))
         say(f"{place}decoding alone")
         decode_ips = apart(
             decode_speed,
@@ -75,11 +75,9 @@ def measure(settings: Settings, name: str, effort: Effort, *, tiny: bool, say: S
         say(f"{place}the pipeline with the instant model")
         quick = whole if name == INSTANT else _whole(settings, instant, decode_ips, effort, tiny=tiny)
         rounds.append(Round(bare, whole, quick, decode_ips, ceiling))
-    say("each stage alone")
-    costs = apart(stage_costs, settings, model, tiny=tiny)
     known = _library(settings)
     return Report(
-        name, machine, plan, settings.model.decoding, rounds, costs, known or ASSUMED_LIBRARY, known is not None
+        name, machine, plan, settings.model.decoding, rounds, known or ASSUMED_LIBRARY, known is not None
     )
 
 
@@ -89,7 +87,7 @@ def bench_model(name: str, settings: Settings, *, tiny: bool) -> Model:
     return find_model(place, settings.models_dir, download=True)
 
 
-def _bare(settings: Settings, model: Model, plan: Topology, effort: Effort, *, tiny: bool) -> Bare:
+def _bare(settings: Settings, model: Model, plan: Topology, effort: Effort) -> Bare:
     return apart(
         bare_session,
         model,
@@ -97,7 +95,6 @@ def _bare(settings: Settings, model: Model, plan: Topology, effort: Effort, *, t
         streams=plan.streams * plan.workers,
         threads=plan.threads * plan.workers,
         seconds=effort.seconds / 2,
-        tiny=tiny,
     )
 
 

@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from autotagger.bench.apart import apart
 from autotagger.bench.server import Served, served
 from autotagger.bench.watch import watched_run
 from autotagger.errors import StartupFailed
 from autotagger.ledger.states import State
+from autotagger.pipeline.child.apart import apart
 from autotagger.settings import Settings
 
 

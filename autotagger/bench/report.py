@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotagger.bench.pipeline import Whole
-from autotagger.bench.session import Bare
+from autotagger.tagger.engine.speed import Bare
 from autotagger.topology import Topology
 
 #: The library that is reckoned with where the ledger knows of none.
@@ -36,14 +36,13 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`library`: assets to reckon hours with; `known`: the user's. `stage_ms`: each stage alone."""
+    """`library`: assets to reckon hours with; `known`: the user's."""
 
     model: str
     machine: Machine
     topology: Topology
     decoding: str
     rounds: Sequence[Round]
-    stage_ms: dict[str, float]
     library: int
     known: bool
 
@@ -72,7 +71,6 @@ class Report:
             **figures,
             "cpu_ms": _medians(one.whole.cpu_ms for one in self.rounds),
             "instant_cpu_ms": _medians(one.instant.cpu_ms for one in self.rounds),
-            "stage_ms": self.stage_ms,
             "rss_mb": round(sum(processes.values()), 1),
             "rss_mb_by_process": processes,
             "held_mb": round(statistics.median(one.whole.held_mb for one in self.rounds), 1),
@@ -123,14 +121,13 @@ def rows(figures: dict[str, Any]) -> list[dict[str, object]]:
 
 
 def cost_rows(figures: dict[str, Any]) -> list[dict[str, object]]:
-    """CPU-milliseconds a picture by stage: in the run, with the instant model, and alone."""
-    stages = sorted({*figures["cpu_ms"], *figures["instant_cpu_ms"], *figures["stage_ms"]})
+    """CPU-milliseconds a picture by stage: in the run, and with the instant model."""
+    stages = sorted({*figures["cpu_ms"], *figures["instant_cpu_ms"]})
     return [
         {
             "stage": stage,
             "in the run": _short(figures["cpu_ms"].get(stage)),
             "instant model": _short(figures["instant_cpu_ms"].get(stage)),
-            "alone": _short(figures["stage_ms"].get(stage)),
             "peak MB": _short(figures["rss_mb_by_process"].get(stage)),
         }
         for stage in stages

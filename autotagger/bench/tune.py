@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotagger.bench.apart import apart
 from autotagger.bench.measure import bench_model, bench_settings
 from autotagger.bench.pipeline import Whole, whole_pipeline
-from autotagger.bench.session import bare_session
 from autotagger.config import config_to_write
 from autotagger.configfile import set_key
+from autotagger.pipeline.child.apart import apart
 from autotagger.settings import Settings
 from autotagger.tagger.cores import allowed_cores, allowed_memory
+from autotagger.tagger.engine.speed import bare_session
 from autotagger.tagger.model import Model
 from autotagger.topology import MODEL_COPIES, STREAM_BYTES, WORKER_BYTES, Topology
 
@@ -85,7 +85,6 @@ def _try(
         streams=1,
         threads=allowed_cores(),
         seconds=seconds / 4,
-        tiny=tiny,
     )
     pictures = max(24, min(2_000, round(speed.ips * seconds)))
     found: dict[Topology, list[Whole]] = {plan: [] for plan in plans}

@@ -1,7 +1,6 @@
 """`autotagger bench`: what this machine can do, and what becomes of it."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,13 +22,9 @@ def bench(
     tune: Annotated[
         bool, typer.Option("--tune", help="Try topologies; write the best into the settings.")
     ] = False,
-    growth: Annotated[
-        str,
-        typer.Option("--growth", metavar="N,N", help="Instead: what an asset costs in libraries of these sizes."),
-    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure the bare model, the whole pipeline against a stand-in Immich, and every stage. Takes ten minutes.
+    """Measure the bare model, the whole pipeline against a stand-in Immich, and decoding. Takes ten minutes.
 
     wd-vit has the shape of the real model and random weights; it is made on the spot (package onnx).
     """
@@ -43,16 +38,15 @@ def bench(
     def say(text: str) -> None:
         logger.info("{}", text)
 
-    if growth:
-        from autotagger.bench.growth import growth as measured_growth
-
-        _print("growth", [asdict(one) for one in measured_growth(settings, growth, tiny=tiny, say=say)], as_json)
-        return
     if tune:
         from autotagger.bench.tune import tune as tuned
 
         outcome = tuned(settings, model, config_path(context), tiny=tiny, say=say)
-        _print("topologies", outcome.rows(), as_json)
+        topologies = outcome.rows()
+        if as_json:
+            print_json({"topologies": topologies})
+        else:
+            print_rows(list(topologies[0]), topologies, Format.TABLE)
         logger.info("the best topology is written to {}", outcome.config)
         return
     effort = BRIEF if tiny else THOROUGH
@@ -62,15 +56,8 @@ def bench(
         return
     print_rows(("what", "median", "lowest", "highest"), rows(figures), Format.TABLE)
     typer.echo("\nCPU-milliseconds a picture:")
-    print_rows(("stage", "in the run", "instant model", "alone", "peak MB"), cost_rows(figures), Format.TABLE)
+    print_rows(("stage", "in the run", "instant model", "peak MB"), cost_rows(figures), Format.TABLE)
     whose = "your library of" if figures["library_is_yours"] else "a library of"
     memory = f"{figures['rss_mb']:.0f} MB in all processes at their peaks, {figures['held_mb']:.0f} MB at one time"
     typer.echo(f"\n{memory}. {figures['hours']:.1f} hours for ", nl=False)
     typer.echo(f"{whose} {figures['library']:,} pictures on {figures['machine']['processor']}.")
-
-
-def _print(name: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json({name: rows})
-    else:
-        print_rows(list(rows[0]), rows, Format.TABLE)

@@ -19,13 +19,6 @@ from autotagger.log import setup_logging
 from autotagger.settings import ImmichSettings
 
 _KEY_FILE = "api-key"
-_OPTIONAL = {
-    "asset.download": "originals of transparent pictures, which previews show on black",
-    "asset.statistics": "proof that a listing is complete",
-    "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo deletes tags of ours that are empty then",
-    "userPreference.read": "`autotagger doctor` sees whether tags are switched on",
-}
 
 
 def init(
@@ -39,7 +32,7 @@ def init(
     the answers are the lines of stdin.
     """
     from autotagger.doctor.proposal import propose_here
-    from autotagger.immich.dialect import NEEDED
+    from autotagger.immich.dialect import NEEDED, OPTIONAL
 
     path = (config or config_path(context) or default_config_path(os.environ)).absolute()
     key_path = path.with_name(_KEY_FILE)
@@ -49,7 +42,7 @@ def init(
 
     typer.echo("Immich: Account Settings > API Keys > New API Key, with these permissions ticked:")
     typer.echo(f"  {' '.join(NEEDED)}\nand, if you like:")
-    for name, purpose in _OPTIONAL.items():
+    for name, purpose in OPTIONAL.items():
         typer.echo(f"  {name:<19} {purpose}")
 
     immich, key = _address_and_key(settings.immich)
@@ -119,11 +112,11 @@ def _answer(question: str, *, secret: bool = False) -> str:
 async def _check(settings: ImmichSettings, key: SecretStr) -> str:
     """One line about the server. Raises ServerRefused when a run could not work."""
     from autotagger.immich.client import ImmichClient
-    from autotagger.immich.dialect import connect
+    from autotagger.immich.dialect import OPTIONAL, connect
 
     async with ImmichClient(settings, key) as client:
         server = await connect(client, settings)
-        lacking = [name for name in _OPTIONAL if not server.may(name)]
+        lacking = [name for name in OPTIONAL if not server.may(name)]
         without = f" (without {', '.join(lacking)})" if lacking else ""
         return f"Immich {server.version} at {client.address} accepts the key{without}."
 

@@ -17,6 +17,7 @@ from autotagger.settings import Settings
 
 if TYPE_CHECKING:
     from autotagger.ledger.reader import LedgerReader
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.policy.explain import Explained
     from autotagger.policy.rules import TagPolicy
     from autotagger.policy.stats import PolicyStats
@@ -40,19 +41,17 @@ def explain_one(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Show every score of one picture, which rule kept or dropped it, and the final tags."""
-    from autotagger.policy.explain import explain
-
     settings = begin(context)
     if Path(subject).exists():
-        policy, scores = _score_file(settings, Path(subject))
+        decider, scores = _score_file(settings, Path(subject))
     else:
-        policy, scores = _stored_asset(settings, subject)
-    lines = explain(policy, scores)
-    tags = policy.tags(scores)
+        decider, scores = _stored_asset(settings, subject)
+    lines = decider.explain(scores)
+    tags = [tag for line in lines for tag in line.tags]
     rows = [_explained_row(line) for line in lines]
     if scores.seen is not None:
         seen = dict(zip(scores.labels.tolist(), scores.seen.tolist(), strict=True))
-        by_label = {policy.labels[row]: count for row, count in seen.items()}
+        by_label = {decider.policy.labels[row]: count for row, count in seen.items()}
         for row in rows:
             row["frames"] = f"{by_label.get((row['label'], row['category']), 0)}/{scores.frames}"
     if form is Format.JSON:
@@ -83,11 +82,11 @@ def count_all(
     given = _thresholds(threshold or [])
     with LedgerReader(settings.ledger_path) as ledger:
         model, name = _scored_most(ledger)
-        policy = _policy_of(settings, ledger.labels(model), name)
+        policy = _policy_of(ledger, model, settings)
         other = None
         if given:
             others = load_settings(config_path(context), {"policy": {"threshold": given}})
-            other = _policy_of(others, ledger.labels(model), name)
+            other = _policy_of(ledger, model, others)
         found = collect(policy, (unpack(packed) for _, packed in ledger.stored_scores(model)), other)
     _print_stats(found, name, settings.policy.vocabulary, top, form, compared=bool(given))
 
@@ -95,16 +94,17 @@ def count_all(
 # -- where scores come from -----------------------------------------------------------------------------------
 
 
-def _score_file(settings: Settings, file: Path) -> tuple["TagPolicy", "SparseScores"]:
-    policy, score = open_scorer(settings)
+def _score_file(settings: Settings, file: Path) -> tuple["TagDecider", "SparseScores"]:
+    decider, score = open_scorer(settings)
     try:
-        return policy, score(file)
+        return decider, score(file)
     except AssetFailed as error:
         raise AssetFailed(f"{file}: {error.message}", kind=error.kind) from None
 
 
-def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "SparseScores"]:
+def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "SparseScores"]:
     from autotagger.ledger.reader import LedgerReader
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.scores import unpack
 
     try:
@@ -115,8 +115,15 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagPolicy", "Spars
         scored = ledger.scores_of(asset_id)
         if scored is None:
             raise AssetFailed(f"the ledger holds no scores of asset {asset_id}; a run has to score it first")
-        name = next(row.name for row in ledger.models() if row.id == scored.model)
-        return _policy_of(settings, ledger.labels(scored.model), name), unpack(scored.packed)
+        decider = TagDecider.of_stored(ledger, scored.model, settings)
+        decider.tags([scored])  # as a run does: what may get into the vocabulary does
+        return decider, unpack(scored.packed)
+
+
+def _policy_of(ledger: "LedgerReader", model: int, settings: Settings) -> "TagPolicy":
+    from autotagger.pipeline.decider import TagDecider
+
+    return TagDecider.of_stored(ledger, model, settings).policy
 
 
 def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:
@@ -127,22 +134,6 @@ def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:
     for row in models[1:]:
         logger.warning("{} scores by {} are left out: they are another model's", row.scores, row.name)
     return models[0].id, models[0].name
-
-
-def _policy_of(settings: Settings, labels: list[tuple[str, str]], model: str) -> "TagPolicy":
-    """The policy for stored scores: their labels are in the ledger, the rest with the model or in its manifest."""
-    from autotagger.pipeline.decider import tag_policy
-    from autotagger.policy.rules import TagPolicy
-    from autotagger.tagger.catalog import catalogue, find_model
-
-    manifest = catalogue().get(model)
-    if manifest and not (manifest.labels.threshold or manifest.labels.series):
-        # The files have nothing to add, and finding them checks their hashes, which takes seconds.
-        return TagPolicy(labels, settings.policy, manifest.thresholds, settings.marker)
-    found = find_model(model if manifest else settings.model.name, settings.models_dir, download=False)
-    if [tuple(label) for label in found.labels] == labels:
-        return tag_policy(found, settings)
-    return TagPolicy(labels, settings.policy, found.manifest.thresholds, settings.marker)
 
 
 def _thresholds(given: list[str]) -> dict[str, str]:

@@ -8,18 +8,18 @@ from autotagger.errors import AssetFailed
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
-    from autotagger.policy.rules import TagPolicy
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.scores import SparseScores
 
 
-def open_scorer(settings: Settings) -> tuple["TagPolicy", Callable[[Path], "SparseScores"]]:
-    """The policy of the settings, and what scores a picture, video or animation with their model.
+def open_scorer(settings: Settings) -> tuple["TagDecider", Callable[[Path], "SparseScores"]]:
+    """What decides by the settings, and what scores a picture, video or animation with their model.
 
     Raises BadConfig or StartupFailed for the model; what it returns, AssetFailed and Retryable for a file.
     """
     import numpy as np
 
-    from autotagger.pipeline.decider import tag_policy
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.scores import pack, unpack
     from autotagger.tagger.catalog import find_model
     from autotagger.tagger.combine import combined, mean_rows
@@ -28,7 +28,7 @@ def open_scorer(settings: Settings) -> tuple["TagPolicy", Callable[[Path], "Spar
     from autotagger.tagger.video import frames_of
 
     model = find_model(settings.model.name, settings.models_dir, download=True)
-    policy, video = tag_policy(model, settings), settings.video
+    decider, video = TagDecider.of_model(model, settings), settings.video
     means = mean_rows([label.category for label in model.labels], video.combine)
     # Files come one after another: all cores work on one.
     session = open_session(model, device=settings.model.device, streams=1)
@@ -42,6 +42,6 @@ def open_scorer(settings: Settings) -> tuple["TagPolicy", Callable[[Path], "Spar
         pictures = [prepare_image(frame, model.manifest.input) for frame in frames]
         scores, seen = combined([session.scores(picture[np.newaxis])[0] for picture in pictures], means)
         # Packed as in the ledger: the service's tags come from scores that went through it.
-        return unpack(pack(scores, policy.always, frames=len(frames), seen=seen))
+        return unpack(pack(scores, decider.policy.always, frames=len(frames), seen=seen))
 
-    return policy, score
+    return decider, score

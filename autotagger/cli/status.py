@@ -1,7 +1,7 @@
 """`autotagger status`: where every asset stands, read from the ledger while a run goes on or afterwards."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +9,13 @@ from autotagger.cli.context import look
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.lines import printable
 
+if TYPE_CHECKING:
+    from autotagger.ledger.reader import LedgerReader
+    from autotagger.settings import Settings
+
 PROBLEMS = 1_000
+#: Tags that the vocabulary withholds and JSON names.
+WITHHELD_SHOWN = 20
 
 
 def status(
@@ -49,6 +55,7 @@ def status(
         accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
         unwanted = ledger.unwanted()
+        withheld = _withheld(ledger, settings)
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
     if form is Format.JSON:
@@ -62,6 +69,7 @@ def status(
                 },
                 "failures": failures,
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
+                "withheld": withheld,
                 "last_run": _last_run(last),
             }
         )
@@ -72,12 +80,40 @@ def status(
         rows += [{"what": what, "assets": count} for what, count in each]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
     rows += [{"what": f"taken off by people (for the blacklist?): {tag}", "assets": n} for tag, n in unwanted]
+    if withheld:
+        told = "withheld by the vocabulary of {vocabulary}: {different_tags} tags, so many times"
+        rows += [{"what": told.format(**withheld), "assets": withheld["tags_on_assets"]}]
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
             typer.echo(printable(f"account {name} was left alone by the last run: {why}"))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)
+
+
+def _withheld(ledger: "LedgerReader", settings: "Settings") -> dict[str, Any] | None:
+    """What `[policy] vocabulary` keeps from being applied, by today's settings: figures of an even sample where
+    the library is large. None without a cap, or where that cannot be told."""
+    models = [row for row in ledger.models() if row.scores] if settings.policy.vocabulary else []
+    if not models:
+        return None
+    from loguru import logger
+
+    from autotagger.errors import AutotaggerError
+    from autotagger.pipeline.decider import TagDecider
+
+    try:
+        found = TagDecider.of_stored(ledger, models[0].id, settings).withheld()
+    except AutotaggerError as error:
+        logger.warning("what the vocabulary withholds cannot be told: {}", error.message)
+        return None
+    tags = [{"tag": tag, "assets": count} for tag, count in found.most_common(WITHHELD_SHOWN)]
+    return {
+        "vocabulary": settings.policy.vocabulary,
+        "different_tags": len(found),
+        "tags_on_assets": found.total(),
+        "most_frequent": tags,
+    }
 
 
 def _last_run(last: tuple[int, int | None, dict[str, Any]] | None) -> dict[str, Any] | None:

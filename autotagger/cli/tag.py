@@ -16,13 +16,7 @@ from autotagger.cli.scoring import open_scorer
 from autotagger.cli.sidecars import find_exiftool, txt_path, write_txt, write_xmp
 from autotagger.errors import AssetFailed, BadConfig, Retryable
 from autotagger.settings import Settings
-
-#: What is taken for a picture or video in a folder; a file that is named is tried whatever it is called.
-PICTURES = frozenset(
-    {".avif", ".bmp", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".ppm"}
-    | {".apng", ".tga", ".tif", ".tiff", ".webp"}
-    | {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
-)
+from autotagger.tagger.suffixes import PICTURES, VIDEOS
 
 #: So many of the best scores stand beside the tags in a table; JSON and CSV have them all.
 SCORES_SHOWN = 6
@@ -105,7 +99,7 @@ def _pictures(files: Sequence[Path], *, recursive: bool) -> Iterator[Path]:
         if not file.is_dir():
             yield file
             continue
-        found = [path for path in _inside(file, recursive=recursive) if path.suffix.lower() in PICTURES]
+        found = [path for path in _inside(file, recursive=recursive) if path.suffix.lower() in PICTURES | VIDEOS]
         if not found:
             hint = "" if recursive else "; --recursive looks into the folders within"
             raise BadConfig(f"{file} holds no picture{hint}")
@@ -125,7 +119,8 @@ def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:
     """What tags one file. Raises BadConfig or StartupFailed for the model; what it returns, AssetFailed."""
     from autotagger.scores import SCORE_FLOOR
 
-    policy, score = open_scorer(settings)
+    decider, score = open_scorer(settings)
+    policy = decider.policy
 
     def tag_file(file: Path) -> Tagged:
         sparse = score(file)

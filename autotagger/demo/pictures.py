@@ -23,6 +23,7 @@ from autotagger.demo.library import (
     Preview,
     uuid4_from,
 )
+from autotagger.tagger.suffixes import PICTURES
 
 DAY_MS = 86_400_000
 FIRST_PHOTO_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
@@ -171,7 +172,7 @@ def _ordinary_asset(number: int, source: random.Random) -> AssetSpec:
 def _pictures_in(folder: Path) -> Iterator[Path]:
     Image.init()
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in Image.EXTENSION and path.is_file():
+        if path.suffix.lower() in PICTURES and path.is_file():
             yield path
 
 
@@ -199,7 +200,7 @@ def _file_asset(path: Path, number: int, source: random.Random) -> AssetSpec:
 
 def _header(path: Path) -> tuple[int, int, str, bool]:
     """Width and height as seen, MIME type, and whether Pillow can read the header at all."""
-    fallback = Image.MIME.get(Image.EXTENSION[path.suffix.lower()], "application/octet-stream")
+    fallback = Image.MIME.get(Image.EXTENSION.get(path.suffix.lower(), ""), "application/octet-stream")
     try:
         with Image.open(path) as picture:
             width, height = picture.size

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
-from autotagger.doctor.server import PREFERENCES
-from autotagger.doctor.server_checks import KEYS_PAGE, NOT_REACHED, OPTIONAL, needed_permissions
+from autotagger.doctor.server_checks import KEYS_PAGE, NOT_REACHED, needed_permissions
+from autotagger.immich.dialect import OPTIONAL, PREFERENCES
 from autotagger.immich.types import Server
 
 _FIX = f"edit the key in {KEYS_PAGE} of that user"

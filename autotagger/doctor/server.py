@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, cast
 from uuid import uuid4
 
 import orjson
@@ -16,7 +16,7 @@ from autotagger.doctor.facts import AccountFacts, PreviewFact, Sample, ServerFac
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import connect, dialect_of, identify, speaks_filter
+from autotagger.immich.dialect import PREFERENCES, UPDATE, connect, dialect_of, identify, speaks_filter
 from autotagger.immich.parsing import decode, http_date_ms, problem
 from autotagger.immich.searches import flat_search, following, search_by, totals
 from autotagger.immich.transport import Request, Transport
@@ -116,12 +116,6 @@ def _uses(*, patch: bool) -> dict[str, Request]:
         "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
     }
-
-
-#: Only for [policy.rating_action].
-UPDATE: Final = "asset.update"
-#: Only for a look at whether the user has tags switched on.
-PREFERENCES: Final = "userPreference.read"
 
 
 async def _used(transport: Transport, facts: _Facts, *, patch: bool) -> None:

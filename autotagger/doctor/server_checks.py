@@ -8,18 +8,9 @@ from yarl import URL
 
 from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts, Sample
-from autotagger.doctor.server import PREFERENCES, UPDATE
 from autotagger.errors import Fatal
-from autotagger.immich.dialect import NEEDED
+from autotagger.immich.dialect import NEEDED, OPTIONAL, PREFERENCES, UPDATE
 
-#: What a key may do beyond what it must, and what that is good for.
-OPTIONAL = {
-    "asset.download": "originals of transparent pictures, which previews show on black",
-    "asset.statistics": "proof that a listing is complete",
-    "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo deletes tags of ours that are empty then",
-    PREFERENCES: "a look at whether tags are switched on",
-}
 #: A call that a server in the same house answers more slowly than this is busy, asleep or far away.
 SLOW_S = 0.5
 #: More than this and the two clocks are not only rounded differently.

@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -32,7 +33,7 @@ from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")
 
-#: Immich fails above 32,767 pairs and writes nothing; stay far below.
+#: Asset-tag pairs in one call. Immich fails above 32,767 and writes nothing (immich.md, law 5); stay far below.
 MAX_PAIRS = 5000
 #: So many different assets refused by a proxy, and nothing answered in between: it is not the assets.
 _REFUSED_ASSETS = 5
@@ -83,7 +84,6 @@ class ImmichClient:
         self._transport = Transport(settings, key, clock=clock)
         self._warn_at = float("-inf")
         self._refused: set[str] = set()
-        self._odd_date = False
 
     def __repr__(self) -> str:
         return f"ImmichClient({self.address})"
@@ -328,7 +328,6 @@ class ImmichClient:
                 self.exchanged(request.name, "failed" if failed else "refused", self._clock() - begun)
                 raise
             self.exchanged(request.name, "ok", self._clock() - begun)
-            self._look_at_date(reply)
             if request.about:
                 self._refused.clear()
             if request.method == "GET":
@@ -336,17 +335,6 @@ class ImmichClient:
             else:
                 self._limiter.welcome()
             return answer
-
-    def _look_at_date(self, reply: Reply) -> None:
-        """One line, once, about a clock that cannot be right."""
-        text = reply.headers.get("Date")
-        if text is None or self._odd_date or parsing.http_date_ms(text) is not None:
-            return
-        self._odd_date = True
-        logger.warning(
-            "the clock of Immich, or of a proxy in front of it, says {!r}: set it right; its times are not used",
-            text[:60],
-        )
 
     def _say_again(self, state: RetryCallState) -> None:
         """One line about a try that failed: a warning now and then, not one a call while the server is down."""

@@ -1,7 +1,7 @@
 """What this server speaks: the dialect by version, checked by effect, and the checks before a run."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from loguru import logger
@@ -23,6 +23,18 @@ _FIRST = (
 )
 #: Without one of these there is no tagging.
 NEEDED = ("asset.read", "asset.view", "tag.read", "tag.create", "tag.asset")
+#: Only for a look at whether the user has tags switched on.
+PREFERENCES: Final = "userPreference.read"
+#: What a key may do beyond what it must, and what that is good for.
+OPTIONAL: Final = {
+    "asset.download": "originals of transparent pictures, which previews show on black",
+    "asset.statistics": "proof that a listing is complete",
+    "user.read": "partners' pictures are told from your own",
+    "tag.delete": "undo deletes tags of ours that are empty then",
+    PREFERENCES: "`autotagger doctor` sees whether tags are switched on",
+}
+#: Only for [policy.rating_action].
+UPDATE: Final = "asset.update"
 
 
 def dialect_of(version: ServerVersion) -> Dialect:

@@ -26,6 +26,8 @@ PREVIEW_MISSING = "preview-missing"
 DELETED = "deleted in Immich, or in its trash; its tags are remembered in case it comes back"
 #: States in which another picture behind the asset means: score it (again).
 _SCORED_ANEW = (*UNDECIDED, State.VERIFIED)
+#: Those of them in which it was scored, or failed to be, as what it was taken for.
+_SCORED_BEFORE = (State.FAILED, State.SCORED, State.VERIFIED)
 #: Kinds of trouble that are the picture's: another try fetches it and scores it anew. After every other kind the
 #: stored scores are as good as they were.
 OF_THE_PICTURE = frozenset(
@@ -153,15 +155,18 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         0 for a poll.
 
         Another checksum or thumbhash is another picture: it is scored again, and what the ledger knows of the
-        asset's links stays. One that was gone is back. One that waited for Immich waits no longer when Immich is
-        done. Assets that are being changed are passed over: the next listing after that brings them again.
+        asset's links stays. So it is with what turns out to be of another kind: an animation that was listed
+        before Immich knew its length, or that earlier versions of `ledger rebuild` took for a still picture. One
+        that was gone is back. One that waited for Immich waits no longer when Immich is done. Assets that are
+        being changed are passed over: the next listing after that brings them again.
         """
         with self.batch():
             for chunk in chunked(assets, ROWS):
                 listed = {asset.asset_id: asset for asset in chunk}
                 here = Asset.asset_id.in_(list(listed))
                 query = Asset.select(
-                    Asset.key, Asset.asset_id, Asset.state, Asset.checksum, Asset.thumbhash, Asset.error_kind
+                    *(Asset.key, Asset.asset_id, Asset.state, Asset.error_kind),
+                    *(Asset.checksum, Asset.thumbhash, Asset.kind),
                 )
                 for row in query.where(here).namedtuples():
                     self._compare(row, listed[row.asset_id])
@@ -224,15 +229,22 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
     def _compare(self, row: Any, listed: ListedAsset) -> None:
         """One known asset and what a listing says of it."""
         learned = row.thumbhash is None and listed.thumbhash is not None
-        looks = {"checksum": listed.checksum or row.checksum, "thumbhash": listed.thumbhash or row.thumbhash}
+        known = {"checksum": row.checksum, "thumbhash": row.thumbhash, "kind": row.kind}
+        looks = {
+            "checksum": listed.checksum or row.checksum,
+            "thumbhash": listed.thumbhash or row.thumbhash,
+            "kind": listed.kind,
+        }
         here = Asset.key == row.key
         if row.state in CHANGING:
-            # Neither is taken over, so that the next listing still sees what is different.
-            looks = {"checksum": row.checksum, "thumbhash": looks["thumbhash"] if learned else row.thumbhash}
+            # Nothing is taken over, so that the next listing still sees what is different.
+            looks = {**known, "thumbhash": looks["thumbhash"] if learned else row.thumbhash}
         elif row.state is State.GONE:
             became, columns = self._restored(row.key, another=_is_another(row, listed))
             self._move(here, became, **columns)
-        elif _is_another(row, listed) and row.state in _SCORED_ANEW:
+        elif (_is_another(row, listed) and row.state in _SCORED_ANEW) or (
+            row.kind != listed.kind and row.state in _SCORED_BEFORE
+        ):
             self._leave_rest([row.key])
             # By their absence a retry knows that the picture has to be fetched.
             Score.delete().where(Score.asset == row.key).execute()
@@ -243,7 +255,7 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
             or (listed.ready and row.error_kind == NOT_READY["error_kind"])
         ):
             self._move(here, State.PENDING, **AFRESH)
-        if looks != {"checksum": row.checksum, "thumbhash": row.thumbhash}:
+        if looks != known:
             self._change(here, **looks)
 
     def _restored(self, key: int, *, another: bool) -> tuple[State, Mapping[str, Any]]:

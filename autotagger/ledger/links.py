@@ -58,10 +58,10 @@ class LinksReader(Reading):
                 links[key][name] = state
         return links
 
-    def tag_names(self) -> list[str]:
-        """Every name that was ever planned for an asset, oldest first."""
-        used = Link.select(Link.tag).where(Link.state.not_in((LinkState.FOUND, LinkState.LOST))).distinct()
-        return [name for (name,) in Tag.select(Tag.name).where(Tag.id.in_(used)).order_by(Tag.id).tuples()]
+    def tags_in_use(self) -> set[str]:
+        """Every tag that we mean some asset to have. Looks at all links."""
+        used = Link.select(Link.tag).where(Link.state.in_(MEANT)).distinct()
+        return {name for (name,) in Tag.select(Tag.name).where(Tag.id.in_(used)).tuples()}
 
     def known_tags(self) -> Mapping[str, int]:
         """The tags whose assets were looked up before we used them, and the last asset key this covers. Read once:

@@ -11,7 +11,7 @@ from autotagger.config import api_keys
 from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import connect
+from autotagger.immich.dialect import UPDATE, connect
 from autotagger.immich.types import Server
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.lines import hide_secret
@@ -80,9 +80,9 @@ async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
 
 
 def _check_rating_action(settings: Settings, server: Server) -> None:
-    if settings.policy.rating_action and not server.may("asset.update"):
+    if settings.policy.rating_action and not server.may(UPDATE):
         raise ServerRefused(
-            "the API key lacks the permission asset.update, which [policy.rating_action] needs: add it "
+            f"the API key lacks the permission {UPDATE}, which [policy.rating_action] needs: add it "
             "(Immich: Account Settings > API Keys), or take rating_action out"
         )
 

@@ -1,60 +1,176 @@
-"""From scores to tags: the model and the policy of a run as the ledger knows them, and which tags are admitted."""
+"""From scores to tags: the only place that makes a `TagPolicy`, and where the vocabulary is applied.
 
-from collections.abc import Iterable
+Everything that decides tags asks a `TagDecider`: a run, a plan, `policy test`, `tag FILE`, the gate of `quantize`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 from loguru import logger
 
 from autotagger.ledger.reader import LedgerReader
-from autotagger.ledger.rows import ScoredAsset
+from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.writer import LedgerWriter
-from autotagger.pipeline.writer.rating_actions import actions_of
+from autotagger.policy.explain import Explained, explain
 from autotagger.policy.rules import TagPolicy
-from autotagger.policy.vocabulary import Vocabulary, warning
-from autotagger.scores import unpack
+from autotagger.policy.vocabulary import Vocabulary, many_tags
+from autotagger.scores import SparseScores, unpack
 from autotagger.settings import Settings
+from autotagger.tagger.catalog import catalogue, find_model
 from autotagger.tagger.model import Model
 
 #: Stored scores looked at when a run begins, evenly spread: some two seconds' work, and plenty to tell frequent
 #: tags from rare ones.
 SAMPLE = 20_000
+#: Assets counted in one go: the event loop has its turn after some tens of milliseconds.
+_WINDOW = 500
 
 
-class Namer:
-    """From scored assets to the tags that they get: what the policy says, as far as the vocabulary admits it.
+class TagDecider:
+    """The tags of pictures: what the policy says, as far as the vocabulary admits it.
 
-    What was ever planned for an asset (the ledger's tags) counts as admitted.
+    `policy`: what the settings make of a single picture.
+    `identity`: what the ledger keeps of the rules that decided; equal identities give equal tags.
+    `model`: the ledger's id of the model, 0 without a ledger.
+    `origin`: the ledger's id of what links come from, 0 for who only reads.
     """
 
-    def __init__(self, ledger: LedgerReader, policy: TagPolicy, *, model: int, cap: int, marker: str) -> None:
-        ratings = {name for row in policy.always.tolist() for name in policy.names[row]}
-        known = ledger.tag_names()
-        self._policy = policy
-        self._cap = cap
-        self._vocabulary = Vocabulary(cap, always={marker, *ratings}, admitted=known)
+    def __init__(
+        self, policy: TagPolicy, settings: Settings, *, ledger: LedgerReader | None = None, model: int = 0
+    ) -> None:
+        """Without a `ledger` there is no vocabulary: it is about a library, not about a picture."""
+        self.policy = policy
+        self.identity = policy.identity
+        self.model = model
+        self.origin = 0
+        self._settings = settings.policy
+        self._ledger = ledger
+        self._put_origin: Callable[[], int] | None = None
+        self._recount_due = False
         self._counted: set[int] = set()
-        if warned := warning(cap, len(policy.possible), len(policy.possible & set(known))):
-            logger.warning("{}", warned)
-        for key, packed in ledger.stored_scores(model, limit=SAMPLE) if cap else ():
-            self._vocabulary.see(policy.tags(unpack(packed)))
-            self._counted.add(key)
+        cap = settings.policy.vocabulary if ledger else 0
+        ratings = {name for row in policy.always.tolist() for name in policy.names[row]}
+        always = {settings.marker, *ratings}
+        in_use = ledger.tags_in_use() if ledger and cap else ()
+        self._vocabulary = Vocabulary(cap, always=always, admitted=in_use)
+        for key, packed in ledger.stored_scores(model, limit=SAMPLE) if ledger and cap else ():
+            self._count(key, policy.tags(unpack(packed)))
+
+    # -- who makes one ------------------------------------------------------------------------------------
+
+    @classmethod
+    def of_model(cls, model: Model, settings: Settings) -> Self:
+        """For pictures that no ledger knows. Raises BadConfig for a setting that does not fit the model."""
+        return cls(_policy_of(model, settings), settings)
+
+    @classmethod
+    def of_library(cls, ledger: LedgerReader, model: Model, settings: Settings) -> Self:
+        """For who reads what `model` scored. Raises BadConfig."""
+        return cls(
+            _policy_of(model, settings), settings, ledger=ledger, model=ledger.model_id(model.identity) or 0
+        )
+
+    @classmethod
+    def of_stored(cls, ledger: LedgerReader, model: int, settings: Settings) -> Self:
+        """For who reads scores by the ledger's `model`: their labels are in the ledger, the thresholds with the
+        model or in its manifest. Raises BadConfig, and StartupFailed where the model's files are needed and not
+        there."""
+        name = next(row.name for row in ledger.models() if row.id == model)
+        policy = _stored_policy(ledger.labels(model), name, settings)
+        return cls(policy, settings, ledger=ledger, model=model)
+
+    @classmethod
+    def of_run(cls, ledger: LedgerWriter, model: Model, settings: Settings, run: int) -> Self:
+        """For the `run` that writes the ledger: model and origin are put there. Raises BadConfig."""
+        policy = _policy_of(model, settings)
+        for tag, names in policy.collisions.items():
+            logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
+        labels = [(label.name, label.category) for label in model.labels]
+        known = ledger.model(model.identity, model.name, labels)
+        decider = cls(policy, settings, ledger=ledger, model=known)
+        decider._put_origin = lambda: ledger.origin(
+            model=known, policy=decider.identity, settings=settings.policy.model_dump_json(), run=run
+        )
+        decider._note_origin()
+        cap, possible = settings.policy.vocabulary, len(policy.possible)
+        if not ledger.tags_in_use() and (many := many_tags(cap, possible)):
+            logger.info("{}", many)
+        return decider
+
+    # -- deciding -----------------------------------------------------------------------------------------
 
     def tags(self, scored: Iterable[ScoredAsset]) -> list[tuple[ScoredAsset, tuple[str, ...]]]:
         """Each asset with its tags, the marker not among them."""
-        decided = [(asset, self._policy.tags(unpack(asset.packed))) for asset in scored]
+        decided = [(asset, self.policy.tags(unpack(asset.packed))) for asset in scored]
         for asset, tags in decided:
-            if asset.key not in self._counted:
-                self._vocabulary.see(tags)
+            self._count(asset.key, tags)
         if self._vocabulary.admit(tags for _, tags in decided):
             logger.warning(
                 "the vocabulary of {} tags is full: tags that are not in it yet are left out from now on "
                 "([policy] vocabulary)",
-                self._cap,
+                self._settings.vocabulary,
             )
         return [(asset, self._vocabulary.allowed(tags)) for asset, tags in decided]
 
+    def explain(self, scores: SparseScores) -> tuple[Explained, ...]:
+        """Every label that scored or became a tag, with the rule that decided on it."""
+        return explain(self.policy, scores, self._vocabulary)
 
-def tag_policy(model: Model, settings: Settings) -> TagPolicy:
-    """The policy of `settings` over the labels of `model`."""
+    def withheld(self) -> Counter[str]:
+        """Tags that the policy gives and the vocabulary does not admit, with the number of assets: of all that
+        was counted, which is an estimate where the ledger holds scores of more than `SAMPLE` assets."""
+        self._vocabulary.admit([self._vocabulary.seen])
+        share = 1.0
+        if self._ledger and self._counted:
+            stored = next((row.scores for row in self._ledger.models() if row.id == self.model), 0)
+            share = max(1.0, stored / len(self._counted))
+        return Counter({tag: round(count * share) for tag, count in self._vocabulary.withheld.items()})
+
+    # -- a vocabulary that no order decides ---------------------------------------------------------------
+
+    def expect_recount(self) -> None:
+        """A retag begins: its vocabulary is to come from everything that is scored."""
+        self._recount_due = bool(self._vocabulary.cap)
+
+    async def recount(self) -> None:
+        """Once after `expect_recount`: the vocabulary becomes the most frequent tags of all that is scored.
+
+        From then on the identity says which vocabulary that is, so that what another one decided is outdated.
+        """
+        if not self._recount_due or self._ledger is None:
+            return
+        self._recount_due = False
+        self._vocabulary.forget()
+        self._counted.clear()
+        after = 0
+        while window := self._ledger.taggable(self.model, _WINDOW, AssetFilter(after=after)):
+            for asset in window:
+                self._count(asset.key, self.policy.tags(unpack(asset.packed)))
+            after = window[-1].key
+            await asyncio.sleep(0)
+        self.identity = f"{self.policy.identity}:{self._vocabulary.choose()}"
+        self._note_origin()
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _count(self, key: int, tags: Sequence[str]) -> None:
+        if key not in self._counted and self._vocabulary.cap:
+            self._counted.add(key)
+            self._vocabulary.see(tags)
+
+    def _note_origin(self) -> None:
+        if self._put_origin is not None:
+            self.origin = self._put_origin()
+
+
+def base_identity(identity: str) -> str:
+    """The policy's own part of an identity that a `TagDecider` put into the ledger."""
+    return identity.partition(":")[0]
+
+
+def _policy_of(model: Model, settings: Settings) -> TagPolicy:
     labels = [(label.name, label.category) for label in model.labels]
     return TagPolicy(
         *(labels, settings.policy, model.manifest.thresholds, settings.marker, model.series),
@@ -62,23 +178,12 @@ def tag_policy(model: Model, settings: Settings) -> TagPolicy:
     )
 
 
-class Rules:
-    """`model`: the ledger's id of the model; `origin`: what the links that these rules bring about carry.
-    `actions`: what the tags of ratings do to an asset's visibility. Raises BadConfig."""
-
-    def __init__(self, ledger: LedgerWriter, model: Model, settings: Settings, run: int) -> None:
-        self.policy = tag_policy(model, settings)
-        for tag, names in self.policy.collisions.items():
-            logger.warning("the labels {} become one tag: {}", " and ".join(names), tag)
-        self.actions = actions_of(self.policy, settings.policy.rating_action)
-        labels = [(label.name, label.category) for label in model.labels]
-        self.model = ledger.model(model.identity, model.name, labels)
-        self.origin = ledger.origin(
-            model=self.model,
-            policy=self.policy.identity,
-            settings=settings.policy.model_dump_json(),
-            run=run,
-        )
-        self.namer = Namer(
-            ledger, self.policy, model=self.model, cap=settings.policy.vocabulary, marker=settings.marker
-        )
+def _stored_policy(labels: list[tuple[str, str]], name: str, settings: Settings) -> TagPolicy:
+    manifest = catalogue().get(name)
+    if manifest is None or manifest.labels.threshold or manifest.labels.series:
+        found = find_model(name if manifest else settings.model.name, settings.models_dir, download=False)
+        if [tuple(label) for label in found.labels] == labels:
+            return _policy_of(found, settings)
+        manifest = found.manifest
+    # Else the files have nothing to add, and finding them checks their hashes, which takes seconds.
+    return TagPolicy(labels, settings.policy, manifest.thresholds, settings.marker)

@@ -6,9 +6,6 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-#: Immich fails above 32,767 asset-tag pairs in a call (law 5); stay far below.
-MAX_PAIRS = 5000
-
 
 @dataclass(frozen=True, slots=True)
 class TagCall(Generic[K]):
@@ -18,7 +15,7 @@ class TagCall(Generic[K]):
     tags: frozenset[str]
 
 
-def plan_calls(assets: Iterable[tuple[K, frozenset[str]]], *, max_pairs: int = MAX_PAIRS) -> list[TagCall[K]]:
+def plan_calls(assets: Iterable[tuple[K, frozenset[str]]], *, max_pairs: int) -> list[TagCall[K]]:
     """Group `assets` (each with all of its tags, the marker among them) into calls of at most `max_pairs` pairs.
 
     Assets with the very same tags share a call, in the order they come. Every asset is in exactly one call: the

@@ -25,6 +25,7 @@ class Rule(IntEnum):
     NOT_WHITELISTED = 11
     MARKER = 12
     NO_RATINGS = 13
+    WITHHELD = 14  # never the policy's word: the vocabulary's, after it
 
     @property
     def keeps(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from autotagger.policy.decision import Decision, Rule
 from autotagger.policy.patterns import spoken
 from autotagger.policy.rules import TagPolicy
+from autotagger.policy.vocabulary import Vocabulary
 from autotagger.scores import SCORE_FLOOR, SparseScores
 
 
@@ -47,13 +48,18 @@ _REASONS = {
     Rule.NOT_WHITELISTED: "not whitelisted",
     Rule.MARKER: "is the marker",
     Rule.NO_RATINGS: "ratings are switched off",
+    Rule.WITHHELD: "withheld by the vocabulary",
 }
 
 
-def explain(policy: TagPolicy, scores: SparseScores) -> tuple[Explained, ...]:
+#: Admits every tag.
+_ALL = Vocabulary(0, always=())
+
+
+def explain(policy: TagPolicy, scores: SparseScores, vocabulary: Vocabulary = _ALL) -> tuple[Explained, ...]:
     """Every label that scored `SCORE_FLOOR` or more, or became a tag; best first.
 
-    The tags of all of them, in this order, are those of `policy.tags`.
+    The tags of all of them, in this order, are those of `policy.tags` that the `vocabulary` admits.
     """
     decision = policy.decide(scores)
     brought: dict[str, str] = {}
@@ -62,20 +68,26 @@ def explain(policy: TagPolicy, scores: SparseScores) -> tuple[Explained, ...]:
         score = float(decision.scores[place])
         rule = Rule(int(decision.rules[place]))
         if rule.keeps or score >= SCORE_FLOOR:
-            found.append(_explained(policy, decision, place, rule, brought))
+            found.append(_explained(policy, decision, place, vocabulary, brought))
     return tuple(found)
 
 
 def _explained(
-    policy: TagPolicy, decision: Decision, place: int, rule: Rule, brought: dict[str, str]
+    policy: TagPolicy, decision: Decision, place: int, vocabulary: Vocabulary, brought: dict[str, str]
 ) -> Explained:
-    row = int(decision.rows[place])
+    row, rule = int(decision.rows[place]), Rule(int(decision.rules[place]))
     label, category = policy.labels[row]
+    names = policy.names[row] if rule.keeps else ()
+    admitted = vocabulary.allowed(names)
+    if names and not admitted:
+        rule = Rule.WITHHELD
     source = int(decision.because[place])
     reason = _REASONS[rule].format(spoken(*policy.labels[source]) if source >= 0 else "")
-    names = policy.names[row] if rule.keeps else ()
-    tags = tuple(name for name in names if name not in brought)
-    for name in names:
+    for name in names if admitted else ():
+        if name not in admitted:
+            reason += f"; {name} is withheld by the vocabulary"
+    tags = tuple(name for name in admitted if name not in brought)
+    for name in admitted:
         if brought.setdefault(name, label) != label:
             reason += f"; {name} is there already, from {brought[name]}"
     return Explained(

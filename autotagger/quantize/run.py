@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotagger.bench.apart import apart
-from autotagger.bench.session import bare_session
 from autotagger.config import config_to_write
 from autotagger.configfile import set_key
 from autotagger.errors import StartupFailed
-from autotagger.policy.rules import TagPolicy
+from autotagger.pipeline.child.apart import apart
+from autotagger.pipeline.decider import TagDecider
 from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_tensors
 from autotagger.quantize.gate import MIN_F1, MIN_SPEED_UP, Agreement, Verdict, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
@@ -22,6 +21,7 @@ from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.engine.openvino import open_session
+from autotagger.tagger.engine.speed import bare_session
 from autotagger.tagger.model import Model
 
 Say = Callable[[str], None]
@@ -98,7 +98,7 @@ def _samples(settings: Settings, wish: Wish, say: Say) -> tuple[Sample, Sample]:
 
 
 def _compare(settings: Settings, model: Model, twin: Model, judging: Sample) -> Agreement:
-    policy = TagPolicy(model.labels, settings.policy, model.manifest.thresholds, settings.marker, model.series)
+    policy = TagDecider.of_model(model, settings).policy
     original, quantised = (open_session(one, device=settings.model.device, streams=1) for one in (model, twin))
     return compare(policy, original, quantised, model, judging)
 
@@ -110,7 +110,7 @@ def _speed_up(model: Model, twin: Model, say: Say) -> float:
     for number in range(_ROUNDS):
         say(f"measuring speed, round {number + 1} of {_ROUNDS}")
         slow, fast = (
-            apart(bare_session, one, "CPU", streams=cores, threads=cores, seconds=_SECONDS, tiny=True).ips
+            apart(bare_session, one, "CPU", streams=cores, threads=cores, seconds=_SECONDS).ips
             for one in (model, twin)
         )
         ratios.append(fast / slow)

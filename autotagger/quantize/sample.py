@@ -11,11 +11,11 @@ from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import speaks_filter
 from autotagger.immich.searches import random_search
 from autotagger.settings import Settings
+from autotagger.tagger.suffixes import PICTURES
 
 #: Immich answers at most so many at a time; each draw is independent, so repeats are asked for again this often.
 _AT_ONCE, _DRAWS = 1000, 5
 _CONNECTIONS = 4
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 #: Name and bytes.
 Sample = list[tuple[str, bytes]]
@@ -23,7 +23,7 @@ Sample = list[tuple[str, bytes]]
 
 def from_folder(folder: Path, count: int, seed: int = 0) -> Sample:
     """At most `count` pictures of a folder and below it, drawn by chance. Raises BadConfig for one without any."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not paths:
         raise BadConfig(f"{folder} holds no picture")
     random.Random(seed).shuffle(paths)

@@ -5,10 +5,10 @@ import pytest
 from autotagger.bench.pipeline import Whole
 from autotagger.bench.processes import Usage
 from autotagger.bench.report import Machine, Report, Round, cost_rows, rows
-from autotagger.bench.session import Bare
 from autotagger.bench.watch import Watch
 from autotagger.ledger.states import State
 from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.tagger.engine.speed import Bare
 from autotagger.topology import Topology
 
 US, SERVER = 1, 2
@@ -71,7 +71,7 @@ def test_the_report_holds_medians_and_spread() -> None:
         for bare, ips in ((2.0, 1.9), (1.0, 0.98), (4.0, 3.6))
     ]
     machine = Machine("a processor", 2, 8000.0, 0.5)
-    report = Report("wd-vit", machine, Topology(1, 2, 2, 2), "exact", rounds, {"slots": 0.06}, 36_000, True)
+    report = Report("wd-vit", machine, Topology(1, 2, 2, 2), "exact", rounds, 36_000, True)
     figures = report.as_dict()
     wanted = {"session_ips", "pipeline_ips", "ratio", "instant_ips", "decode_ips", "rss_mb", "cpu_ms"}
     assert wanted <= figures.keys()
@@ -85,4 +85,4 @@ def test_the_report_holds_medians_and_spread() -> None:
     assert figures["hours"] == pytest.approx(36_000 / 1.9 / 3600, abs=0.01)
     assert figures["benchmark_app_ips"] is None
     assert [row["median"] for row in rows(figures)][:3] == ["2", "1.9", "0.95"]
-    assert {row["stage"]: row["alone"] for row in cost_rows(figures)}["slots"] == "0.06"
+    assert {row["stage"]: row["in the run"] for row in cost_rows(figures)}["inference"] == "85"

@@ -8,8 +8,7 @@ from autotagger.demo.library import ME, PARTNER
 from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, Level
 from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
-from autotagger.doctor.server_checks import OPTIONAL
-from autotagger.immich.dialect import NEEDED
+from autotagger.immich.dialect import NEEDED, OPTIONAL
 from tests.doctor.support import facts_with
 from tests.pipeline.test_accounts import EACH, Household
 

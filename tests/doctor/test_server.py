@@ -15,8 +15,8 @@ from autotagger.demo.faults import Call
 from autotagger.doctor.check_result import CheckResult, Level
 from autotagger.doctor.facts import ServerFacts
 from autotagger.doctor.server import look_at_server
-from autotagger.doctor.server_checks import CHECKS, OPTIONAL
-from autotagger.immich.dialect import NEEDED
+from autotagger.doctor.server_checks import CHECKS
+from autotagger.immich.dialect import NEEDED, OPTIONAL
 from autotagger.settings import Settings
 from tests.demo.support import DIALECTS
 from tests.doctor.support import facts_with, settings_of

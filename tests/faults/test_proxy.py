@@ -8,8 +8,8 @@ from aiohttp import web
 from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call
 from autotagger.errors import Fatal, ServerRefused
+from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
-from autotagger.ledger.store import Ledger
 from tests.pipeline.support import MARKER, held_links, run_once, settings_for
 
 
@@ -30,7 +30,7 @@ async def test_one_picture_that_a_proxy_refuses_is_that_pictures_failure(status:
         summary = await run_once(settings)
         assert summary.states[State.FAILED] == 1
         assert sum(MARKER in tags for tags in held_links(server).values()) == 11
-        with Ledger(settings.ledger_path, writable=False) as ledger:
+        with LedgerReader(settings.ledger_path) as ledger:
             (problem,) = ledger.problems(10)
         assert (problem.asset_id, problem.kind) == (victim, "proxy-refused")
         assert victim in (problem.message or "")

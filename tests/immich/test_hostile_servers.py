@@ -170,26 +170,6 @@ async def test_a_key_in_a_redirect_is_not_repeated() -> None:
         assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 99 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 1900 00:00:00 GMT", "?"],
-)
-async def test_a_date_beyond_sense_is_told_once_and_not_used(text: str) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"count": 1}, headers={"Date": text})
-
-    said: list[str] = []
-    sink = logger.add(said.append, level="WARNING")
-    try:
-        async with serving(answer) as server, client_of(server.url) as client:
-            for _ in range(3):
-                assert (await client.tag_assets([uuid(1)], [TAG])).answered_ms == 0
-    finally:
-        logger.remove(sink)
-    assert len(said) == 1
-    assert "the clock of Immich" in said[0]
-
-
 @pytest.mark.parametrize("name", ["createdAt", "updatedAt"])
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z", "1969-12-31T00:00:00Z"])
 def test_assets_of_impossible_times_are_left_out_and_counted(name: str, text: str) -> None:

@@ -59,6 +59,27 @@ def test_another_picture_is_scored_again_and_its_links_are_kept_as_proven(
     assert state_of(ledger) is State.STALE, "the same picture is not another one"
 
 
+def test_what_was_taken_for_a_still_picture_is_scored_as_the_animation_that_it_is(ledger: LedgerWriter) -> None:
+    asset = an_asset()
+    verified(ledger, asset)
+    animation = replace(asset, kind="ANIMATION")
+    ledger.note_listed([animation])
+    assert [(work.asset_id, work.kind) for work in ledger.due(NOW, 9)] == [(asset.asset_id, "ANIMATION")]
+    assert links(ledger) == {"sky": LinkState.PROVEN, MARKER: LinkState.PROVEN}
+    ledger.record_scores(a_model(ledger), [(asset.asset_id, b"of all frames")])
+    ledger.note_listed([animation])
+    assert state_of(ledger) is State.SCORED, "the same kind is no difference"
+
+
+def test_an_upload_that_becomes_an_animation_still_waits_for_immich(ledger: LedgerWriter) -> None:
+    fresh = replace(an_asset(), ready=False)
+    ledger.add_listed([fresh])
+    ledger.note_listed([replace(fresh, kind="ANIMATION")])
+    assert state_of(ledger) is State.WAITING
+    ledger.note_listed([replace(fresh, kind="ANIMATION", ready=True)])
+    assert [work.kind for work in ledger.due(NOW, 9)] == ["ANIMATION"]
+
+
 def test_the_same_tags_as_before_need_no_call(ledger: LedgerWriter) -> None:
     asset = an_asset()
     verified(ledger, asset)

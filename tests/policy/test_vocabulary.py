@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.policy.vocabulary import Vocabulary, warning
+from autotagger.policy.vocabulary import Vocabulary, many_tags
 
 
 def test_everything_is_allowed_without_a_cap() -> None:
@@ -86,9 +86,30 @@ def test_never_more_than_the_cap_and_never_put_out(cap: int, library: list[list[
         before = now
 
 
-def test_thousands_of_new_tags_are_warned_of() -> None:
-    assert warning(1500, 10_000, 0) is None
-    assert warning(0, 300, 0) is None
-    assert warning(5000, 10_000, 4_000) is None
-    assert "up to 10000 new tags" in (warning(0, 10_000, 0) or "")
-    assert "up to 4500 new tags" in (warning(5000, 10_000, 500) or "")
+@given(
+    st.integers(1, 6),
+    st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=5, unique=True), max_size=20),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_chosen_at_last_depends_on_no_order(
+    cap: int, library: list[list[str]], chance: random.Random
+) -> None:
+    chosen = []
+    for assets in (library, chance.sample(library, len(library))):
+        vocabulary = Vocabulary(cap, always=["j"])
+        for tags in assets:
+            vocabulary.see(tags)
+            vocabulary.admit([tags])
+        chosen.append((vocabulary.choose(), vocabulary.allowed("abcdefghij"), vocabulary.withheld))
+    assert chosen[0] == chosen[1]
+    counts = Counter(tag for tags in library for tag in tags if tag != "j")
+    _, allowed, withheld = chosen[0]
+    assert len(set(allowed) - {"j"}) == min(cap, len(counts))
+    assert all(counts[tag] >= count for tag in set(allowed) - {"j"} for count in withheld.values())
+
+
+def test_thousands_of_new_tags_are_told_of() -> None:
+    assert many_tags(1500, 10_000) is None
+    assert many_tags(0, 300) is None
+    assert "up to 10000 new tags" in (many_tags(0, 10_000) or "")
+    assert "up to 5000 new tags" in (many_tags(5000, 10_000) or "")

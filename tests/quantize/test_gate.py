@@ -4,6 +4,7 @@ A good quantisation keeps its weights to eight bits, a bad one to two. Both are 
 """
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from PIL import Image
 
 from autotagger.policy.rules import TagPolicy
 from autotagger.quantize.gate import Agreement, Counts, Verdict, agreement, compare
+from autotagger.quantize.run import _compare as gate_of
 from autotagger.scores import SparseScores
-from autotagger.settings import PolicySettings
+from autotagger.settings import ModelSettings, PolicySettings, Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.model import Model
@@ -111,6 +113,19 @@ def test_f1_is_by_the_book() -> None:
     counts = Counts(both=8, extra=2, missing=8)
     assert (counts.precision, counts.recall) == (0.8, 0.5)
     assert counts.f1 == pytest.approx(2 * 0.8 * 0.5 / (0.8 + 0.5))
+
+
+def test_tags_are_judged_by_the_thresholds_that_the_model_has_for_single_labels(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).standard_normal((48, LABELS)).astype(np.float32)
+    model, twin = built(tmp_path / "fp32", weights), built(tmp_path / "int8", rounded(weights, 2))
+    settings = Settings(state_dir=tmp_path, model=ModelSettings(device="CPU"))
+    strict = replace(model, thresholds=dict.fromkeys(model.labels, 0.99))
+
+    def tags(of: Model) -> int:
+        found = gate_of(settings, of, twin, pictures()).by_category["general"]
+        return found.both + found.missing
+
+    assert 0 < tags(strict) < tags(model) / 2
 
 
 def test_a_sample_without_tags_proves_nothing() -> None:

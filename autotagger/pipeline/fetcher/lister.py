@@ -8,13 +8,12 @@ from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import sweep
 from autotagger.immich.types import Asset, Server
 from autotagger.ledger.rows import ListedAsset
+from autotagger.pipeline.convert import listed_asset
 from autotagger.pipeline.ipc.messages import Listed, Polled, Swept
 from autotagger.settings import Settings
 
 #: Assets in one message of the listing: some 40 KB, and under a channel's message limit whatever Immich says.
 LISTED_AT_ONCE = 100
-#: Characters kept of a file name (which is for messages only) and of what should be ids and other short words.
-MAX_NAME, MAX_WORD = 255, 64
 #: A poll begins so long before the newest asset known: uploads become visible in another order than they came.
 OVERLAP_MS = 5 * 60_000
 #: An asset that Immich took in so long ago is tagged whether or not its metadata was ever read: Immich is done
@@ -105,22 +104,6 @@ class _View:
         from the future, of a clock that was wrong, must not hide those of today."""
         newest = max(min(self._newest_ms, now_ms) - OVERLAP_MS, self._floor_ms)
         return newest if self._oldest_unready_ms is None else min(newest, self._oldest_unready_ms - 1)
-
-
-def listed_asset(asset: Asset, *, ready: bool = True) -> ListedAsset:
-    """What the ledger keeps of an asset."""
-    return ListedAsset(
-        asset_id=asset.id,
-        owner_id=asset.owner_id[:MAX_WORD],
-        library_id=(asset.library_id or "")[:MAX_WORD],
-        kind="ANIMATION" if asset.kind == "IMAGE" and asset.duration_ms else asset.kind,
-        mime=asset.mime and asset.mime[:MAX_WORD],
-        file_name=asset.file_name[:MAX_NAME],
-        checksum=asset.checksum[:MAX_WORD],
-        updated_ms=asset.updated_ms,
-        thumbhash=asset.thumbhash and asset.thumbhash[:MAX_WORD],
-        ready=ready,
-    )
 
 
 def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:

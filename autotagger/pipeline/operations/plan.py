@@ -8,12 +8,12 @@ from loguru import logger
 
 from autotagger.config import api_keys
 from autotagger.errors import StartupFailed
-from autotagger.immich.client import ImmichClient
+from autotagger.immich.client import MAX_PAIRS, ImmichClient
 from autotagger.ledger.links import revised
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.states import LinkState
-from autotagger.pipeline.decider import Namer, tag_policy
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.policy.batching import plan_calls
 from autotagger.settings import Settings
@@ -48,21 +48,21 @@ class PlannedChanges:
 
 def plan_changes(
     ledger: LedgerReader,
-    namer: Namer,
-    model: int,
+    decider: TagDecider,
     *,
     marker: str,
     in_immich: Set[str],
     batch_size: int,
     chosen: AssetFilter,
 ) -> PlannedChanges:
-    """Decide every asset of the chosen that `model` scored, and compare with what the ledger means it to have.
+    """Decide every asset of the chosen that the decider's model scored; compare with what the ledger means it to
+    have.
 
     `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
     """
-    planned = PlannedChanges(unscored=ledger.unscored(model, chosen))
-    for window in _windows(ledger, model, chosen):
-        _decide(planned, ledger, namer.tags(window), marker, batch_size)
+    planned = PlannedChanges(unscored=ledger.unscored(decider.model, chosen))
+    for window in _windows(ledger, decider.model, chosen):
+        _decide(planned, ledger, decider.tags(window), marker, batch_size)
     planned.new_tags = sorted(planned.added.keys() - in_immich)
     return planned
 
@@ -99,7 +99,7 @@ def _decide(
         if added:
             puts.append((asset.key, frozenset((*tags, marker))))
     for start in range(0, len(puts), batch_size):
-        planned.calls += len(plan_calls(puts[start : start + batch_size]))
+        planned.calls += len(plan_calls(puts[start : start + batch_size], max_pairs=MAX_PAIRS))
     planned.calls += sum(-(-count // batch_size) for count in removals.values())
 
 
@@ -131,15 +131,9 @@ async def plan_library(
             chosen = replace(chosen, account=ledger.account_named(account))
         if chosen.asset_id is not None:
             ledger.known(chosen.asset_id)
-        known = ledger.model_id(model.identity)
-        if known is None:
-            return PlannedChanges(unscored=ledger.unscored(-1, chosen))
-        policy = tag_policy(model, settings)
-        namer = Namer(ledger, policy, model=known, cap=settings.policy.vocabulary, marker=settings.marker)
         return plan_changes(
             ledger,
-            namer,
-            known,
+            TagDecider.of_library(ledger, model, settings),
             marker=settings.marker,
             in_immich=in_immich,
             batch_size=settings.immich.batch_size,

@@ -18,11 +18,12 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import Asset, Server, TaggedAsset
 from autotagger.ledger.care import inspect
 from autotagger.ledger.database import LedgerLock, told_plainly
-from autotagger.ledger.rows import HeldAsset, ListedAsset
+from autotagger.ledger.rows import HeldAsset
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.accounts import check_accounts, registered
 from autotagger.pipeline.child.base import wall_ms
-from autotagger.pipeline.decider import Rules
+from autotagger.pipeline.convert import listed_asset
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.run import load_model
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.settings import Settings
@@ -35,8 +36,6 @@ NOT_KNOWN = (
     "scores: a change of policy has to infer again; and which run did what, and when",
     "whether our tags were in Immich before us: undo empties them and leaves them there",
 )
-#: Characters kept of a file name.
-_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,12 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
         _remove(fresh)
         with LedgerWriter(fresh) as ledger:
             run = ledger.run = ledger.start_run(__version__, wall_ms())
-            rules = Rules(ledger, model, settings, run)
+            decider = TagDecider.of_run(ledger, model, settings, run)
             found = Rebuilt(0, 0, 0, 0, None)
             for account in registered(accounts.accounts, ledger):
                 async with ImmichClient(settings.immich, account.key) as client:
                     mine = ledger.of_account(account.id)
-                    part = await _Rebuild(mine, client, account.server, settings, rules).all(report)
+                    part = await _Rebuild(mine, client, account.server, settings, decider).all(report)
                 found = _sum(found, part)
             ledger.end_run(run, {"rebuilt": found.assets}, wall_ms())
         kept = _put_aside(path)
@@ -97,15 +96,15 @@ def _sum(one: Rebuilt, other: Rebuilt) -> Rebuilt:
 
 class _Rebuild:
     def __init__(
-        self, ledger: LedgerWriter, client: ImmichClient, server: Server, settings: Settings, rules: Rules
+        self, ledger: LedgerWriter, client: ImmichClient, server: Server, settings: Settings, decider: TagDecider
     ) -> None:
         self._ledger = ledger
         self._client = client
         self._user_id = server.user_id
         self._marker = settings.marker
         self._at_once = settings.immich.concurrency
-        self._origin = rules.origin
-        self._possible = rules.policy.possible | {settings.marker}
+        self._origin = decider.origin
+        self._possible = decider.policy.possible | {settings.marker}
 
     async def all(self, report: Callable[[int], None]) -> Rebuilt:
         marker_id = await TagIds(self._client).known(self._marker)
@@ -147,23 +146,9 @@ class _Rebuild:
         ]
         marked = {one.asset_id for one in held}
         with self._ledger.batch():
-            self._ledger.add_listed([_listed(one.asset) for one in read if one.asset.id in marked])
+            self._ledger.add_listed([listed_asset(one.asset) for one in read if one.asset.id in marked])
             self._ledger.record_held(held, self._origin)
         return held
-
-
-def _listed(asset: Asset) -> ListedAsset:
-    return ListedAsset(
-        asset_id=asset.id,
-        owner_id=asset.owner_id,
-        library_id=asset.library_id or "",
-        kind=asset.kind,
-        mime=asset.mime,
-        file_name=asset.file_name[:_MAX_NAME],
-        checksum=asset.checksum,
-        updated_ms=asset.updated_ms,
-        thumbhash=asset.thumbhash,
-    )
 
 
 def _is_sound(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from autotagger.errors import StartupFailed
 from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.control.mailbox import Mailbox
-from autotagger.pipeline.decider import tag_policy
+from autotagger.pipeline.decider import TagDecider, base_identity
 from autotagger.settings import Settings
 from autotagger.tagger.model import Model
 
@@ -11,9 +11,10 @@ from autotagger.tagger.model import Model
 def hand_over(settings: Settings, model: Model) -> int:
     """Ask the service at work to bring everything to today's model and policy; returns how many assets that
     concerns at least. Raises StartupFailed where it still works by other settings than today's."""
-    policy = tag_policy(model, settings).identity
+    policy = TagDecider.of_model(model, settings).identity
     with LedgerReader(settings.ledger_path) as ledger:
-        if ledger.newest_rules() != (model.identity, policy):
+        newest = ledger.newest_rules()
+        if newest is None or (newest[0], base_identity(newest[1])) != (model.identity, policy):
             raise StartupFailed(
                 "the service at work was started with another model or policy: restart it, then retag",
                 kind="other-rules",

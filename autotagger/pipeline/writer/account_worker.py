@@ -9,14 +9,14 @@ from autotagger.immich.client import ImmichClient
 from autotagger.ledger.states import State
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.child.spec import Account, ChildSpec
-from autotagger.pipeline.decider import Rules
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.operations import Retag, Undo, Verify
-from autotagger.pipeline.writer.rating_actions import RatingActions
+from autotagger.pipeline.writer.rating_actions import RatingActions, actions_of
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.pipeline.writer.verifier import Verifier
@@ -65,26 +65,31 @@ class AccountWorker:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What all accounts share. `rules` None: nothing is decided from scores."""
+    """What all accounts share. `decider` None: nothing is decided from scores."""
 
     spec: ChildSpec
     ledger: LedgerWriter
-    rules: Rules | None
+    decider: TagDecider | None
     pace: Pace
     now_ms: Callable[[], int]
     count: Callable[[str, int], None]
 
+    @property
+    def actions(self) -> dict[str, str]:
+        """What the tags of ratings do to an asset's visibility. Raises BadConfig."""
+        wanted = self.spec.settings.policy.rating_action
+        return actions_of(self.decider.policy, wanted) if self.decider else {}
+
     def account_worker(self, account: Account, client: ImmichClient) -> AccountWorker:
         """A account_worker for an account, whose key the client uses."""
-        settings, rules = self.spec.settings, self.rules
+        settings, decider = self.spec.settings, self.decider
         ledger = self.ledger.of_account(account.id)
         tag_ids = TagIds(client)
         clock = DatabaseClock(tag_ids, settings.marker)
         context = AccountContext(ledger, client, tag_ids, clock, settings.marker, self.now_ms, self.count)
         applier = Applier(
             context,
-            rules.namer if rules else None,
-            origin=rules.origin if rules else 0,
+            decider,
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
             pace=self.pace,
@@ -92,7 +97,7 @@ class Office:
             begun=self.spec.operation is not None,
         )
         operation = self._operation(account, context)
-        actions = RatingActions(context, rules.actions if rules and not self.spec.scoring_only else {})
+        actions = RatingActions(context, self.actions if not self.spec.scoring_only else {})
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
         return AccountWorker(context, applier, verifier, actions, Deletions(context), operation)
 
@@ -102,8 +107,8 @@ class Office:
             case None:
                 return None
             case Operation(kind="retag"):
-                assert self.rules, "retag decides from scores"
-                return Retag(context, model=self.rules.model, policy=self.rules.policy.identity)
+                assert self.decider, "retag decides from scores"
+                return Retag(context, self.decider)
             case Operation(kind="undo", selection=selection):
                 return Undo(context, account.server, selection)
             case Operation(sample=sample, repair=repair):

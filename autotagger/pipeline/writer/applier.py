@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
+from autotagger.immich.client import MAX_PAIRS
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
 from autotagger.ledger.states import Probe, State
 from autotagger.pipeline.child.base import trouble_of
-from autotagger.pipeline.decider import Namer
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.existing_tags import meet_tags
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
@@ -52,15 +53,14 @@ class NotLanded:
 class Applier:
     """Plans and sends at most `batch_size` assets at a time; one that fails `max_attempts` times is set aside.
 
-    Without a `namer` nothing is decided from scores; `begun`: only for assets that had tags before.
+    Without a `decider` nothing is decided from scores; `begun`: only for assets that had tags before.
     """
 
     def __init__(
         self,
         context: AccountContext,
-        namer: Namer | None,
+        decider: TagDecider | None,
         *,
-        origin: int,
         batch_size: int,
         max_attempts: int,
         pace: Pace,
@@ -69,8 +69,7 @@ class Applier:
     ) -> None:
         self._context = context
         self._ledger = context.ledger
-        self._namer = namer
-        self._origin = origin
+        self._decider = decider
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._pace = pace
@@ -83,11 +82,11 @@ class Applier:
         What an earlier run planned comes first, with the tags recorded then: the same call made twice is
         harmless, a different one is not.
         """
-        if self._namer and not self._begun:
+        if self._decider and not self._begun:
             await self._release_canaries()
         planned = self._planned()
         if not planned:
-            scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._namer else []
+            scored = self._ledger.scored(self._batch_size, begun=self._begun) if self._decider else []
             if scored:
                 await self._plan(scored)
             stale = [] if scored else self._ledger.stale(self._context.now_ms(), LOOKED_AT_ONCE)
@@ -118,12 +117,12 @@ class Applier:
                 await self._plan([asset], canary_of=collection.id)
 
     async def _plan(self, scored: Iterable[ScoredAsset], *, canary_of: int | None = None) -> None:
-        assert self._namer, "whoever plans has names"
-        named = self._namer.tags(scored)
+        assert self._decider, "whoever plans has a decider"
+        named = self._decider.tags(scored)
         look_first = await meet_tags(self._context, {asset.key: tags for asset, tags in named})
         with self._ledger.batch():
             self._ledger.record_plan(
-                [(asset.key, (*tags, self._context.marker), self._origin) for asset, tags in named],
+                [(asset.key, (*tags, self._context.marker), self._decider.origin) for asset, tags in named],
                 look_first=look_first,
             )
             if canary_of is not None:
@@ -153,7 +152,8 @@ class Applier:
     # -- send ---------------------------------------------------------------------------------------------
 
     async def _send(self, planned: list[PlannedAsset]) -> None:
-        calls = plan_calls((asset, asset.tags) for asset in planned if not asset.leaving)
+        tagged = [(asset, asset.tags) for asset in planned if not asset.leaving]
+        calls = plan_calls(tagged, max_pairs=MAX_PAIRS)
         waves = [asset for asset in planned if asset.leaving]
         canaries = {canary.key for canary in self._ledger.probing()}
         called_ms = await self._context.clock.now_ms()

@@ -8,7 +8,7 @@ from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.ledger.rows import ListedAsset
-from autotagger.pipeline.fetcher.lister import listed_asset
+from autotagger.pipeline.convert import listed_asset
 from autotagger.pipeline.writer.account_context import AccountContext
 
 #: Looks under way at once, and assets that one search for them brings: it reads the whole ledger.

@@ -17,6 +17,7 @@ from autotagger.immich.sweep import tagged
 from autotagger.immich.types import Server
 from autotagger.ledger.rows import Change, RestingAsset, Selection
 from autotagger.ledger.states import LinkState, State
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.reconcile import Step, reconcile
@@ -34,20 +35,22 @@ FIGURES = ("read", "as_meant", "missing", "rejected", "came_back", "gone", "chan
 class Retag:
     """Bring every asset that had its tags to today's model and policy: reopened here, changed by the applier."""
 
-    def __init__(self, context: AccountContext, *, model: int, policy: str) -> None:
+    def __init__(self, context: AccountContext, decider: TagDecider) -> None:
         self._ledger = context.ledger
-        self._model = model
-        self._policy = policy
+        self._decider = decider
+        decider.expect_recount()
         self.after = 0  # so that no step looks again at what those before it passed
         self.result: dict[str, Any] = {"reopened": 0}
 
     async def step(self) -> bool:
         """Reopen some; returns whether the operation needs another step. Assets with a call under way have to
         settle first: those that had when they were passed are found when it begins again at the first."""
-        keys = self._ledger.reopen_outdated(self._model, self._policy, REOPENED_AT_ONCE, after=self.after)
+        await self._decider.recount()
+        rules = self._decider.model, self._decider.identity
+        keys = self._ledger.reopen_outdated(*rules, REOPENED_AT_ONCE, after=self.after)
         self.result["reopened"] += len(keys)
         began, self.after = self.after, keys[-1] if keys else 0
-        return bool(keys or began) or self._ledger.outdated_in_flight(self._model, self._policy) > 0
+        return bool(keys or began) or self._ledger.outdated_in_flight(*rules) > 0
 
 
 class Undo:

@@ -20,7 +20,7 @@ from autotagger.pipeline.child.event_loop import AsyncChild, first, run_async_ch
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.clients import clients_of, is_account_s_own
 from autotagger.pipeline.control.mailbox import Request
-from autotagger.pipeline.decider import Rules
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.channel import Channel
 from autotagger.pipeline.ipc.messages import (
     Asked,
@@ -109,17 +109,17 @@ class Writer:
         settings = spec.settings
         self._run = spec.run if spec.run is not None else ledger.start_run(__version__, wall_ms())
         ledger.run = self._run
-        rules = Rules(ledger, spec.model, settings, self._run) if spec.model else None
-        self._model = rules.model if rules else None
-        if rules and not spec.operation:
-            ledger.rescore_others(rules.model)
+        decider = TagDecider.of_run(ledger, spec.model, settings, self._run) if spec.model else None
+        self._model = decider.model if decider else None
+        if decider and not spec.operation:
+            ledger.rescore_others(decider.model)
         pace = Pace(settings.immich.pace, clock=time.monotonic)
-        office = Office(spec, ledger, rules, pace, wall_ms, self._child.count)
+        office = Office(spec, ledger, decider, pace, wall_ms, self._child.count)
         self._accounts = {
             account.id: office.account_worker(account, clients[account.id]) for account in spec.accounts
         }
         self._operation_told = spec.operation is None
-        self._rules = rules
+        self._decider = decider
         self._asked: str | None = None  # the request that the operation carries out
 
     async def run(self) -> None:
@@ -172,15 +172,12 @@ class Writer:
 
     def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
         """Begin an operation beside the other work, unless it is meant for other rules than those of this run."""
-        rules, model = self._rules, self._spec.model
-        if not rules or not model or wish != {"model": model.identity, "policy": rules.policy.identity}:
+        decider, model = self._decider, self._spec.model
+        if not decider or not model or wish != {"model": model.identity, "policy": decider.policy.identity}:
             logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
             return False
         for account_worker in self._accounts.values():
-            account_worker.operation, account_worker.result = (
-                Retag(account_worker.context, model=rules.model, policy=rules.policy.identity),
-                None,
-            )
+            account_worker.operation, account_worker.result = Retag(account_worker.context, decider), None
         self._operation_told = False
         return True
 

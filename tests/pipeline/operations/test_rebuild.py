@@ -1,18 +1,22 @@
 """A ledger that is lost: written anew from Immich, and undo works with it."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from autotagger.demo import StandIn, tiny_library
+from autotagger.demo.drawing import THEMES
+from autotagger.demo.files import animated_gif
 from autotagger.errors import StartupFailed
 from autotagger.ledger.care import inspect
 from autotagger.ledger.reader import LedgerReader
-from autotagger.ledger.rows import Selection
+from autotagger.ledger.rows import AssetFilter, Selection
 from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.rebuild import rebuild
 from autotagger.pipeline.run import run_errand
+from autotagger.scores import unpack
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
 
@@ -63,3 +67,33 @@ async def test_a_sound_ledger_is_replaced_only_when_it_is_meant(tmp_path: Path) 
         found = await rebuild(settings, replace=True, report=nobody)
         assert found.kept is not None
         assert inspect(found.kept) == []
+
+
+async def test_animations_stay_animations_and_a_listing_mends_what_earlier_rebuilds_made_of_them(
+    tmp_path: Path,
+) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        settings = settings_for(server, tmp_path)
+        moving = server.upload(animated_gif(1, (32, 32), THEMES[2]))
+        await run_once(settings)
+        await server.settle()
+        await rebuild(settings, replace=True, report=nobody)
+        with LedgerReader(settings.ledger_path) as ledger:
+            assert ledger.known(moving).kind == "ANIMATION"
+        unchanged = await run_once(settings)
+        assert not unchanged.counts.get("inferred")
+
+        with sqlite3.connect(settings.ledger_path) as file:  # as earlier versions left it
+            file.execute("UPDATE asset SET kind = 'IMAGE' WHERE kind = 'ANIMATION'")
+        file.close()
+        mended = await run_once(settings)
+        assert mended.counts["inferred"] >= 1
+        await server.settle()
+        with LedgerReader(settings.ledger_path) as ledger:
+            row, scored = ledger.known(moving), ledger.scores_of(moving)
+            assert scored is not None
+            frames = unpack(scored.packed).frames
+            others = [row for row in ledger.assets(AssetFilter()) if row.asset_id != moving]
+            assert all(ledger.scores_of(one.asset_id) is None for one in others), "nothing else is scored again"
+        assert (row.kind, row.state) == ("ANIMATION", State.VERIFIED)
+        assert frames > 1

@@ -8,7 +8,7 @@ import psutil
 
 PROGRAM = """
 import time
-from autotagger.bench.apart import apart
+from autotagger.pipeline.child.apart import apart
 
 def work():
     print("begun", flush=True)

@@ -1,6 +1,7 @@
-"""Draws docs/performance.svg from what `autotagger bench --json` said: the files beside this one.
+"""Draws docs/performance.svg from the files in docs/measured. `python -m tests.benchmarks.plot`
 
-fp32.json, int8.json: of the two shapes of wd-vit; growth.json: of `--growth`. Nothing but the standard library.
+fp32.json, int8.json: what `autotagger bench --json` said of the two shapes of wd-vit; growth.json: what
+`tests.benchmarks.growth` said. Nothing but the standard library.
 """
 
 import json
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-HERE = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDTH, LEFT, RIGHT, BAR, STEP = 820, 230, 110, 16, 26
 STAGES = ("inference", "decode", "writer", "fetcher", "supervisor", "inferencer")
 COLOURS = ("#4c78a8", "#72b7b2", "#e45756", "#f58518", "#eeca3b", "#b279a2")
@@ -115,11 +116,11 @@ def growth(drawing: Drawing, measured: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    measured = {path.stem: json.loads(path.read_text()) for path in HERE.glob("*.json")}
+    measured = {path.stem: json.loads(path.read_text()) for path in (DOCS / "measured").glob("*.json")}
     drawing = Drawing()
     for panel in (ratios, costs, growth):
         panel(drawing, measured)
-    (HERE.parent / "performance.svg").write_text(drawing.svg(), encoding="utf-8")
+    (DOCS / "performance.svg").write_text(drawing.svg(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,27 @@
-"""Whether an asset costs the same in a library of a thousand as in one of a hundred thousand."""
+"""Whether an asset costs the same in a library of a thousand as in one of a hundred thousand.
 
+`python -m tests.benchmarks.growth 1000 10000 [--tiny]`
+"""
+
+import argparse
 import asyncio
+import json
 import resource
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autotagger.bench.apart import apart
+from loguru import logger
+
 from autotagger.bench.measure import bench_model, bench_settings
 from autotagger.bench.pipeline import Whole, run_against, settings_for
 from autotagger.bench.server import served
 from autotagger.bench.workload import INSTANT
-from autotagger.errors import BadConfig, StartupFailed
+from autotagger.config import load_settings
+from autotagger.errors import StartupFailed
 from autotagger.log import setup_logging
+from autotagger.pipeline.child.apart import apart
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.run import run_errand, run_pipeline
 from autotagger.pipeline.supervisor.summary import Summary
@@ -53,18 +61,13 @@ class _Phases:
     retag_s: float
 
 
-def growth(settings: Settings, sizes: str, *, tiny: bool, say: Callable[[str], None]) -> Iterator[Growth]:
-    """One library for each size in a list like `1000,10000`. Raises BadConfig for anything else, and
-    StartupFailed when a run does not do what it should."""
-    try:
-        wanted = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        wanted = []
-    if not wanted or min(wanted) < 1:
-        raise BadConfig(f"--growth {sizes}: give numbers of assets, 1000,10000 for example")
+def growth(
+    settings: Settings, sizes: Sequence[int], *, tiny: bool, say: Callable[[str], None]
+) -> Iterator[Growth]:
+    """One library for each of the `sizes`. Raises StartupFailed when a run does not do what it should."""
     model = bench_model(INSTANT, settings, tiny=tiny)
     _, start = _measured(settings, model, 1, say)  # what starting costs
-    for assets in wanted:
+    for assets in sizes:
         whole, phases = _measured(settings, model, assets, say)
         yield Growth(
             assets=assets,
@@ -124,3 +127,18 @@ def _operation(settings: Settings, operation: Operation) -> tuple[float, Summary
 def _spent_s() -> float:
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="+", type=int, help="assets in each library")
+    parser.add_argument("--tiny", action="store_true", help="a model with few labels: does it work?")
+    wish = parser.parse_args()
+    settings = load_settings()
+    setup_logging("INFO")
+    found = [asdict(one) for one in growth(settings, wish.sizes, tiny=wish.tiny, say=logger.info)]
+    print(json.dumps({"growth": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

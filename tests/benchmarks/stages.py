@@ -1,55 +1,37 @@
-"""Each stage alone, in this process: what it costs a picture. To be run `apart`."""
+"""Each stage alone, in this process: what it costs a picture, in CPU-milliseconds.
 
+`python -m tests.benchmarks.stages [--model NAME] [--tiny]`
+"""
+
+import argparse
 import asyncio
+import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from autotagger.bench.measure import bench_model
 from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.server import library, served
-from autotagger.config import api_key
+from autotagger.config import api_key, load_settings
 from autotagger.demo.library import Library
 from autotagger.immich.client import ImmichClient
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.writer import LedgerWriter
-from autotagger.pipeline.decider import tag_policy
+from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.slots import SlotMemory
 from autotagger.pipeline.writer.writer import RECORD_AT_ONCE
 from autotagger.scores import pack, unpack
 from autotagger.settings import Settings
-from autotagger.tagger.manifest import InputSpec
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare
 
 #: Labels that a picture of a real model scores on (models.md), and how many of them become tags.
 _SCORING, _TAGS = 100, 30
 _CLIENT_CONNECTIONS = 8
-
-
-def decode_speed(spec: InputSpec, decoding: Decoding, cores: int, *, seconds: float, tiny: bool) -> float:
-    """Pictures a second that `cores` threads decode when nothing else is done."""
-    bodies = preview_bodies(24, tiny=tiny)
-    barrier = threading.Barrier(cores)
-    speeds: list[float] = []
-
-    def work(first: int) -> None:
-        barrier.wait()
-        started, count = time.perf_counter(), 0
-        while (took_s := time.perf_counter() - started) < seconds or not count:
-            prepare(bodies[(first + count) % len(bodies)], spec, decoding=decoding)
-            count += 1
-        speeds.append(count / took_s)
-
-    threads = [threading.Thread(target=work, args=(number * 7,)) for number in range(cores)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(speeds)
 
 
 def stage_costs(settings: Settings, model: Model, *, tiny: bool) -> dict[str, float]:
@@ -118,7 +100,7 @@ def _scores(model: Model, count: int) -> list[bytes]:
 
 def _policy(model: Model, settings: Settings) -> float:
     """From packed scores to tag names."""
-    policy = tag_policy(model, settings)
+    policy = TagDecider.of_model(model, settings).policy
     packed = _scores(model, 500)
     policy.tags(unpack(packed[0]))
 
@@ -195,3 +177,17 @@ async def _call(settings: Settings, ids: list[str]) -> float:
         started = time.process_time()
         await asyncio.gather(*map(one, ids))
         return round((time.process_time() - started) * 1000 / len(ids), 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="instant", help="as for `autotagger bench`")
+    parser.add_argument("--tiny", action="store_true", help="small pictures: does it work?")
+    wish = parser.parse_args()
+    settings = load_settings()
+    costs = stage_costs(settings, bench_model(wish.model, settings, tiny=wish.tiny), tiny=wish.tiny)
+    print(json.dumps({"stage_ms": costs}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
