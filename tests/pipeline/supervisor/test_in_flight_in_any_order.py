@@ -144,5 +144,5 @@ class Books(RuleBasedStateMachine):
         assert not self.job_table.running_alone or len(self.job_table) == 1
 
 
-Books.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Books.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestBooks = Books.TestCase
