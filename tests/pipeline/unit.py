@@ -1,5 +1,5 @@
-"""What the unit tests of the pipeline's parts share: a real ledger, clocks that a test moves, and stand-ins for the
-processes and for Immich's client. No process is started and nobody sleeps."""
+"""What the unit tests of the pipeline's parts share: a real ledger, clocks that a test moves, and stand-ins
+for the processes and for Immich's client. No process is started and nobody sleeps."""
 
 import uuid
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,4 @@
-"""The table of jobs: no slot is lost under any order of events, no asset runs twice at once, and only the guilty are
-convicted."""
+"""The table of jobs under any order of events: no slot is lost, no asset runs twice, none is convicted wrongly."""
 
 import tempfile
 import uuid

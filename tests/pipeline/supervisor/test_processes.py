@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,10 @@ class _Handed:
 
     def detach(self) -> int:
         return self._descriptor
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Factory:
@@ -210,11 +215,11 @@ def test_room(factory: Factory) -> None:
 
 
 async def test_what_cannot_be_started_leaves_no_descriptor(factory: Factory) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     factory.refuse = [OSError(11, "Resource temporarily unavailable")]
     with pytest.raises(OSError, match="temporarily"):
         Child()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 # -- the pool -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is fetched next: read ahead from a real ledger, without what is under way and what has an identical twin."""
+"""What is fetched next: read ahead from a real ledger, without what is under way or has an identical twin."""
 
 from collections.abc import Iterator
 from pathlib import Path
