@@ -85,3 +85,21 @@ async def test_the_pace_waits_for_what_was_taken_before_and_saves_nothing_up() -
     await pace.take(10)
     await pace.take(10)
     assert slept == [2.0, 1.0], "an idle minute is no credit"
+
+
+async def test_the_pace_is_kept_on_average_and_0_is_none() -> None:
+    now, slept = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    pace = Pace(10.0, clock=lambda: now, sleep=sleep)
+    for _ in range(8):
+        await pace.take(25)
+    assert now == pytest.approx(7 * 2.5)
+    slept.clear()
+    free = Pace(0.0, clock=lambda: now, sleep=sleep)
+    await free.take(1_000)
+    assert slept == []
