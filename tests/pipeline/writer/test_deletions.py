@@ -20,7 +20,7 @@ from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.settings import Settings
 from tests.immich.support import Clock
-from tests.pipeline.unit import MARKER, NOW_MS, Writing, an_origin, asset_id
+from tests.pipeline.unit import MARKER, NOW_MS, Writing, an_origin, asset_id, open_ledger
 
 
 async def looked(server: StandIn, ledger: Ledger, sweep: int) -> Counter[str]:
@@ -48,7 +48,7 @@ def listed(asset_id: str) -> ListedAsset:
 async def test_deleted_and_trashed_are_gone_and_what_is_only_out_of_sight_is_not(tmp_path: Path) -> None:
     async with StandIn(tiny_library(5)) as server:
         ids = [asset.id for asset in server.library.assets]
-        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        with open_ledger(tmp_path) as ledger:
             ledger.add_listed([*map(listed, ids), listed(str(uuid.uuid4()))])
             ledger.note_listed([listed(ids[0])], sweep=1)
             server.trash(ids[1])
@@ -67,7 +67,7 @@ async def test_a_listing_that_leaves_out_much_that_is_there_costs_a_bounded_numb
     monkeypatch.setattr(deletions, "MAX_STILL_THERE", 5)
     monkeypatch.setattr(deletions, "LOOKS_AT_ONCE", 5)
     async with StandIn(tiny_library(12)) as server:
-        with Ledger(tmp_path / "ledger.sqlite3", writable=True) as ledger:
+        with open_ledger(tmp_path) as ledger:
             ledger.add_listed([listed(asset.id) for asset in server.library.assets])
             assert (await looked(server, ledger, 1))["asset"] == 5
             assert (await looked(server, ledger, 2))["asset"] == 5

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autotagger.errors import ServerRefused
 from autotagger.ledger.store import Ledger
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.control.mailbox import Request
@@ -22,12 +23,13 @@ from autotagger.pipeline.ipc.messages import (
     Noted,
     Record,
     Recorded,
+    Refused,
     Settled,
     Trouble,
 )
 from autotagger.pipeline.writer import writer as writing
 from autotagger.pipeline.writer.writer import Writer
-from tests.pipeline.unit import a_model, asset_id, listed, open_ledger, settings_of
+from tests.pipeline.unit import Clock, a_model, asset_id, listed, open_ledger, settings_of
 
 TROUBLE = Trouble(Next.NEVER, "broken-picture", "cannot be read")
 
@@ -179,3 +181,71 @@ async def test_what_else_it_is_told(ledger: Ledger, tmp_path: Path, ends: tuple[
     assert last
     assert last[2] == {"listed": 1}
     await run.stop()
+
+
+# -- accounts, patience ---------------------------------------------------------------------------------------
+
+
+REFUSED = ServerRefused("the key is not accepted", kind="immich-key")
+
+
+def worker(*, idle: bool = True) -> Any:
+    return type("Worker", (), {"is_idle": lambda self, *, operation_only: idle})()
+
+
+async def test_an_account_whose_key_is_refused_is_left_as_long_as_there_is_another(
+    ledger: Ledger, tmp_path: Path, ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "is_account_s_own", lambda error: error is REFUSED)
+    run = Recorder(ledger, tmp_path, ends)
+    run.it._accounts = {1: worker(), 2: worker()}
+    first = run.it._accounts[1]
+
+    async def work(each: Any) -> int:
+        if each is first:
+            raise REFUSED
+        return 7
+
+    assert await run.it._each(work) == [7]
+    assert await run.said() == [Refused(1, REFUSED.message, REFUSED.kind, REFUSED.exit_code)]
+    assert run.it._accounts.keys() == {2}
+    run.it._accounts = {1: first}
+    with pytest.raises(ServerRefused):
+        await run.it._each(work)
+    run.it._accounts = {1: first, 2: worker()}
+    monkeypatch.setattr(writing, "is_account_s_own", lambda error: False)
+    with pytest.raises(ServerRefused):
+        await run.it._each(work)
+    assert await run.said() == []
+    run.hear(Refused(2, "x", "y", 4))
+    assert run.it._accounts.keys() == {1}, "the fetcher was refused"
+    await run.stop()
+
+
+async def test_it_is_idle_when_every_account_is(
+    ledger: Ledger, tmp_path: Path, ends: tuple[Channel, Channel]
+) -> None:
+    run = Recorder(ledger, tmp_path, ends)
+    for idle in (True, False):
+        run.it._accounts = {1: worker(), 2: worker(idle=idle)}
+        assert run.it._idle() is idle
+    await run.stop()
+
+
+def test_patience_counts_from_whatever_got_further_last(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    unsettled = [3, 3, 2, 2, 2]
+    monkeypatch.setattr(ledger, "unsettled", lambda: unsettled.pop(0))
+    patience = writing._Patience(ledger)
+    clock.now_s += 9.9
+    assert not patience.is_over(10.0)
+    clock.now_s += 0.1
+    assert patience.is_over(10.0)
+    assert not patience.is_over(10.0), "one has settled"
+    clock.now_s += 10.0
+    assert patience.is_over(10.0)
+    patience.begin_again()
+    assert not patience.is_over(10.0)
