@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotagger.config import leaves, load_settings
@@ -22,7 +22,7 @@ from autotagger.tagger.manifest import LabelSpec, parse_manifest
 from autotagger.tagger.onnxfile import external_files, read_signature
 
 #: Hypothesis counts time on a machine that is shared; what is judged here is what comes out.
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80)
 ODD_TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\x00\x1b\u202e\ufeff\r\n",;[]{}'), max_size=30)
 CATEGORIES = {"0": "general", "general": "general", "rating:": "rating"}
 ANYTHING: st.SearchStrategy[Any] = st.recursive(

@@ -73,7 +73,7 @@ def safe(tag: str, of: TagPolicy, slash: str) -> bool:
 
 
 @given(all_settings, pictures)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_tags_are_unique_safe_allowed_and_never_the_marker(chosen: dict[str, Any], values: list[float]) -> None:
     of = policy(marker="1girl", **chosen)
     tags = of.tags(stored(values))
@@ -87,7 +87,7 @@ def test_tags_are_unique_safe_allowed_and_never_the_marker(chosen: dict[str, Any
 
 
 @given(all_settings, pictures, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_scores_in_any_order_give_the_same_tags(
     chosen: dict[str, Any], values: list[float], rng: Any
 ) -> None:
@@ -100,7 +100,7 @@ def test_the_same_scores_in_any_order_give_the_same_tags(
 
 
 @given(plain_settings, by_category, shares, shares, pictures)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_higher_threshold_only_takes_tags_away(
     chosen: dict[str, Any], category: str, one: float, other: float, values: list[float]
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_higher_threshold_only_takes_tags_away(
 
 
 @given(all_settings, pictures)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_explanation_and_the_tags_agree(chosen: dict[str, Any], values: list[float]) -> None:
     of, scores = policy(**chosen), stored(values)
     lines = explain(of, scores)
@@ -133,7 +133,7 @@ def test_the_explanation_and_the_tags_agree(chosen: dict[str, Any], values: list
 
 
 @given(all_settings, pictures, all_settings)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_policies_of_one_identity_give_the_same_tags(
     chosen: dict[str, Any], values: list[float], others: dict[str, Any]
 ) -> None:

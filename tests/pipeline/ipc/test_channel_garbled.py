@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotagger.pipeline.control.mailbox import Request
@@ -32,7 +32,7 @@ from autotagger.pipeline.ipc.channel import (
 from autotagger.pipeline.ipc.messages import Failed, Heartbeat, Log, Next, Ready, Trouble
 from autotagger.pipeline.supervisor.processes import ChildProcess
 
-QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=200)
 #: What bytes that are no message may make of the memory that they name.
 ROOM_BYTES = 1 << 30
 

@@ -2,14 +2,16 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autotagger.config import load_settings
 from autotagger.errors import StartupFailed
 from autotagger.pipeline.control import pause as pausing
-from autotagger.pipeline.ipc.messages import Poll, Polled, Sweep, Swept
-from autotagger.pipeline.supervisor.schedule import Schedule
+from autotagger.pipeline.ipc.messages import Hold, Poll, Polled, Sweep, Swept
+from autotagger.pipeline.supervisor.schedule import Listing, Schedule
+from tests.pipeline.unit import FakePool, open_ledger
 
 
 class Time:
@@ -143,3 +145,60 @@ def test_a_pause_that_cannot_be_written_down_says_why(tmp_path: Path) -> None:
     (tmp_path / "paused").mkdir()
     with pytest.raises(StartupFailed, match=r"cannot resume: Is a directory \(.*paused\)"):
         pausing.resume(tmp_path)
+
+
+# -- what fetcher and writer are told of it --------------------------------------------------------------------
+
+
+class Told:
+    """A listing between a schedule and two processes; `news`: what was told since the last look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.time, self.pool = Time(folder), FakePool(0)
+        pool: Any = self.pool
+        self.ledger = open_ledger(folder)
+        self.listing = Listing(pool, self.time.work, self.ledger)
+
+    def news(self) -> tuple[list[Any], list[Any]]:
+        fetcher, writer = list(self.pool.fetcher.sent), list(self.pool.writer.sent)
+        self.pool.fetcher.sent.clear()
+        self.pool.writer.sent.clear()
+        return fetcher, writer
+
+
+def test_the_writer_holds_while_the_library_is_listed_and_nobody_is_told_twice(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.pool.writer.ready = False
+    told.listing.go_on()
+    told.pool.writer.ready, told.pool.fetcher.ready = True, False
+    told.listing.go_on()
+    assert told.news() == ([], []), "not before both are ready"
+    told.pool.fetcher.ready = True
+    told.listing.go_on()
+    assert told.news() == ([Sweep(1)], [Hold(on=True)])
+    told.listing.go_on()
+    assert told.news() == ([], [])
+    told.listing.done(Swept(3, 1, poll_from_ms=50))
+    assert told.news() == ([], [Hold(on=False)])
+    told.time.passed_s += 30
+    told.listing.go_on()
+    assert told.news() == ([Poll(50)], []), "a poll holds nobody"
+    told.ledger.close()
+
+
+def test_who_is_new_is_told_again(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.listing.go_on()
+    told.news()
+    told.listing.fetcher_is_new()
+    fetcher, writer = told.news()
+    assert (len(fetcher), writer) == (1, [])
+    told.listing.writer_is_new()
+    fetcher, writer = told.news()
+    assert (len(fetcher), writer) == (1, [Hold(on=True)])
+    told.listing.failed()
+    assert told.news() == ([], [Hold(on=False)])
+    told.time.passed_s += 30
+    told.listing.go_on()
+    assert len(told.news()[0]) == 1
+    told.ledger.close()

@@ -1,4 +1,4 @@
-"""Tag calls wait while Immich's own queues are long, where the key may see them; never for ever without a word."""
+"""Tag calls wait while the queues of the stand-in are long (test_throttle.py: the exact limits)."""
 
 from pathlib import Path
 

@@ -7,7 +7,6 @@ from autotagger.ledger.states import State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.ipc.messages import Next, Trouble
 from autotagger.pipeline.writer.retry_policy import RETRY_LONGEST_MS, WAIT_LONGEST_MS, retry_policy
-from autotagger.pipeline.writer.throttle import Pace
 
 NOW = 1_000_000
 
@@ -46,21 +45,3 @@ def test_a_missing_preview_is_waited_for_without_end() -> None:
 def test_what_is_permanent_has_no_next_time() -> None:
     assert of(Next.NEVER, 0) == (State.FAILED, None)
     assert of(Next.GONE, 0) == (State.GONE, None)
-
-
-async def test_the_pace_is_kept_on_average_and_0_is_none() -> None:
-    now, slept = 0.0, []
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        slept.append(seconds)
-        now += seconds
-
-    pace = Pace(10.0, clock=lambda: now, sleep=sleep)
-    for _ in range(8):
-        await pace.take(25)
-    assert now == pytest.approx(7 * 2.5)
-    slept.clear()
-    free = Pace(0.0, clock=lambda: now, sleep=sleep)
-    await free.take(1_000)
-    assert slept == []
