@@ -15,7 +15,7 @@ from typing import Any
 import peewee
 from peewee import SqliteDatabase
 
-from autotagger.errors import StartupFailed
+from autotagger.errors import Malformed, StartupFailed
 from autotagger.ledger.schema import TABLES
 from autotagger.resources import raise_if_exhausted
 from autotagger.statedir import FILE_MODE, ensure_suitable, keep_private, private_folder
@@ -25,7 +25,7 @@ from autotagger.statedir import FILE_MODE, ensure_suitable, keep_private, privat
 _PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
 
 #: What a query can raise: the file is damaged, the disk full, another program holds it.
-DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error)
+DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error, Malformed)
 #: The one advice for a damaged ledger.
 RESTORE = (
     "stop the service; then put your newest `autotagger ledger backup` in its place, or have it written anew from "
@@ -218,7 +218,7 @@ def _fix(error: Any) -> str:
         return f"{error.strerror} ({error.filename})"
     if "full" in text:
         return "the disk is full; free some space and start again, nothing recorded is lost"
-    if "malformed" in text or "not a database" in text:
+    if isinstance(error, Malformed) or "malformed" in text or "not a database" in text:
         return f"the file is damaged ({text}): {RESTORE}"
     if "locked" in text:
         return f"another program holds it ({text}); close that and start again, nothing recorded is lost"

@@ -122,6 +122,7 @@ def test_a_damaged_ledger_is_told_with_one_advice_by_every_command(spoil: object
         ("UPDATE asset SET state = 'asleep'", ("ledger", "list")),
         ("UPDATE asset SET asset_id = x'01' WHERE key = 1", ("ledger", "export")),
         ("UPDATE model SET labels = x'0102'", ("policy", "stats")),
+        ("UPDATE score SET packed = x'0102'", ("policy", "stats")),
         ("UPDATE run SET summary = 'no JSON'", ("status",)),
     ],
 )
