@@ -1,15 +1,19 @@
 """Every command that reads the ledger, on ledgers of every earlier schema and on damaged ones."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
 import zlib
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.database import RESTORE, check_pages, migrations
 from autotagger.scores import pack
 from tests.forked import Outcome, command
@@ -34,9 +38,9 @@ def ledger_of(version: int, state_dir: Path) -> str:
     return str(asset_id)
 
 
-def ask(state_dir: Path, *words: str | Path) -> Outcome:
-    environ = {"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_STATE_DIR": str(state_dir), "COLUMNS": "200"}
-    done = command(*words, environ={**os.environ, **environ})
+def ask(state_dir: Path, *words: str | Path, environ: Mapping[str, str] = MappingProxyType({})) -> Outcome:
+    mine = {"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_STATE_DIR": str(state_dir), "COLUMNS": "200"}
+    done = command(*words, environ={**os.environ, **mine, **environ})
     assert "Traceback" not in done.err
     return done
 
@@ -114,6 +118,22 @@ def test_a_damaged_ledger_is_told_with_one_advice_by_every_command(spoil: object
         if words != ("ledger", "check"):
             assert RESTORE in done.err, words
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--once"), ("retag",), ("undo", "--all", "--yes"), ("verify",), ("plan", "--score", "0")]
+)
+async def test_a_command_that_works_on_immich_changes_nothing_by_a_damaged_ledger(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        ledger_of(NEWEST, tmp_path)
+        spoiled_pages(tmp_path / "ledger.sqlite3")
+        environ = {"IMMICH_BASE_URL": server.url, "IMMICH_API_KEY": server.api_key, "AUTOTAGGER_MODEL": "palette"}
+        done = await asyncio.to_thread(ask, tmp_path, *words, environ=environ)
+        assert done.code == 3, done.err
+        assert RESTORE in done.err
+        assert server.calls["tag_assets"] == server.calls["untag_assets"] == 0
 
 
 @pytest.mark.parametrize(
