@@ -84,3 +84,7 @@ class ServerRefused(Fatal):
 
     default_kind = "immich-refused"
     exit_code = 4
+
+
+class Malformed(ValueError):
+    """Stored bytes mean nothing: the file that they come from is damaged, and whoever opened it says so."""

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autotagger.errors import Malformed
+
 #: Labels below it are not kept. No published threshold of any supported model is lower (models.md), and
 #: at 0.05 a WD v3 model leaves some 100 of its 10,861 labels.
 SCORE_FLOOR = 0.05
@@ -57,28 +59,28 @@ def pack(
 
 
 def unpack(packed: bytes) -> SparseScores:
-    """Undo `pack`. Raises ValueError when `packed` is cut short or was not written by it."""
+    """Undo `pack`. Raises Malformed when `packed` is cut short or was not written by it."""
     raw = np.frombuffer(packed, dtype=np.uint8)
     ends = np.flatnonzero(raw < 0x80)
     if not len(ends):
-        raise ValueError("packed scores are empty")
+        raise Malformed("packed scores are empty")
     count = int(_from_varints(raw[: ends[0] + 1])[0])
     if len(ends) <= count:
-        raise ValueError("packed scores are cut short")
+        raise Malformed("packed scores are cut short")
     start, stop = int(ends[0]) + 1, int(ends[count]) + 1
     values_end = stop + 2 * count
     if len(raw) not in (values_end, values_end + 1 + count):
-        raise ValueError(f"packed scores hold {len(raw) - stop} bytes of values where {2 * count} were written")
+        raise Malformed(f"packed scores hold {len(raw) - stop} bytes of values where {2 * count} were written")
     gaps = _from_varints(raw[start:stop])
     if (gaps[1:] == 0).any() or gaps.sum() > _MAX_LABELS:
-        raise ValueError("packed scores name a label twice, or one that no model has")
+        raise Malformed("packed scores name a label twice, or one that no model has")
     labels = np.cumsum(gaps).astype(np.uint32)
     values = np.frombuffer(packed, "<u2", count, stop).astype(np.float32) / np.float32(_SCALE)
     if len(raw) == values_end:
         return SparseScores(labels, values)
     frames, seen = int(raw[values_end]), raw[values_end + 1 :]
     if frames < _FEWEST_FRAMES or (seen > frames).any():
-        raise ValueError("packed scores name frames that are none")
+        raise Malformed("packed scores name frames that are none")
     return SparseScores(labels, values, frames, seen)
 
 
@@ -102,6 +104,6 @@ def _from_varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
     ends[-1] = len(raw)  # a number that is cut off counts, as one that is too long
     width = ends - starts
     if width.max() > _VARINT_BYTES:
-        raise ValueError("packed scores hold a number that is too long")
+        raise Malformed("packed scores hold a number that is too long")
     place = np.arange(len(raw)) - np.repeat(starts, width)
     return np.add.reduceat((raw & 0x7F).astype(np.int64) << (7 * place), starts)

@@ -14,6 +14,7 @@ from autotagger.settings import Settings
 
 #: Exit codes that are not an error's own (those are in `errors`).
 SOME_FAILED = 1
+NO_START = 3
 REFUSED = 4
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: no other code of ours
 INTERRUPTED = 130

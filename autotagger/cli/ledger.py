@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin, look
+from autotagger.cli.context import NO_START, SOME_FAILED, AccountOption, asset_id_of, begin, look
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
 from autotagger.errors import BadConfig
 
@@ -116,6 +116,33 @@ def show(
     print_rows(("at", "run", "what", "note"), deeds, form)
 
 
+@ledger.command("dismiss")
+def dismiss(
+    context: typer.Context,
+    asset: Annotated[str | None, typer.Argument(metavar="[ID]", help="The asset's id.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--error", metavar="CLASS", help="All in this class of trouble: see `autotagger status`."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Set an asset, or a class of failed assets, aside for good.
+
+    They count as skipped (dismissed) and fail no run any more. `autotagger retry --error dismissed`, or
+    `autotagger retry --asset ID`, takes them back.
+    """
+    from autotagger.pipeline.operations.retry import dismiss as set_aside
+
+    settings = begin(context)
+    if (asset is None) == (kind is None):
+        raise BadConfig("name one asset by its id, or a class of trouble with --error")
+    outcome = set_aside(settings, kind, asset_id_of(asset) if asset is not None else None)
+    if as_json:
+        print_json({"assets": outcome.assets, "by": outcome.by})
+        return
+    typer.echo(outcome.told)
+
+
 @ledger.command("export")
 def export(
     context: typer.Context,
@@ -174,7 +201,10 @@ def backup(
 
 @ledger.command("check")
 def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
-    """Look for damage: the file's pages, references between tables, and what must always be true."""
+    """Look for damage: the file's pages, references between tables, and what must always be true.
+
+    Ends with 3 where the ledger is to be restored, with 1 where `autotagger verify --repair` is enough.
+    """
     from autotagger.ledger.care import inspect
 
     findings = inspect(look(context).ledger_path)
@@ -187,7 +217,7 @@ def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
     if not rows and form is Format.TABLE:
         typer.echo("the ledger is sound")
     if rows:
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(NO_START if any(one.is_damage for one in findings) else SOME_FAILED)
 
 
 @ledger.command("vacuum")

@@ -18,8 +18,9 @@ def retry(
 ) -> None:
     """Have failed and waiting assets tried again.
 
-    What was undone, and libraries where tags do not stick, only with --error undone, --error library-closed, or
-    --asset. A run that is at work takes the wish up within a second; otherwise the next one tries them.
+    What was undone or dismissed, and libraries where tags do not stick, only with --error undone, --error
+    dismissed, --error library-closed, or --asset. A run that is at work takes the wish up within a second;
+    otherwise the next one tries them.
     """
     from autotagger.pipeline.operations.retry import retry as have_retried
 

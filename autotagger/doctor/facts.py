@@ -118,7 +118,8 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class LedgerFacts:
-    """`holder`: process id of the run at work. `closed`: reasons of the libraries where tags do not stick."""
+    """`holder`: process id of the run at work. `closed`: reasons of the libraries where tags do not stick.
+    `lacking`: what a ledger needs and the file system does not have."""
 
     path: Path
     exists: bool
@@ -128,6 +129,7 @@ class LedgerFacts:
     assets: int = 0
     failed: int = 0
     closed: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

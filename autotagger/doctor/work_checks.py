@@ -2,6 +2,8 @@
 
 from autotagger.doctor.check_result import NO_START, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
+from autotagger.ledger.database import RESTORE
+from autotagger.statedir import LOCAL_DISK
 
 #: Assets a second that Immich's own jobs got through after a tag call (immich.md): 30 three-level tags, one tag.
 #: Measured on two cores.
@@ -27,19 +29,16 @@ def ledger(facts: Facts) -> CheckResult:
         return fail(
             f"{found.path} cannot be written", f"chown the folder {found.path.parent} to this user", NO_START
         )
+    if found.lacking:
+        what = f"{found.path.parent} is on a file system without {' and '.join(found.lacking)}"
+        return fail(what, LOCAL_DISK, NO_START)
     if found.trouble:
-        return fail(found.trouble.message, _ledger_fix(facts), NO_START)
+        newer = "newer autotagger" in found.trouble.message
+        return fail(found.trouble.message, "update autotagger" if newer else RESTORE, NO_START)
     if not found.exists:
         return good(f"none yet; a run makes {found.path}")
     at_work = f"; a run (process {found.holder}) is at work on it" if found.holder else ""
     return good(f"{found.path} is whole: {found.assets:,} assets{at_work}")
-
-
-def _ledger_fix(facts: Facts) -> str:
-    trouble, path = facts.ledger.trouble, facts.ledger.path
-    if trouble and "newer autotagger" in trouble.message:
-        return "update autotagger"
-    return f"mv {path} {path}.damaged: a new one is made, and what is marked in Immich stays done"
 
 
 def failures(facts: Facts) -> CheckResult:

@@ -11,14 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from autotagger.errors import BadConfig
-from autotagger.ledger.database import LedgerLock, open_for_reading, open_for_writing, told_plainly
+from autotagger.ledger.database import (
+    RESTORE,
+    LedgerLock,
+    open_as_it_is,
+    open_for_reading,
+    open_for_writing,
+    told_plainly,
+)
 from autotagger.ledger.states import LinkState, Probe, State
+from autotagger.statedir import FILE_MODE
 
 #: Assets named for a finding.
 _EXAMPLES = 3
 
 _VERIFY = "autotagger verify --repair"
-_RESTORE = "stop the service and restore your newest `autotagger ledger backup`, or `autotagger ledger rebuild`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,11 @@ class Finding:
     examples: tuple[str, ...]
     advice: str
 
+    @property
+    def is_damage(self) -> bool:
+        """Whether the ledger is to be restored: no run and no `verify` puts it right."""
+        return self.advice == RESTORE
+
 
 def back_up(ledger: Path, copy: Path) -> int:
     """Copy the ledger as it is at this moment, also while a run writes; returns the copy's size in bytes.
@@ -40,8 +52,10 @@ def back_up(ledger: Path, copy: Path) -> int:
     if copy.exists():
         raise BadConfig(f"{copy} is there already; a backup never replaces a file")
     part = copy.with_name(f".{copy.name}.part")
-    source: Any = open_for_reading(ledger)
+    source: Any = open_as_it_is(ledger)
     try:
+        with told_plainly(part):
+            part.touch(mode=FILE_MODE)
         with told_plainly(part), closing(sqlite3.connect(part)) as target:
             # All pages in one step: one snapshot of the WAL, during which the writer goes on.
             source.connection().backup(target)
@@ -62,7 +76,7 @@ def back_up(ledger: Path, copy: Path) -> int:
 def vacuum(ledger: Path) -> tuple[int, int]:
     """Rewrite the file without its unused pages; returns its size before and after. Raises StartupFailed where a
     run holds it, or the disk has not as much free space as the ledger has."""
-    open_for_reading(ledger).close()  # there is one
+    open_as_it_is(ledger).close()  # there is one
     lock = LedgerLock(ledger)
     try:
         lock.acquire()
@@ -92,12 +106,12 @@ def inspect(ledger: Path) -> list[Finding]:
 def _findings(database: Any) -> Iterator[Finding]:
     pages = [str(line) for (line,) in database.execute_sql("PRAGMA integrity_check(100)").fetchall()]
     if pages != ["ok"]:
-        yield Finding(f"damaged pages or indexes: {pages[0]}", len(pages), (), _RESTORE)
+        yield Finding(f"damaged pages or indexes: {pages[0]}", len(pages), (), RESTORE)
         return  # nothing else can be believed
     broken = database.execute_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         tables = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"rows of {tables} that refer to nothing", len(broken), (), _RESTORE)
+        yield Finding(f"rows of {tables} that refer to nothing", len(broken), (), RESTORE)
     for what, advice, query in _invariants():
         keys = [key for (key,) in database.execute_sql(query).fetchall()]
         if keys:
@@ -118,7 +132,7 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     has_meant = f"EXISTS (SELECT 1 FROM link WHERE link.asset = asset.key AND link.state IN {meant})"
     yield (
         "planned without a tag to send or to take off",
-        _RESTORE,
+        RESTORE,
         f"SELECT key FROM asset WHERE state = '{State.PLANNED}' AND removal IS NULL AND NOT {has_to_put}",
     )
     yield (
@@ -136,7 +150,7 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     )
     yield (
         "scored without scores",
-        _RESTORE,
+        RESTORE,
         f"SELECT key FROM asset WHERE state = '{State.SCORED}' "
         "AND NOT EXISTS (SELECT 1 FROM score WHERE score.asset = asset.key)",
     )
@@ -148,30 +162,30 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     never = ", ".join(f"'{state}'" for state in (State.PENDING, State.STALE, State.PLANNED))
     yield (
         "to be worked on, but never",
-        _RESTORE,
+        RESTORE,
         f"SELECT key FROM asset WHERE state IN ({never}) AND due_ms IS NULL",
     )
     yield (
         "a tag of ours that comes from nowhere",
-        _RESTORE,
+        RESTORE,
         "SELECT DISTINCT asset FROM link WHERE origin IS NULL "
         f"AND state NOT IN ({LinkState.FOUND:d}, {LinkState.LOST:d})",
     )
     yield (
         "a state that nobody knows",
-        _RESTORE,
+        RESTORE,
         f"SELECT key FROM asset WHERE state NOT IN ({', '.join(repr(str(state)) for state in State)}) "
         f"UNION SELECT asset FROM link WHERE state NOT BETWEEN {min(LinkState):d} AND {max(LinkState):d}",
     )
     yield (
         "decided by nobody, or a tag to take off that does not exist",
-        _RESTORE,
+        RESTORE,
         "SELECT key FROM asset WHERE (origin IS NOT NULL AND origin NOT IN (SELECT id FROM origin)) "
         "OR (removal IS NOT NULL AND removal NOT IN (SELECT id FROM tag))",
     )
     yield (
         "a library that waits for a canary which does not exist",
-        _RESTORE,
+        RESTORE,
         f"SELECT -id FROM collection WHERE state = '{Probe.PROBING}' "
         "AND (canary IS NULL OR canary NOT IN (SELECT key FROM asset))",
     )

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -15,16 +15,24 @@ from typing import Any
 import peewee
 from peewee import SqliteDatabase
 
-from autotagger.errors import StartupFailed
+from autotagger.errors import Malformed, StartupFailed
 from autotagger.ledger.schema import TABLES
 from autotagger.resources import raise_if_exhausted
+from autotagger.statedir import FILE_MODE, ensure_suitable, keep_private, private_folder
 
 #: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
 #: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.
 _PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
 
 #: What a query can raise: the file is damaged, the disk full, another program holds it.
-DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error)
+DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error, Malformed)
+#: The one advice for a damaged ledger.
+RESTORE = (
+    "stop the service; then put your newest `autotagger ledger backup` in its place, or have it written anew from "
+    "Immich: `autotagger ledger rebuild` (the damaged file is kept)"
+)
+#: How long the end of a run waits for somebody who reads the ledger at that moment.
+_CHECKPOINT_S = 2.0
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -37,7 +45,11 @@ def migrations() -> list[tuple[int, str]]:
 def open_for_writing(path: Path) -> SqliteDatabase:
     """Open (or make) the ledger and bring its schema up to date. Raises StartupFailed."""
     with told_plainly(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        if not path.exists():  # else left closed: to close a file lets go of all that SQLite has locked in it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        for suffix in ("", "-wal", "-shm"):  # new ones get the rights of the first
+            keep_private(path.with_name(path.name + suffix))
         database = SqliteDatabase(str(path), pragmas=_PRAGMAS)
         database.connect()
         _migrate(database, path)
@@ -46,20 +58,36 @@ def open_for_writing(path: Path) -> SqliteDatabase:
 
 
 def open_for_reading(path: Path) -> SqliteDatabase:
-    """Open an existing ledger without being able to change it. Raises StartupFailed."""
-    if not path.exists():
-        raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` makes it", kind="no-ledger")
+    """Open an existing ledger without being able to change it; one of an earlier schema as a copy that is brought
+    up to date, since only a run may change the file. Raises StartupFailed."""
     with told_plainly(path):
-        database = SqliteDatabase(f"file:{_uri(path)}?mode=ro", uri=True, pragmas={"busy_timeout": 10_000})
-        database.connect()
-        _refuse_newer(database, path)
+        database = open_as_it_is(path)
+        if _refuse_newer(database, path) < migrations()[-1][0]:
+            database = _up_to_date_copy(database, path)
         database.bind(TABLES)
     return database
 
 
+def open_as_it_is(path: Path) -> SqliteDatabase:
+    """Open the file of an existing ledger, of whatever schema, for reading. Raises StartupFailed."""
+    with told_plainly(path):
+        if not path.exists():
+            raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` makes it", kind="no-ledger")
+        database = SqliteDatabase(f"file:{_uri(path)}?mode=ro", uri=True, pragmas={"busy_timeout": 10_000})
+        database.connect()
+    return database
+
+
+def checkpoint(path: Path) -> None:
+    """Bring everything into the file itself, so that a copy of it alone is complete. What cannot be done now,
+    because somebody reads or the file is damaged, is left for whoever opens it next."""
+    with suppress(sqlite3.Error), closing(_connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def check_pages(path: Path) -> None:
     """Have SQLite look through the whole file, without changing it. Raises StartupFailed when it is damaged."""
-    database: Any = open_for_reading(path)  # peewee does not annotate it
+    database: Any = open_as_it_is(path)  # peewee does not annotate it
     with told_plainly(path):
         try:
             found = [str(line) for (line,) in database.execute_sql("PRAGMA quick_check(1)").fetchall()]
@@ -96,8 +124,9 @@ class LedgerLock:
     def __init__(self, ledger: Path) -> None:
         self._path = ledger.with_suffix(".lock")
         with told_plainly(ledger):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            private_folder(self._path.parent)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            keep_private(self._path)
 
     def __getstate__(self) -> tuple[Any, Path]:
         return DupFd(self.fd), self._path
@@ -107,7 +136,9 @@ class LedgerLock:
         self.fd = fd.detach()
 
     def acquire(self) -> None:
-        """Take the lock. Raises StartupFailed, naming the other run's process, when it is taken."""
+        """Take the lock. Raises StartupFailed, naming the other run's process, when it is taken; and where the
+        file system has no locks, or lacks something else that a ledger needs."""
+        ensure_suitable(self._path.parent)
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -124,6 +155,22 @@ class LedgerLock:
 
     def release(self) -> None:
         os.close(self.fd)
+
+
+def _up_to_date_copy(database: Any, path: Path) -> SqliteDatabase:
+    """A private copy in a temporary file without a name: it is gone with the connection."""
+    copy: Any = SqliteDatabase("file:", uri=True)
+    copy.connect()
+    with closing(database):
+        database.connection().backup(copy.connection())
+    _migrate(copy, path)
+    copy.pragma("query_only", 1)
+    found: SqliteDatabase = copy
+    return found
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{_uri(path)}?mode=rw", uri=True, timeout=_CHECKPOINT_S)
 
 
 def _migrate(database: Any, path: Path) -> None:
@@ -171,11 +218,8 @@ def _fix(error: Any) -> str:
         return f"{error.strerror} ({error.filename})"
     if "full" in text:
         return "the disk is full; free some space and start again, nothing recorded is lost"
-    if "malformed" in text or "not a database" in text:
-        return (
-            f"the file is damaged ({text}). Stop the service; put your newest `autotagger ledger backup` in its "
-            "place, or have it made anew from Immich: `autotagger ledger rebuild` (the damaged file is kept)"
-        )
+    if isinstance(error, Malformed) or "malformed" in text or "not a database" in text:
+        return f"the file is damaged ({text}): {RESTORE}"
     if "locked" in text:
         return f"another program holds it ({text}); close that and start again, nothing recorded is lost"
     if "readonly" in text or "unable to open" in text:

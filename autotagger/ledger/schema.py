@@ -1,6 +1,5 @@
 """The ledger's tables as peewee models. migrations/ holds the SQL that makes them; a test holds both together."""
 
-import sqlite3
 import uuid
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from peewee import (
     TextField,
 )
 
+from autotagger.errors import Malformed
 from autotagger.ledger.states import LinkState, Probe, State, What
 
 #: peewee's own annotations cannot say what a query yields; the dataclasses of rows.py do.
@@ -25,11 +25,11 @@ Read = TypeVar("Read")
 
 
 def read(convert: Callable[[Any], Read], stored: Any) -> Read:
-    """What a stored value means. Raises sqlite3.DatabaseError where it means nothing: the file is damaged."""
+    """What a stored value means. Raises Malformed where it means nothing: the file is damaged."""
     try:
         return convert(stored)
     except (ValueError, TypeError, zlib.error) as error:
-        raise sqlite3.DatabaseError(f"malformed: {error}") from None
+        raise Malformed(f"malformed: {error}") from None
 
 
 class AssetIdField(peewee.Field):

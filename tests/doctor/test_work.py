@@ -15,7 +15,7 @@ from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.speed import measure
 from autotagger.doctor.work_checks import CHECKS
-from autotagger.ledger.database import LedgerLock
+from autotagger.ledger.database import RESTORE, LedgerLock
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.writer import LedgerWriter
 from tests.doctor.support import facts_with, settings_of
@@ -79,7 +79,7 @@ def test_a_damaged_ledger_keeps_a_run_from_starting(damage: str, tmp_path: Path)
     path.write_bytes(raw)
     result = judged("ledger.health", ledger=look_at_ledger(settings_of(state_dir=tmp_path)))
     assert (result.level, result.exit_code) == (Level.FAIL, 3)
-    assert result.fix.startswith(f"mv {path} {path}.damaged")
+    assert result.fix == RESTORE
 
 
 def test_a_ledger_of_a_newer_version_asks_for_an_update(tmp_path: Path) -> None:

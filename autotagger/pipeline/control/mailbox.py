@@ -19,6 +19,7 @@ import orjson
 from loguru import logger
 
 from autotagger.errors import StartupFailed
+from autotagger.statedir import private_file, private_folder
 
 FOLDER = "requests"
 #: What a request may weigh: it goes through a channel to the writer, and no command has more to say.
@@ -47,8 +48,9 @@ class Mailbox:
         body = orjson.dumps({"kind": kind, "wish": wish})
         part = self._folder / f".{request.id}.part"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
+            private_folder(self._folder.parent)
+            private_folder(self._folder)
+            with private_file(part) as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from autotagger.errors import StartupFailed
 from autotagger.resources import told
+from autotagger.statedir import FILE_MODE, private_folder
 
 #: What to tell about it.
 PAUSED = "paused: nothing new is begun until `autotagger resume`"
@@ -22,8 +23,8 @@ def pause(state_dir: Path) -> bool:
     if is_paused(state_dir):
         return False
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        _file(state_dir).touch()
+        private_folder(state_dir)
+        _file(state_dir).touch(mode=FILE_MODE)
     except OSError as error:
         raise StartupFailed(f"cannot pause: {told(error)}", kind="pause") from None
     return True

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from autotagger.errors import StartupFailed
 from autotagger.resources import raise_if_exhausted
+from autotagger.statedir import private_file, private_folder
 
 
 class SlotMemory:
@@ -29,7 +30,7 @@ class SlotMemory:
     @classmethod
     def create(cls, count: int, size: int, spill_dir: Path) -> Self:
         """New memory, zero pages until used; whatever a killed run left in `spill_dir` is removed."""
-        spill_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(spill_dir)
         _clear(spill_dir)
         fd = os.memfd_create("autotagger-slots", os.MFD_CLOEXEC)
         os.ftruncate(fd, count * size)
@@ -50,7 +51,8 @@ class SlotMemory:
             self._map[start : start + len(body)] = body
             return False
         try:
-            self._spill(slot).write_bytes(body)
+            with private_file(self._spill(slot)) as file:
+                file.write(body)
         except OSError as error:
             raise_if_exhausted()
             raise StartupFailed(

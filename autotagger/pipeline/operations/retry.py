@@ -1,6 +1,7 @@
-"""Another try for what was set aside: by ourselves where nobody is at work, else by who is."""
+"""What is set aside: tried again, or dismissed for good; by ourselves where nobody is at work, else by who is."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,15 @@ from autotagger.settings import Settings
 PATIENCE_S = 5.0
 _LOOK_S = 0.1
 
+By = Literal["next run", "running service", "running service, later"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`assets`: how many are tried again; `by`: who sees to it; `told`: the same for a person."""
+    """`assets`: how many are concerned; `by`: who sees to it; `told`: the same for a person."""
 
     assets: int
-    by: Literal["next run", "running service", "running service, later"]
+    by: By
     told: str
 
 
@@ -30,32 +33,67 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
     with LedgerReader(settings.ledger_path) as ledger:
         found = ledger.retriable(kind, asset_id)
         if not found:
-            kinds = ", ".join(sorted(ledger.troubles())) or "none"
             raise AssetFailed(
-                f"nothing to try again fits; classes in the ledger: {kinds}", kind="nothing-to-retry"
+                f"nothing to try again fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-retry"
             )
+    count, by = _carry_out(settings, "retry", kind, asset_id, found, lambda it: it.retry(kind, asset_id))
+    told = {
+        "next run": f"{count} assets are tried again by the next `autotagger run`",
+        "running service": f"{count} assets are tried again by the run at work",
+    }
+    later = f"the run at work is asked to try {count} assets again; it is busy and will, or else the next one"
+    return Outcome(count, by, told.get(by, later))
+
+
+def dismiss(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome:
+    """Set assets aside for good: those in trouble of class `kind`, or the one that is named. Raises AssetFailed
+    where none fits, StartupFailed where there is no ledger."""
+    with LedgerReader(settings.ledger_path) as ledger:
+        found = ledger.dismissable(kind, asset_id)
+        if not found:
+            if asset_id is not None:
+                state = ledger.known(asset_id).state
+                raise AssetFailed(f"asset {asset_id} is {state}: nothing to dismiss", kind="nothing-to-dismiss")
+            raise AssetFailed(
+                f"nothing to dismiss fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-dismiss"
+            )
+    count, by = _carry_out(settings, "dismiss", kind, asset_id, found, lambda it: it.dismiss(kind, asset_id))
+    told = f"{count} assets are set aside for good; `autotagger retry --error dismissed` takes them back"
+    later = f"the run at work is asked to set {count} assets aside; it is busy and will, or else the next one"
+    return Outcome(count, by, later if by == "running service, later" else told)
+
+
+def _kinds(ledger: LedgerReader) -> str:
+    return ", ".join(sorted(ledger.troubles())) or "none"
+
+
+def _carry_out(
+    settings: Settings,
+    wish: Literal["retry", "dismiss"],
+    kind: str | None,
+    asset_id: str | None,
+    found: int,
+    change: Callable[[LedgerWriter], int],
+) -> tuple[int, By]:
+    """Do it, or have it done; returns how many assets it concerns, and who sees to it."""
     lock = LedgerLock(settings.ledger_path)
     try:
         lock.acquire()
     except StartupFailed as error:
         if error.kind != "ledger-locked":
             raise
-        return _ask(settings, kind, asset_id, found)
+        return found, _ask(settings, wish, kind, asset_id)
     else:
         with LedgerWriter(settings.ledger_path) as ledger:
-            count = ledger.retry(kind, asset_id)
+            return change(ledger), "next run"
     finally:
         lock.release()
-    return Outcome(count, "next run", f"{count} assets are tried again by the next `autotagger run`")
 
 
-def _ask(settings: Settings, kind: str | None, asset_id: str | None, found: int) -> Outcome:
+def _ask(settings: Settings, wish: str, kind: str | None, asset_id: str | None) -> By:
     mailbox = Mailbox(settings.state_dir)
-    request = mailbox.post("retry", kind=kind, asset_id=asset_id)
+    request = mailbox.post(wish, kind=kind, asset_id=asset_id)
     until_s = time.monotonic() + PATIENCE_S
     while mailbox.is_waiting(request) and time.monotonic() < until_s:
         time.sleep(_LOOK_S)
-    if mailbox.is_waiting(request):
-        told = f"the run at work is asked to try {found} assets again; it is busy and will, or else the next one"
-        return Outcome(found, "running service, later", told)
-    return Outcome(found, "running service", f"{found} assets are tried again by the run at work")
+    return "running service, later" if mailbox.is_waiting(request) else "running service"

@@ -15,7 +15,7 @@ from typing import Any
 from loguru import logger
 
 from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
-from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, plainly
+from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, checkpoint, plainly
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.log import log_for
@@ -96,6 +96,7 @@ class Supervisor:
             self._lock = LedgerLock(self._settings.ledger_path)
             cleanup.callback(self._lock.release)
             self._lock.acquire()
+            cleanup.callback(checkpoint, self._settings.ledger_path)  # when nobody of ours has it open any more
             # The schema is brought up to date before anybody reads.
             with LedgerWriter(self._settings.ledger_path) as ledger:
                 self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))

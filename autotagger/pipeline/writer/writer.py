@@ -162,6 +162,9 @@ class Writer:
             case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.retry(kind, asset_id)
                 logger.info("retry: {} assets are tried again, as asked", count)
+            case Request(kind="dismiss", wish={"kind": kind, "asset_id": asset_id}):
+                count = self._ledger.dismiss(kind, asset_id)
+                logger.info("dismiss: {} assets are set aside for good, as asked", count)
             case Request(kind="retag", wish=wish):
                 if self._begin_retag(wish):
                     self._asked = request.id
