@@ -127,14 +127,20 @@ async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
     made_up = {**unheard_of, "filter": {**unheard_of["filter"], "noSuchField": {"eq": 1}}}
     if await _found(client, unheard_of) == 0 and await _found(client, made_up) is None:
         return True
+    await fall_back(client, version)
+    logger.warning("Immich {} does not filter searches as 3.2 does; searching as with 3.0", version)
+    return False
+
+
+async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
+    """Let this client search by flat fields from now on, if they have their effect; else raise ServerRefused."""
+    client.filters = False
     if await _found(client, flat_search(visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
         raise ServerRefused(
             f"Immich {version} finds assets that hold a tag which does not exist: it does not search as "
             "autotagger asks, and nothing can be told apart; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
-    logger.warning("Immich {} does not filter searches as 3.2 does; searching as with 3.0", version)
-    return False
 
 
 async def _found(client: ImmichClient, body: Mapping[str, Any]) -> int | None:

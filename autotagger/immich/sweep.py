@@ -16,7 +16,7 @@ from loguru import logger
 
 from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import speaks_filter
+from autotagger.immich.dialect import fall_back, speaks_filter
 from autotagger.immich.paging import pages
 from autotagger.immich.searches import PAGE_SIZE, filter_search, search_by, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
@@ -122,7 +122,7 @@ async def _candidates(
                 yield Listed(assets)
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
-            client.filters = False
+            await fall_back(client, server.version)
         else:
             async for assets in tagged(client, marker_id):
                 yield Listed(marked=assets)

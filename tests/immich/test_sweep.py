@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.errors import Retryable
+from autotagger.errors import Retryable, ServerRefused
 from autotagger.immich import parsing
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import Listed, sweep, tagged
@@ -35,6 +35,7 @@ class Memory:
     order: Callable[[int, int], int] = lambda size, end: size
     before: Callable[[int], None] = lambda number: None
     obeys_none: bool = True
+    flat_works: bool = True
     requests: int = 0
     filters: bool | None = False
 
@@ -75,8 +76,11 @@ class Memory:
         if "none" in held and self.obeys_none:
             assert held == {"none": [TAG]}
             rows = (row for row in rows if row.id not in self.marks)
-        if body.get("tagIds") or "all" in held:
-            rows = (row for row in rows if row.id in self.marks)
+        if asked_tags := body.get("tagIds") or held.get("all"):
+            known = self.flat_works or "filter" in body
+            rows = (
+                (row for row in rows if row.id in self.marks) if asked_tags == [TAG] else rows if not known else ()
+            )
         kind = asked.get("type", {"eq": None})["eq"]
         return [row for row in rows if row.visibility == asked["visibility"]["eq"] and kind in (None, row.kind)]
 
@@ -248,6 +252,13 @@ async def test_on_3_2_a_filter_without_effect_is_noticed_and_done_without() -> N
     assets, marked_ids = await swept(memory, server("3.2"))
     assert sorted(assets) == sorted(there - memory.marks)
     assert set(marked_ids) == memory.marks
+
+
+async def test_where_neither_has_an_effect_nothing_is_taken_for_marked() -> None:
+    memory = Memory(obeys_none=False, flat_works=False)
+    memory.marks = {memory.add(number) for number in range(3)}
+    with pytest.raises(ServerRefused, match="a tag which does not exist"):
+        await swept(memory, server("3.2"))
 
 
 async def test_marked_looks_everywhere() -> None:
