@@ -5,7 +5,7 @@ Where they come from (file, environment, command line) is `config`'s business.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -57,7 +57,6 @@ class ImmichSettings(Section):
         25, ge=1, le=500, description="Assets whose tag calls, read-back and ledger commit belong together"
     )
     concurrency: int = Field(8, ge=1, le=64, description="Most requests under way at once, per process")
-    rate: float = Field(0.0, ge=0.0, description="Most requests a second, per process; 0 is no limit")
     pace: float = Field(
         0.0,
         ge=0.0,
@@ -353,6 +352,19 @@ class Settings(Section):
     @property
     def models_dir(self) -> Path:
         return self.state_dir / "models"
+
+
+def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every key: `("immich", "batch_size")`. Those of `[[account]]`, which may come several times,
+    are not among them."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if name == "account":
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, (*path, name))
+        else:
+            yield (*path, name)
 
 
 def _default_state_dir() -> Path:

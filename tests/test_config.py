@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from autotagger.cli.template import config_text, toml_value
-from autotagger.config import api_key, cautions, default_config_path, leaves, load_settings
+from autotagger.config import OLD_KEYS, api_key, cautions, default_config_path, load_settings
 from autotagger.errors import BadConfig
-from autotagger.settings import ImmichSettings, Settings
+from autotagger.settings import ImmichSettings, Settings, leaves
 
 KEY = "s3cret-key-of-the-tests"
 
@@ -37,12 +37,12 @@ def complaint(tmp_path: Path, toml: str = "", environ: Mapping[str, str] | None 
 def test_each_layer_goes_before_the_one_below(tmp_path: Path) -> None:
     toml = '[model]\nname = "from-file"\n[immich]\nbatch_size = 1\nconcurrency = 2\n'
     environ = {"AUTOTAGGER_IMMICH_CONCURRENCY": "3", "AUTOTAGGER_MODEL": "from-environment"}
-    settings = load(tmp_path, toml, environ, model={"name": "from-flag"}, immich={"rate": None})
+    settings = load(tmp_path, toml, environ, model={"name": "from-flag"}, immich={"pace": None})
     assert settings.immich.picture == "preview"
     assert settings.immich.batch_size == 1
     assert settings.immich.concurrency == 3
     assert settings.model.name == "from-flag"
-    assert settings.immich.rate == 0.0
+    assert settings.immich.pace == 0.0
 
 
 def test_the_documented_defaults() -> None:
@@ -171,8 +171,8 @@ def test_a_mistake_is_named_with_the_nearest_right_key(toml: str, says: str, tmp
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
-    message = complaint(tmp_path, "[immich]\nrate = -1\n[model]\nstreams = 1000", immich={"picture": "raw"})
-    assert all(key in message for key in ("rate", "streams", "picture"))
+    message = complaint(tmp_path, "[immich]\npace = -1\n[model]\nstreams = 1000", immich={"picture": "raw"})
+    assert all(key in message for key in ("pace", "streams", "picture"))
 
 
 def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_no_key_at_all_says_where_to_get_one() -> None:
 def test_the_key_is_never_shown(tmp_path: Path) -> None:
     settings = load(tmp_path, environ={"IMMICH_API_KEY": KEY})
     assert KEY not in f"{settings!r} {settings} {settings.model_dump_json()}"
-    message = complaint(tmp_path, "[immich]\nrate = -1", {"IMMICH_API_KEY": KEY})
+    message = complaint(tmp_path, "[immich]\npace = -1", {"IMMICH_API_KEY": KEY})
     assert KEY not in message
 
 
@@ -338,3 +338,63 @@ def test_files_that_show_the_key_to_everybody_are_named(tmp_path: Path) -> None:
     assert said("", 0o644, 0o644) == []
     key_file.unlink()
     assert cautions(Settings(immich=ImmichSettings(api_key_file=key_file)), None, {}) == []
+
+
+@pytest.mark.parametrize("environ", [{}, {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}])
+def test_the_old_name_of_max_queued_works_with_one_warning(tmp_path: Path, environ: dict[str, str]) -> None:
+    toml = "" if environ else "[immich]\nmost_queued = 9\n"
+    settings = load(tmp_path, toml, environ)
+    config = tmp_path / "config.toml"
+    assert settings.immich.max_queued == 9
+    [warning] = cautions(settings, config, environ)
+    assert ("AUTOTAGGER_IMMICH_MOST_QUEUED" if environ else f"[immich] most_queued in {config}") in warning
+    assert "is now called [immich] max_queued (AUTOTAGGER_IMMICH_MAX_QUEUED)" in warning
+
+
+def test_an_old_name_in_both_places_is_one_warning_and_the_environment_counts(tmp_path: Path) -> None:
+    environ = {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}
+    settings = load(tmp_path, "[immich]\nmost_queued = 5\n", environ)
+    assert settings.immich.max_queued == 9
+    assert len(cautions(settings, tmp_path / "config.toml", environ)) == 1
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("most_queued = 5\nmax_queued = 6", {}, 6),
+        ("max_queued = 6", {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}, 9),
+        ("most_queued = 5", {"AUTOTAGGER_IMMICH_MAX_QUEUED": "7"}, 7),
+        ("", {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9", "AUTOTAGGER_IMMICH_MAX_QUEUED": "7"}, 7),
+        ("most_queued = 5", {"AUTOTAGGER_IMMICH_MOST_QUEUED": ""}, 5),
+    ],
+)
+def test_the_new_name_goes_before_the_old_and_the_environment_before_the_file(
+    toml: str, environ: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    assert load(tmp_path, f"[immich]\n{toml}\n", environ).immich.max_queued == expected
+
+
+@pytest.mark.parametrize("environ", [{}, {"AUTOTAGGER_IMMICH_RATE": "4"}])
+def test_the_rate_is_accepted_and_does_nothing_but_warn(tmp_path: Path, environ: dict[str, str]) -> None:
+    toml = "" if environ else "[immich]\nrate = 4.0\n"
+    settings = load(tmp_path, toml, environ)
+    assert settings == load(tmp_path)
+    (tmp_path / "config.toml").write_text(toml)
+    [warning] = cautions(settings, tmp_path / "config.toml", environ)
+    assert "no longer does anything; use [immich] concurrency or pace instead" in warning
+
+
+def test_a_wrong_value_of_an_old_key_is_told_of_under_its_new_name(tmp_path: Path) -> None:
+    assert "[immich] max_queued: " in complaint(tmp_path, "[immich]\nmost_queued = 'many'")
+
+
+def test_a_misspelt_key_is_never_told_an_old_name(tmp_path: Path) -> None:
+    assert "did you mean [immich] max_queued?" in complaint(tmp_path, "[immich]\nmosst_queued = 5")
+    message = complaint(tmp_path, environ={"AUTOTAGGER_IMMICH_MOST_QUEUE": "5"})
+    assert message.endswith("did you mean AUTOTAGGER_IMMICH_MAX_QUEUED?")
+
+
+def test_old_keys_are_no_keys_and_their_successors_are() -> None:
+    for path, old in OLD_KEYS.items():
+        assert path not in set(leaves())
+        assert old.successor in set(leaves()) if old.successor else old.advice
