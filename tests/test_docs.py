@@ -9,7 +9,7 @@ import yaml
 
 from autotagger import __version__
 from autotagger.config import variables
-from tests import manual
+from tests import forked, manual
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +19,12 @@ SOURCES = "".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
     for path in (ROOT / "autotagger").rglob("*.py")
 )
+
+
+def sections() -> list[tuple[str, str]]:
+    """Every command of docs/commands.md, by its words, and what is said of it."""
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    return [(words, body) for words, _, body in (one.partition("\n") for one in page.split("\n## ")[1:])]
 
 
 def test_every_command_and_every_option_is_documented() -> None:
@@ -50,6 +56,39 @@ def test_the_page_of_commands_has_a_row_for_every_option() -> None:
     for words, command in manual.commands():
         section = manual.page().split(f"\n## {words}\n")[1].split("\n## ")[0]
         assert set(manual.options(command)) <= set(OPTION.findall(section)), words
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    """As above."""
+    assert (ROOT / "docs/commands.md").read_text(encoding="utf-8") == manual.page()
+
+
+@pytest.mark.parametrize(("words", "section"), sections(), ids=lambda value: value if len(value) < 30 else "")
+def test_the_help_that_is_printed_says_what_the_page_of_commands_says(
+    words: str, section: str, tmp_path: Path
+) -> None:
+    """Every sentence, every option and its meaning, with all that is in brackets."""
+    printed = forked.command(*words.split(), "--help", environ={"HOME": str(tmp_path), "COLUMNS": "80"})
+    assert (printed.code, printed.err) == (0, "")
+    text, _, table = section.partition("| option | meaning |")
+    rows = re.findall(r"^\| (`.+`) \| (.+) \|$", table, re.MULTILINE)
+    assert len(rows) == table.count("\n| `")
+    expected = [*text.split("\n\n")[1:]]
+    for names, meaning in rows:
+        expected += OPTION.findall(names)
+        expected.append(re.sub(r" Default: `.*`\.$", "", meaning).replace("\\|", "|"))
+    assert len(expected) > len(rows)
+    assert [one for one in expected if _squeezed(one) not in _squeezed(printed.out)] == []
+
+
+def test_the_help_of_all_commands_says_the_exit_codes(tmp_path: Path) -> None:
+    printed = forked.command("--help", environ={"HOME": str(tmp_path), "COLUMNS": "80"})
+    assert "70internalerror" in _squeezed(printed.out)
+
+
+def _squeezed(text: str) -> str:
+    """Without white space: the help breaks lines wherever its width ends, also behind a hyphen."""
+    return re.sub(r"\s", "", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
