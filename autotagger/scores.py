@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Labels below it are not kept. No published threshold of any supported model is lower (models.md), and
+#: Labels below it are not kept. No published threshold of any supported model is lower, and
 #: at 0.05 a WD v3 model leaves some 100 of its 10,861 labels.
 SCORE_FLOOR = 0.05
 _SCALE = 65535.0

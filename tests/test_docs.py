@@ -168,3 +168,21 @@ def test_every_test_in_the_table_of_faults_is_there_and_no_test_of_faults_is_lef
     assert [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []
     harness = {f"faults/{path.name}" for path in (ROOT / "tests/faults").glob("test_*.py")}
     assert harness - named == {"faults/test_seeds.py"}, "the seeds are named without their file"
+
+
+def test_every_law_that_the_code_cites_is_published() -> None:
+    """And the code names only pages that ship."""
+    page = (ROOT / "docs/immich.md").read_text(encoding="utf-8")
+    laws = [int(number) for number in re.findall(r"^(\d+)\. \*\*", page, re.MULTILINE)]
+    assert laws == list(range(1, len(laws) + 1))
+    cited = set()
+    for path in [*(ROOT / "autotagger").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        cited |= {
+            int(number)
+            for group in re.findall(r"\blaws? ([\d, and]*\d)", text)
+            for number in re.findall(r"\d+", group)
+        }
+        for name in re.findall(r"[\w/]*\b[a-z]+\.md\b", text if path.is_relative_to(ROOT / "autotagger") else ""):
+            assert (ROOT / name).exists(), (path, name)
+    assert {1, 2, 7, 11} <= cited <= set(laws)

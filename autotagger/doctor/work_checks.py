@@ -3,8 +3,8 @@
 from autotagger.doctor.check_result import NO_START, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
 
-#: Assets a second that Immich's own jobs got through after a tag call (immich.md): 30 three-level tags, one tag.
-#: Measured on two cores.
+#: Assets a second that Immich's own jobs finish after a tag call, with 30 three-level tags and with one tag.
+#: Measured on two cores (docs/immich.md).
 IMMICH_SLOWEST, IMMICH_FASTEST = 5.0, 12.0
 
 

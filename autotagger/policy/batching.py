@@ -1,4 +1,4 @@
-"""Tag names to calls: as few as the server's pair limit allows, and exactly one per asset (immich.md, law 1)."""
+"""Tag names to calls: as few as the pair limit allows, and exactly one per asset (docs/immich.md, law 1)."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-#: Immich fails above 32,767 asset-tag pairs in a call (law 5); stay far below.
+#: Immich fails above 32,767 asset-tag pairs in a call (docs/immich.md, law 5); stay far below.
 MAX_PAIRS = 5000
 
 

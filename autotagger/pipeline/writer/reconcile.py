@@ -21,7 +21,7 @@ class Step:
 
     @property
     def removal(self) -> str | None:
-        """The tag to take off next: putting on goes first, and one change at a time (immich.md, law 1)."""
+        """The tag to take off next: putting on goes first, and one change at a time (docs/immich.md, law 1)."""
         return self.surplus[0] if self.surplus and not self.missing else None
 
     @property
