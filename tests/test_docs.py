@@ -1,5 +1,6 @@
 """The manual names every command, and what it quotes is really there."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -186,3 +187,18 @@ def test_every_law_that_the_code_cites_is_published() -> None:
         for name in re.findall(r"[\w/]*\b[a-z]+\.md\b", text if path.is_relative_to(ROOT / "autotagger") else ""):
             assert (ROOT / name).exists(), (path, name)
     assert {1, 2, 7, 11} <= cited <= set(laws)
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.parent for path in (ROOT / "autotagger").rglob("__init__.py")), ids=str
+)
+def test_every_package_begins_with_the_order_to_read_it_in(package: Path) -> None:
+    if package.name in ("ledger", "models", "palette"):
+        return
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+    _, read, order = text.partition("Read in this order:")
+    assert read, package
+    named = [name for name in re.findall(r"`([a-z_]+)`", order) if name not in ("run", "init")]
+    modules = {path.stem for path in package.glob("*.py")} | {path.name for path in package.iterdir()}
+    assert len(named) >= 2
+    assert [name for name in named if name not in modules] == []

@@ -1,7 +1,11 @@
-"""The command line: one file per command, none of which holds logic.
+"""The command line: one file per command, without logic.
 
-A command's module is imported when the command is called. It imports numpy, the inference runtime and the rest of
-the machinery inside its function: the help of all of them has to be there at once.
+Read in this order: this file (the entry point and exit codes), `commands` (the list of commands), `context`
+(settings and logging for a command), `output` (tables, JSON and CSV), `progress` (the progress bar and the
+final table), then any command.
+
+A command's module is imported when the command is called. It imports numpy, the inference runtime and other
+heavy modules inside its function, so that the help appears at once.
 """
 
 import sys
