@@ -97,10 +97,10 @@ def api_keys(settings: Settings) -> dict[str, SecretStr]:
     keys: dict[str, SecretStr] = {}
     for account in settings.account:
         if not account.api_key and not account.api_key_file:
-            raise BadConfig(f"the account {account.name} has no API key: set its api_key_file")
+            raise BadConfig(f"account {account.name} has no API key: set its api_key_file")
         keys[account.name] = key = api_key(account)
         if same := next((name for name in keys if name != account.name and keys[name] == key), None):
-            raise BadConfig(f"the accounts {same} and {account.name} have the same API key")
+            raise BadConfig(f"accounts {same} and {account.name} have the same API key")
     return keys
 
 
@@ -110,7 +110,7 @@ def of_account(settings: Settings, name: str) -> Settings:
     if not chosen:
         names = ", ".join(account.name for account in settings.account)
         raise BadConfig(
-            f"no [[account]] is called {name}: there is {names}" if names else "there are no [[account]] sections"
+            f"no [[account]] has the name {name}: choose {names}" if names else "there are no [[account]] sections"
         )
     return settings.model_copy(update={"account": chosen})
 
@@ -175,7 +175,7 @@ def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
-        raise BadConfig(f"the API key file {key_file} must hold the key and nothing else")
+        raise BadConfig(f"the API key file {key_file} must contain only the key")
     return SecretStr(key)
 
 
@@ -193,7 +193,7 @@ def cautions(
     version. `config` as in load_settings."""
     environ = os.environ if environ is None else environ
     return [
-        f"{holder} holds the API key and every user of this machine can read it: chmod 600 {holder}"
+        f"{holder} contains the API key and every user of this machine can read it: chmod 600 {holder}"
         for holder in files_open_to_all(settings, config, environ)
     ] + old_keys_in_use(config, environ)
 
@@ -284,7 +284,7 @@ def _path_from(folder: Path, named: str, key: tuple[str, ...]) -> str:
     try:
         return str(folder / Path(named).expanduser())
     except RuntimeError:
-        raise BadConfig(f"{spell(key)}: {named} names a user that is not there") from None
+        raise BadConfig(f"{spell(key)}: {named} names a user that does not exist") from None
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -313,9 +313,9 @@ def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
     try:
         table = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"{name} must hold a table as JSON: {error}") from None
+        raise BadConfig(f"{name} must be a table in JSON: {error}") from None
     if not isinstance(table, dict):
-        raise BadConfig(f'{name} must hold a table as JSON: {{"key": value}}')
+        raise BadConfig(f'{name} must be a table in JSON: {{"key": value}}')
     return table
 
 

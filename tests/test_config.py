@@ -105,7 +105,7 @@ def test_tables_in_the_environment(tmp_path: Path) -> None:
         {"character": 0.15},
     )
     for wrong in ("{", "[]"):
-        assert "AUTOTAGGER_POLICY_RENAME must hold a table as JSON" in complaint(
+        assert "AUTOTAGGER_POLICY_RENAME must be a table in JSON" in complaint(
             tmp_path, environ={"AUTOTAGGER_POLICY_RENAME": wrong}
         )
 
@@ -146,21 +146,24 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("[immich]\nbatch_size = 0", r"\[immich\] batch_size: .*greater than or equal to 1"),
         ("[immich]\nbatch_size = 'many'", r"\[immich\] batch_size: .*integer"),
         ("[policy.threshold]\ngeneral = 1.5", r"\[policy.threshold\] general: .*less than or equal to 1"),
-        ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not hold a slash itself"),
-        ("[policy]\nblacklist = ['regex:(']", r"\[policy\] blacklist: regex:\( is no regular expression"),
-        ("[policy.tag_threshold]\n'regex:[' = 0.5", r"\[policy\] tag_threshold: regex:\[ is no regular"),
-        ("[policy.template]\ngeneral = 'x'", r"\[policy\] template: 'x' for general must hold \{name\}"),
-        ("[policy.template]\ngeneral = '{name}{x}'", r"may hold \{name\} and \{category\}, and no other"),
-        ("[policy.template]\ngeneral = 'a//{name}'", r"must not begin or end with a slash"),
-        ("[policy.template]\ngeneral = '&{name}'", r"must not hold &"),
+        ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not contain a slash"),
+        ("[policy]\nblacklist = ['regex:(']", r"\[policy\] blacklist: regex:\( is not a regular expression"),
+        ("[policy.tag_threshold]\n'regex:[' = 0.5", r"\[policy\] tag_threshold: regex:\[ is not a regular"),
+        ("[policy.template]\ngeneral = 'x'", r"\[policy\] template: 'x' for general must contain \{name\}"),
+        ("[policy.template]\ngeneral = '{name}{x}'", r"may contain \{name\} and \{category\}, but no other"),
+        ("[policy.template]\ngeneral = 'a//{name}'", r"must not start or end with a slash"),
+        ("[policy.template]\ngeneral = '&{name}'", r"must not contain &"),
         ("[policy]\nrating_by = 'threshold'", r"rating_by = \"threshold\" needs \[policy.threshold\] rating"),
         ("[policy]\nhide = {}", r"did you mean \[policy\] hides\?"),
-        ("marker = 'auto/processed'", r"marker: must be a plain tag name"),
-        ("marker = ' '", r"marker: must be a plain tag name"),
+        ("marker = 'auto/processed'", r"marker: must be a tag name"),
+        ("marker = ' '", r"marker: must be a tag name"),
         ("immich = 5", r"immich: "),
         ("log_level = 'info'", r"log_level: "),
-        ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* exclude each other"),
-        ("[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'", r"^two \[\[account\]\] sections are called ben"),
+        ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* cannot be combined"),
+        (
+            "[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'",
+            r"^two \[\[account\]\] sections have the name ben",
+        ),
         ("[[account]]\nnam = 'ben'", r"unknown key \[account\] nam: did you mean \[account\] name\?"),
     ],
 )
@@ -241,8 +244,8 @@ def test_a_key_given_in_one_way_goes_before_one_from_below_in_the_other(
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"", "and nothing else"),
-        (b"two words", "and nothing else"),
+        (b"", "must contain only the key"),
+        (b"two words", "must contain only the key"),
         (b"\xff", "cannot read"),
     ],
 )

@@ -114,7 +114,7 @@ async def test_every_command_prints_names_as_they_are(tmp_path: Path) -> None:
     )
     assert (missing.code, missing.err) == (
         2,
-        f"autotagger: no [[account]] is called [/b: there is {CLOSING}, {STYLE}\n",
+        f"autotagger: no [[account]] has the name [/b: choose {CLOSING}, {STYLE}\n",
     )
 
 

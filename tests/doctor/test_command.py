@@ -53,7 +53,7 @@ async def test_a_missing_permission_is_exit_code_4_and_one_row_of_the_table(tmp_
         code, out = await doctor(server, tmp_path, "--quick", IMMICH_API_KEY=key)
     assert code == 4
     assert out.count("FAIL") == 1
-    assert "-> tick tag.asset in Immich: Account Settings > API Keys" in out
+    assert "-> edit the key in Immich: Account Settings > API Keys and tick tag.asset" in out
     assert out.rstrip().endswith("`autotagger run` would not start.")
 
 
