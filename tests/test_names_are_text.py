@@ -66,7 +66,7 @@ async def test_every_command_prints_names_as_they_are(tmp_path: Path) -> None:
         other_key = server.add_key([ALL], PARTNER)
 
         async def printed(*words: str | Path, code: int = 0) -> str:
-            environ = {"HOME": str(tmp_path), "COLUMNS": "300"}
+            environ = {"HOME": str(tmp_path), "COLUMNS": "2000"}
             done = await asyncio.to_thread(forked.command, "--config", config, *words, environ=environ)
             assert done.code == code, (words, done.out, done.err)
             return done.out

@@ -170,8 +170,8 @@ def test_the_hours_are_what_is_left_by_the_slowest_part() -> None:
         "library.hours", server=ServerFacts(total=73_000, marked=1_000), speed=SpeedFacts(20, 10.0)
     ).found
     assert found.startswith("2.00 pictures per second, limited by inference (20 of your pictures measured)")
-    assert "72,000 assets: 10.0 h if this machine does nothing else" in found
-    assert "1.7 h to 4.0 h on a server of 2 cores" in found
+    assert "72,000 assets left: 10.0 h if this machine does nothing else" in found
+    assert "1.7 h to 4.0 h on 2 cores" in found
 
     paced = judged(
         "library.hours",
@@ -180,7 +180,7 @@ def test_the_hours_are_what_is_left_by_the_slowest_part() -> None:
         speed=SpeedFacts(20, 10.0),
     ).found
     assert "limited by pace in [immich]" in paced
-    assert "1,800 assets: 60 min" in paced
+    assert "1,800 assets left: 60 min" in paced
 
     partly = ServerFacts(total=20_000, marked=0, counted_up_to=20_000)
     assert "at least 2.8 h" in judged("library.hours", server=partly, speed=SpeedFacts(20, 10.0)).found
