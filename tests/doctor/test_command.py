@@ -47,6 +47,14 @@ async def test_a_good_installation_measures_and_would_start(tmp_path: Path) -> N
     assert not (tmp_path / "state").exists()
 
 
+async def test_a_key_of_an_earlier_version_is_a_warning_with_its_new_name(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        code, out = await doctor(server, tmp_path, "--quick", "--json", AUTOTAGGER_IMMICH_MOST_QUEUED="9")
+    [check] = [check for check in json.loads(out)["checks"] if check["check"] == "settings.keys"]
+    assert (code, check["result"]) == (0, "warn")
+    assert "is now called [immich] max_queued" in check["found"]
+
+
 async def test_a_missing_permission_is_exit_code_4_and_one_row_of_the_table(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
         key = server.add_key(["asset.read", "asset.view", "tag.read", "tag.create"])
