@@ -7,25 +7,27 @@ empties a list). The three that every Immich tool knows keep their names: `IMMIC
 `IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
 """
 
-import difflib
 import json
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
 from autotagger.errors import BadConfig
+from autotagger.mistakes import explain, nearest, spell
 from autotagger.settings import (
     DEFAULT_ACCOUNT_NAME,
     AccountSettings,
     ImmichSettings,
     Settings,
     home_folder,
+    leaves,
     split_list,
 )
 
@@ -43,6 +45,23 @@ _ENV_NAMES = {
     "IMMICH_API_KEY": ("immich", "api_key"),
     "IMMICH_API_KEY_FILE": ("immich", "api_key_file"),
     "AUTOTAGGER_MODEL": ("model", "name"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OldKey:
+    """A key of an earlier version. `successor`: the path of the key that replaces it; None where nothing does, and
+    `advice` says what to use instead."""
+
+    successor: tuple[str, ...] | None
+    advice: str = ""
+
+
+#: Keys that are still accepted, in the file and as variables, with one warning each. Where a file, or the
+#: environment, sets an old key and its successor, the successor counts.
+OLD_KEYS: dict[tuple[str, ...], OldKey] = {
+    ("immich", "most_queued"): OldKey(("immich", "max_queued")),
+    ("immich", "rate"): OldKey(None, "use [immich] concurrency or pace instead"),
 }
 
 
@@ -65,7 +84,7 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise BadConfig(_explain(error, path)) from None
+        raise BadConfig(explain(error, path)) from None
 
 
 def api_keys(settings: Settings) -> dict[str, SecretStr]:
@@ -78,10 +97,10 @@ def api_keys(settings: Settings) -> dict[str, SecretStr]:
     keys: dict[str, SecretStr] = {}
     for account in settings.account:
         if not account.api_key and not account.api_key_file:
-            raise BadConfig(f"the account {account.name} has no API key: set its api_key_file")
+            raise BadConfig(f"account {account.name} has no API key: set its api_key_file")
         keys[account.name] = key = api_key(account)
         if same := next((name for name in keys if name != account.name and keys[name] == key), None):
-            raise BadConfig(f"the accounts {same} and {account.name} have the same API key")
+            raise BadConfig(f"accounts {same} and {account.name} have the same API key")
     return keys
 
 
@@ -91,26 +110,51 @@ def of_account(settings: Settings, name: str) -> Settings:
     if not chosen:
         names = ", ".join(account.name for account in settings.account)
         raise BadConfig(
-            f"no [[account]] is called {name}: there is {names}" if names else "there are no [[account]] sections"
+            f"no [[account]] has the name {name}: choose {names}" if names else "there are no [[account]] sections"
         )
     return settings.model_copy(update={"account": chosen})
 
 
 def given(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What file and environment set, as they are written, nested like the TOML; found as in load_settings."""
+    """What file and environment set, nested like the TOML, old keys replaced; found as in load_settings."""
     path = config or find_config(environ)
-    return (_read_toml(path) if path else {}, _from_environment(environ))
+    return (_renewed(_read_toml(path)) if path else {}, _renewed(_from_environment(environ)))
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The variables of the environment that set something, and the path of the key that each sets."""
     known = _variables()
     paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    for name, path in list(paths.items()):
+        if path in OLD_KEYS:
+            successor = OLD_KEYS[path].successor
+            paths[name] = None if successor in paths.values() else successor
     return {name: path for name, path in sorted(paths.items()) if path}
 
 
 def _variables() -> dict[str, tuple[str, ...]]:
-    return {ENV_PREFIX + "_".join(path).upper(): path for path in leaves()} | _ENV_NAMES
+    return {_variable(path): path for path in (*leaves(), *OLD_KEYS)} | _ENV_NAMES
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return ENV_PREFIX + "_".join(path).upper()
+
+
+def _renewed(tree: dict[str, Any]) -> dict[str, Any]:
+    """`tree` (changed in place), each old key replaced by its successor."""
+    for path, old in OLD_KEYS.items():
+        section = tree.get(path[0])
+        if not isinstance(section, dict) or path[-1] not in section:
+            continue
+        value = section.pop(path[-1])
+        if old.successor and not _sets(tree, old.successor):
+            _put(tree, old.successor, value)
+    return tree
+
+
+def _sets(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    section = tree.get(path[0])
+    return isinstance(section, Mapping) and path[-1] in section
 
 
 def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
@@ -131,7 +175,7 @@ def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
-        raise BadConfig(f"the API key file {key_file} must hold the key and nothing else")
+        raise BadConfig(f"the API key file {key_file} must contain only the key")
     return SecretStr(key)
 
 
@@ -145,11 +189,31 @@ def _credential() -> Path | None:
 def cautions(
     settings: Settings, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """One line for each file that shows the API key to every user of the machine; `config` as in load_settings."""
+    """Warnings, a line each: files that show the API key to every user of the machine, and keys of an earlier
+    version. `config` as in load_settings."""
+    environ = os.environ if environ is None else environ
     return [
-        f"{holder} holds the API key and every user of this machine can read it: chmod 600 {holder}"
+        f"{holder} contains the API key and every user of this machine can read it: chmod 600 {holder}"
         for holder in files_open_to_all(settings, config, environ)
-    ]
+    ] + old_keys_in_use(config, environ)
+
+
+def old_keys_in_use(config: Path | None, environ: Mapping[str, str]) -> list[str]:
+    """A line for each key of an earlier version that is set, with where it is set and what to use instead."""
+    path = config or find_config(environ)
+    tree = _read_toml(path) if path else {}
+    lines = []
+    for key, old in OLD_KEYS.items():
+        where = [f"{spell(key)} in {path}"] if _sets(tree, key) else []
+        where += [_variable(key)] if environ.get(_variable(key)) else []
+        if not where:
+            continue
+        if old.successor:
+            new = f"{spell(old.successor)} ({_variable(old.successor)})"
+            lines.append(f"{' and '.join(where)}: this key is now called {new}; the old name will stop working")
+        else:
+            lines.append(f"{' and '.join(where)}: this key no longer does anything; {old.advice}")
+    return lines
 
 
 def files_open_to_all(
@@ -172,19 +236,6 @@ def _is_open(path: Path) -> bool:
         return bool(path.stat().st_mode & stat.S_IROTH) and _CONTAINER_SECRETS not in path.parents
     except OSError:
         return False
-
-
-def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every key: `("immich", "batch_size")`. Those of `[[account]]`, which may come several times,
-    are not among them."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if name == "account":
-            continue
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from leaves(kind, (*path, name))
-        else:
-            yield (*path, name)
 
 
 def default_config_path(environ: Mapping[str, str]) -> Path:
@@ -233,7 +284,7 @@ def _path_from(folder: Path, named: str, key: tuple[str, ...]) -> str:
     try:
         return str(folder / Path(named).expanduser())
     except RuntimeError:
-        raise BadConfig(f"{_spell(key)}: {named} names a user that is not there") from None
+        raise BadConfig(f"{spell(key)}: {named} names a user that does not exist") from None
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -249,7 +300,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             if value:
                 _put(found, path, value)
         elif name.startswith(ENV_PREFIX):
-            raise BadConfig(f"unknown environment variable {name}{_nearest(name, names)}")
+            current = [known for known, path in names.items() if path not in OLD_KEYS]
+            raise BadConfig(f"unknown environment variable {name}{nearest(name, current)}")
     return found
 
 
@@ -261,9 +313,9 @@ def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
     try:
         table = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"{name} must hold a table as JSON: {error}") from None
+        raise BadConfig(f"{name} must be a table in JSON: {error}") from None
     if not isinstance(table, dict):
-        raise BadConfig(f'{name} must hold a table as JSON: {{"key": value}}')
+        raise BadConfig(f'{name} must be a table in JSON: {{"key": value}}')
     return table
 
 
@@ -281,7 +333,8 @@ def _holds(path: tuple[str, ...], kind: str) -> bool:
     section: Any = Settings
     for step in path[:-1]:
         section = section.model_fields[step].annotation
-    annotation = str(section.model_fields[path[-1]].annotation)
+    field = section.model_fields.get(path[-1])  # none of an old key: its value is checked under its new name
+    annotation = str(field.annotation) if field else ""
     return kind in annotation and (kind == "dict" or not annotation.startswith("dict"))
 
 
@@ -317,47 +370,6 @@ def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None
     }
     return {key: value for key, value in pruned.items() if value != {}}
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = tuple(step for step in problem["loc"] if isinstance(step, str))
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {_spell(where)}{_nearest_key(where)}")
-            continue
-        hint = ""
-        if problem["type"] == "literal_error":
-            hint = _nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]))
-        said = problem["msg"].removeprefix("Value error, ") + hint
-        lines.append(f"{_spell(where)}: {said}" if where else said)  # what two sections say is no key's
-    source = f" (from {path}, the environment or the command line)" if path else ""
-    return "; ".join(lines) + source
-
-
-def _spell(path: tuple[str, ...]) -> str:
-    return f"[{'.'.join(path[:-1])}] {path[-1]}" if len(path) > 1 else path[-1]
-
-
-def _nearest_key(unknown: tuple[str, ...]) -> str:
-    """The right key for a misspelt or misplaced one: in its own section if there is one, else anywhere."""
-    sections = [name for name in Settings.model_fields if (name,) not in set(leaves())]
-    own = {path[-1]: path for path in leaves() if path[:-1] == unknown[:-1]}
-    if unknown[:-1] == ("account",):
-        own = {name: ("account", name) for name in AccountSettings.model_fields}
-    anywhere = {path[-1]: path for path in leaves()} | {name: (name,) for name in sections}
-    typed = unknown[-1].lower()
-    for spelt in (own, anywhere):
-        close = difflib.get_close_matches(typed, spelt, n=3, cutoff=0.6)
-        # The same letters in another order are a slip of two fingers, whatever else is similar.
-        for name in sorted(close, key=lambda name: sorted(name) != sorted(typed)):
-            return f": did you mean {_spell(spelt[name])}?"
-    return ""
-
-
-def _nearest(name: str, candidates: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else ""
 
 
 def _reason(error: Exception) -> str:

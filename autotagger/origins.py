@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from autotagger.config import find_config, given, leaves, load_settings, variables
+from autotagger.config import find_config, given, load_settings, variables
+from autotagger.settings import leaves
 
 DEFAULT = "default"
 HIDDEN = "***"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autotagger.errors import Malformed
 
-#: Labels below it are not kept. No published threshold of any supported model is lower (models.md), and
+#: Labels below it are not kept. No published threshold of any supported model is lower, and
 #: at 0.05 a WD v3 model leaves some 100 of its 10,861 labels.
 SCORE_FLOOR = 0.05
 _SCALE = 65535.0

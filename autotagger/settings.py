@@ -5,7 +5,7 @@ Where they come from (file, environment, command line) is `config`'s business.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +23,7 @@ DEFAULT_ACCOUNT_NAME = "default"
 
 def _can_be_one(path: Path) -> Path:
     if "\0" in str(path):
-        raise ValueError("no path holds a zero byte")
+        raise ValueError("a path must not contain a zero byte")
     return path
 
 
@@ -42,152 +42,164 @@ def _defaults() -> Any:
 
 
 class ImmichSettings(Section):
-    """The server, the key, and how gently to treat them."""
+    """The server, the API key, and limits on the load."""
 
     base_url: str = Field("", description="Address of Immich, with or without /api")
-    api_key: SecretStr | None = Field(None, description="API key; better kept in a file: api_key_file")
-    api_key_file: AnyPath | None = Field(None, description="File that holds the API key and nothing else")
-    ca_file: AnyPath | None = Field(None, description="Certificate authority that signed Immich's certificate")
-    picture: Literal["preview", "thumbnail", "original"] = Field("preview", description="What to download")
-    types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="What to tag")
+    api_key: SecretStr | None = Field(None, description="API key; safer in a file: api_key_file")
+    api_key_file: AnyPath | None = Field(None, description="File that contains only the API key")
+    ca_file: AnyPath | None = Field(
+        None, description="Certificate of the authority that signed Immich's certificate"
+    )
+    picture: Literal["preview", "thumbnail", "original"] = Field(
+        "preview", description="Size of picture to download"
+    )
+    types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="Kinds of assets to tag")
     visibilities: tuple[Literal["timeline", "archive", "hidden"], ...] = Field(
-        ("timeline", "archive"), description="Where to look; hidden holds the video halves of motion photos"
+        ("timeline", "archive"),
+        description="Assets to tag by visibility; hidden contains the video halves of motion photos",
     )
     batch_size: int = Field(
-        25, ge=1, le=500, description="Assets whose tag calls, read-back and ledger commit belong together"
+        25, ge=1, le=500, description="Assets that are tagged, read back and committed to the ledger together"
     )
-    concurrency: int = Field(8, ge=1, le=64, description="Most requests under way at once, per process")
-    rate: float = Field(0.0, ge=0.0, description="Most requests a second, per process; 0 is no limit")
+    concurrency: int = Field(8, ge=1, le=64, description="Maximum concurrent requests, per process")
     pace: float = Field(
         0.0,
         ge=0.0,
-        description="Most assets tagged a second (each costs Immich background work); 0 is no limit",
+        description="Maximum assets tagged per second (each costs Immich background work); 0 means no limit",
     )
     max_queued: int = Field(
         500,
         ge=0,
-        description="Jobs in Immich's sidecar and metadata queues above which tag calls wait (an administrator's "
-        "key with queue.read, before 3.0 job.read); 0 never waits",
+        description="Maximum jobs in Immich's sidecar and metadata queues: tag calls wait while there are more; "
+        "0 means no limit. Needs an administrator's key with queue.read (before 3.0 job.read)",
     )
     retry_budget_s: float = Field(
-        300.0, ge=0.0, description="Seconds a call is tried again before Immich counts as unreachable"
+        300.0, ge=0.0, description="Seconds to retry a call before Immich counts as unreachable"
     )
-    connect_timeout_s: float = Field(10.0, gt=0.0, description="Seconds to connect")
-    read_timeout_s: float = Field(60.0, gt=0.0, description="Seconds without a byte before a call is given up")
-    max_picture_bytes: int = Field(64 << 20, ge=1 << 16, description="Larger pictures are not downloaded")
+    connect_timeout_s: float = Field(10.0, gt=0.0, description="Maximum seconds to connect")
+    read_timeout_s: float = Field(60.0, gt=0.0, description="Maximum seconds to wait for data before a call fails")
+    max_picture_bytes: int = Field(
+        64 << 20, ge=1 << 16, description="Maximum size of a picture; larger ones are not downloaded"
+    )
 
 
 class AccountSettings(Section):
     """One user of the same Immich, where several users' libraries are tagged."""
 
-    name: str = Field(min_length=1, max_length=64, description="What messages call the account")
-    api_key: SecretStr | None = Field(None, description="The user's API key; better kept in a file")
-    api_key_file: AnyPath | None = Field(None, description="File that holds the user's API key and nothing else")
+    name: str = Field(min_length=1, max_length=64, description="Name of the account in messages")
+    api_key: SecretStr | None = Field(None, description="API key of this user; safer in a file")
+    api_key_file: AnyPath | None = Field(None, description="File that contains only the API key of this user")
 
 
 class ModelSettings(Section):
     """The tag model and the device that runs it."""
 
-    name: str = Field("wd-vit-tagger-v3", description="A catalogue name, or a folder with model.onnx and labels")
-    device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Where inference runs")
-    streams: int = Field(0, ge=0, le=256, description="Pictures inferred at once by a worker; 0 chooses")
-    threads: int = Field(0, ge=0, le=256, description="Cores of a worker's streams together; 0 chooses")
+    name: str = Field(
+        "wd-vit-tagger-v3", description="Name in the catalogue, or folder with model.onnx and labels"
+    )
+    device: Literal["auto", "CPU", "GPU", "NPU"] = Field("auto", description="Device that runs the model")
+    streams: int = Field(
+        0, ge=0, le=256, description="Pictures that a worker scores at once; 0 chooses automatically"
+    )
+    threads: int = Field(0, ge=0, le=256, description="Cores for all streams of a worker; 0 chooses automatically")
     decoding: Literal["exact", "fast"] = Field(
-        "exact", description="Pictures decoded whole, or large JPEGs at a half, a quarter or an eighth"
+        "exact", description="exact decodes pictures in full size, fast decodes large JPEGs at 1/2, 1/4 or 1/8"
     )
 
 
 class PolicySettings(Section):
-    """How scores become tags. What a key names is a label as the model's label file writes it (`long_hair`).
+    """How scores become tags. Labels are written as in the model's label file (`long_hair`).
 
     A pattern is a label or tag name in which `*` and `?` are wildcards, or `regex:` and a regular expression.
     """
 
     blacklist: tuple[str, ...] = Field(
         (),
-        description="Tags never applied; * and ? are wildcards, regex: begins a regular expression",
+        description="Tags that are never added; * and ? are wildcards, regex: starts a regular expression",
         examples=[["*_background", "regex:.*_(sword|gun)"]],
     )
     whitelist: tuple[str, ...] = Field(
-        (), description="Where not empty, nothing but these and ratings is applied", examples=[["*_hair", "1girl"]]
+        (), description="If not empty, only these tags and ratings are added", examples=[["*_hair", "1girl"]]
     )
     threshold: dict[str, Share] = Field(
         default_factory=dict,
-        description="Lowest score per category; the model's own where not given",
+        description="Minimum score per category; the default is the model's own",
         examples=[{"general": 0.35, "character": 0.85}],
     )
     tag_threshold: dict[str, Share] = Field(
         default_factory=dict,
-        description="Lowest score of single tags; the last pattern that fits counts",
+        description="Minimum score of single tags; the last matching pattern counts",
         examples=[{"*_background": 0.6, "white_background": 0.5}],
     )
     mcut: dict[str, Share] = Field(
         default_factory=dict,
-        description="Categories whose threshold is the largest gap in a picture's scores, and never below this",
+        description="Categories cut at the largest gap between a picture's scores, with a minimum threshold",
         examples=[{"character": 0.15}],
     )
     top: dict[str, Count] = Field(
-        default_factory=dict, description="Most tags by score per category", examples=[{"general": 30}]
+        default_factory=dict,
+        description="Maximum tags per category, best scores first",
+        examples=[{"general": 30}],
     )
     min_tags: int = Field(
         0,
         ge=0,
-        description="Where fewer pass, those nearest to their threshold are taken too; ratings not counted",
+        description="Minimum tags of an asset: those nearest to their threshold fill up; ratings not counted",
     )
-    max_tags: int = Field(0, ge=0, description="Most tags of an asset, ratings not counted; 0 is no limit")
-    rating: bool = Field(True, description="Apply ratings as rating:<name>")
+    max_tags: int = Field(0, ge=0, description="Maximum tags of an asset, ratings not counted; 0 means no limit")
+    rating: bool = Field(True, description="Add the rating as a tag: rating:<name>")
     rating_by: Literal["likeliest", "threshold"] = Field(
-        "likeliest", description="The likeliest rating alone, or every one at or above threshold.rating"
+        "likeliest", description="Add only the likeliest rating, or every rating at or above threshold.rating"
     )
     rating_action: dict[str, Literal["archive", "locked"]] = Field(
         default_factory=dict,
-        description="Ratings whose pictures leave Immich's timeline, once tagged and proven; needs asset.update",
+        description="Ratings whose pictures leave the timeline once their tags are verified; needs asset.update",
         examples=[{"explicit": "archive"}],
     )
     implies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="Tags that come with a tag, whatever their own score",
+        description="Tags to add when a tag is present, whatever their own score",
         examples=[{"cat_ears": ["animal_ears"]}],
     )
     hides: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="Tags that are left out beside a tag",
+        description="Tags to drop when a tag is present",
         examples=[{"very_long_hair": ["long_hair"]}],
     )
     drop_overlapping: bool = Field(
-        False, description="Leave out a tag whose words end a longer one's (hair beside long_hair)"
+        False, description="Drop a tag if a longer tag ends with its words (hair with long_hair)"
     )
     series: bool = Field(
-        False, description="Apply a character's series too: from name_(series), or the model's own map"
+        False, description="Add the series of a character too: from name_(series) or from the model's map"
     )
     rename: dict[str, str] = Field(
         default_factory=dict,
-        description="Other names for labels",
+        description="New names for labels",
         examples=[{"1girl": "girl"}],
     )
     second_names: AnyPath | None = Field(
-        None, description="CSV file of two columns: label, its name in another language"
+        None, description="CSV file with two columns: label, name in another language"
     )
     second_names_mode: Literal["add", "replace"] = Field(
-        "add", description="Whether the second name is a tag beside the first or instead of it"
+        "add", description="Add the second name as another tag, or use it instead of the first"
     )
     template: dict[str, str] = Field(
         default_factory=dict,
-        description="What tags look like per category: {name}, {category}; a / makes a hierarchy in Immich",
+        description="Format of tags per category: {name}, {category}; a / makes a hierarchy in Immich",
         examples=[{"character": "character:{name}", "copyright": "anime/{category}/{name}"}],
     )
-    case: Literal["keep", "lower", "upper", "title"] = Field("keep", description="Letters of a tag")
-    spaces: bool = Field(True, description="Spaces instead of underscores; faces like ^_^ stay")
-    slash: str = Field("∕", min_length=1, description="Stands for / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
+    case: Literal["keep", "lower", "upper", "title"] = Field("keep", description="Upper or lower case of tags")
+    spaces: bool = Field(True, description="Write spaces instead of underscores; faces like ^_^ stay")
+    slash: str = Field("∕", min_length=1, description="Replaces / in a tag (a slash makes a hierarchy)")  # noqa: RUF001
     vocabulary: int = Field(
-        0, ge=0, description="Maximum number of different tags in Immich, ratings not counted; 0 is no limit"
+        0, ge=0, description="Maximum different tags in Immich, ratings not counted; 0 means no limit"
     )
 
     @field_validator("slash")
     @classmethod
     def _not_a_slash(cls, value: str) -> str:
         if "/" in value:
-            raise ValueError("must not hold a slash itself")
+            raise ValueError("must not contain a slash")
         return value
 
     @field_validator("blacklist", "whitelist", "tag_threshold")
@@ -198,7 +210,7 @@ class PolicySettings(Section):
                 try:
                     re.compile(pattern.removeprefix(REGEX))
                 except (re.error, RecursionError, OverflowError) as error:
-                    raise ValueError(f"{pattern} is no regular expression: {error}") from None
+                    raise ValueError(f"{pattern} is not a regular expression: {error}") from None
         return value
 
     @field_validator("template")
@@ -218,13 +230,13 @@ class PolicySettings(Section):
 
 def _template_problem(template: str) -> str | None:
     if "{name}" not in template:
-        return "must hold {name}, else all tags of the category become one"
+        return "must contain {name}, else all tags of the category become one"
     if re.search(r"[{}]", re.sub(r"\{(name|category)\}", "", template)):
-        return "may hold {name} and {category}, and no other braces"
+        return "may contain {name} and {category}, but no other braces"
     if any(not part.strip() for part in template.split("/")):
-        return "must not begin or end with a slash nor hold two in a row"
+        return "must not start or end with a slash or contain two in a row"
     if "&" in template or not template.isprintable():
-        return "must not hold & or control characters"
+        return "must not contain & or control characters"
     return None
 
 
@@ -233,18 +245,22 @@ def _mean_ratings() -> dict[str, Literal["max", "mean"]]:
 
 
 class VideoSettings(Section):
-    """How videos and animations are looked at."""
+    """Videos and animations."""
 
     frames: int = Field(
-        8, ge=1, le=64, description="Frames judged of a video or animation; 1 takes Immich's still frame"
+        8, ge=1, le=64, description="Maximum frames to score of a video or animation; 1 uses Immich's still frame"
     )
     max_bytes: int = Field(
-        64 << 20, ge=1 << 20, description="Most bytes downloaded of one; of a larger video, key frames only"
+        64 << 20,
+        ge=1 << 20,
+        description="Maximum bytes to download per video; of a larger one only key frames are used",
     )
-    timeout_s: float = Field(60.0, gt=0.0, description="Seconds to download one, and again to decode it")
+    timeout_s: float = Field(
+        60.0, gt=0.0, description="Maximum seconds to download a video, and again to decode it"
+    )
     combine: dict[str, Literal["max", "mean"]] = Field(
         default_factory=_mean_ratings,
-        description="How the frames' scores become one, per category; max where not given",
+        description="How to combine the scores of the frames, per category; the default is max",
         examples=[{"rating": "mean"}],
     )
 
@@ -252,25 +268,36 @@ class VideoSettings(Section):
 class PipelineSettings(Section):
     """Processes and memory."""
 
-    workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses")
-    decoders: int = Field(0, ge=0, le=64, description="Threads of a worker that decode; 0 chooses")
-    slots: int = Field(32, ge=2, le=256, description="Pictures held in shared memory")
-    slot_bytes: int = Field(2 << 20, ge=1 << 16, description="Bytes of a slot; larger pictures go through a file")
-    nice: int = Field(0, ge=0, le=19, description="How far all processes but the first step back for others")
-    ionice: Literal["normal", "low", "idle"] = Field("normal", description="The same for the disk")
-    drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
-    hang_timeout_s: float = Field(300.0, gt=0.0, description="Seconds without life before a process is replaced")
+    workers: int = Field(0, ge=0, le=64, description="Inference processes; 0 chooses automatically")
+    decoders: int = Field(0, ge=0, le=64, description="Decoding threads per worker; 0 chooses automatically")
+    slots: int = Field(32, ge=2, le=256, description="Maximum pictures in shared memory")
+    slot_bytes: int = Field(
+        2 << 20, ge=1 << 16, description="Bytes per picture in shared memory; larger ones go through a file"
+    )
+    nice: int = Field(
+        0,
+        ge=0,
+        le=19,
+        description="Niceness of the child processes: a higher value leaves more CPU to other programs",
+    )
+    ionice: Literal["normal", "low", "idle"] = Field("normal", description="Disk priority of the child processes")
+    drain_timeout_s: float = Field(
+        60.0, ge=0.0, description="Maximum seconds to finish current work after SIGTERM"
+    )
+    hang_timeout_s: float = Field(
+        300.0, gt=0.0, description="Seconds without a heartbeat before a process is replaced"
+    )
     sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")
-    max_attempts: int = Field(5, ge=1, description="Tries of one asset before it is set aside as failed")
+    max_attempts: int = Field(5, ge=1, description="Maximum attempts per asset before it counts as failed")
 
 
 class WatchSettings(Section):
-    """When `run` looks for new pictures, and when it works."""
+    """When `run` looks for new assets, and when it works."""
 
-    poll_interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what is new")
+    poll_interval_s: float = Field(30.0, gt=0.0, description="Seconds between two searches for new assets")
     hours: tuple[str, ...] = Field(
         (),
-        description="When pictures are scored and tagged, local time; empty is always",
+        description="Hours in which pictures are scored and tagged, local time; empty means always",
         examples=[["22:00-07:00", "12:30-13:30"]],
     )
 
@@ -287,36 +314,36 @@ class WatchSettings(Section):
 
 
 class VerifySettings(Section):
-    """Proof that what was applied is really there."""
+    """Checks that the tags are really in Immich."""
 
-    sample: Share = Field(0.02, description="Share of assets read back tag by tag")
+    sample: Share = Field(0.02, description="Share of assets to read back tag by tag")
     settle_timeout_s: float = Field(
-        600.0, ge=0.0, description="Seconds run --once waits at the end for Immich's own jobs to settle"
+        600.0, ge=0.0, description="Maximum seconds that run --once waits at the end for Immich's background jobs"
     )
-    interval_s: float = Field(30.0, gt=0.0, description="Seconds between looks at what has settled")
+    interval_s: float = Field(30.0, gt=0.0, description="Seconds between two checks of what Immich has finished")
 
 
 class ServiceSettings(Section):
-    """How a run shows itself: health and metrics."""
+    """Health and metrics of a run."""
 
     listen_host: str = Field("127.0.0.1", description="Address of /health, /metrics and /status")
-    listen_port: int = Field(8788, ge=0, le=65535, description="Port of the same; 0 is none")
-    listen_once: bool = Field(False, description="Also in run --once")
-    summary_interval_s: float = Field(
-        300.0, gt=0.0, description="Seconds between the log lines that sum the run up"
+    listen_port: int = Field(
+        8788, ge=0, le=65535, description="Port of /health, /metrics and /status; 0 turns them off"
     )
+    listen_once: bool = Field(False, description="Serve them in run --once too")
+    summary_interval_s: float = Field(300.0, gt=0.0, description="Seconds between summaries in the log")
 
 
 class Settings(Section):
     """Everything that can be set."""
 
     state_dir: AnyPath = Field(
-        default_factory=lambda: _default_state_dir(), description="LedgerReader, lock, models"
+        default_factory=lambda: _default_state_dir(), description="Folder for ledger, lock and models"
     )
-    marker: str = Field("auto:processed", description="Tag that says: autotagger was here")
+    marker: str = Field("auto:processed", description="Tag that marks finished assets")
     immich: ImmichSettings = _defaults()
     account: tuple[AccountSettings, ...] = Field(
-        (), description="Several users' libraries: [[account]] sections, each with a key of its own"
+        (), description="Sections [[account]] for several users, each with its own API key"
     )
     model: ModelSettings = _defaults()
     policy: PolicySettings = _defaults()
@@ -325,14 +352,16 @@ class Settings(Section):
     watch: WatchSettings = _defaults()
     verify: VerifySettings = _defaults()
     service: ServiceSettings = _defaults()
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
-    log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object an event")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum level of log lines"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines as text or as JSON objects")
 
     @field_validator("marker")
     @classmethod
     def _plain_marker(cls, value: str) -> str:
         if not value.strip() or "/" in value:
-            raise ValueError("must be a plain tag name without a slash")
+            raise ValueError("must be a tag name without a slash")
         return value
 
     @model_validator(mode="after")
@@ -340,11 +369,11 @@ class Settings(Section):
         names = [account.name for account in self.account]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two [[account]] sections are called {twice}")
+            raise ValueError(f"two [[account]] sections have the name {twice}")
         if names and (self.immich.api_key or self.immich.api_key_file):
             raise ValueError(
-                "an API key in [immich] (or IMMICH_API_KEY) and [[account]] sections exclude each other: "
-                "give that key a section of its own"
+                "an API key in [immich] (or IMMICH_API_KEY) cannot be combined with [[account]] sections: "
+                "move that key to a section of its own"
             )
         return self
 
@@ -355,6 +384,19 @@ class Settings(Section):
     @property
     def models_dir(self) -> Path:
         return self.state_dir / "models"
+
+
+def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every key: `("immich", "batch_size")`. Those of `[[account]]`, which may come several times,
+    are not among them."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if name == "account":
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, (*path, name))
+        else:
+            yield (*path, name)
 
 
 def _default_state_dir() -> Path:

@@ -73,7 +73,7 @@ def test_links_in_a_circle_end(folder: Path, run: Run) -> None:  # noqa: F811
 def test_a_folder_without_pictures_says_so(folder: Path, run: Run) -> None:  # noqa: F811
     outcome = run("tag", folder / "deep", "--model", "palette")
     assert outcome.code == 2
-    assert "holds no picture; --recursive looks into the folders within" in outcome.err
+    assert f"there are no pictures in {folder / 'deep'}; --recursive includes subfolders" in outcome.err
 
 
 def test_txt_beside_each_picture(folder: Path, run: Run) -> None:  # noqa: F811
@@ -88,7 +88,7 @@ def test_txt_of_somebody_else_stays_unless_told(folder: Path, run: Run) -> None:
     (folder / "b.txt").write_text("mine")
     outcome = run("tag", folder, "--txt", "--model", "palette", "--format", "json")
     assert outcome.code == 1
-    assert "b.txt exists already: --overwrite replaces it" in outcome.err
+    assert "b.txt already exists: --overwrite replaces it" in outcome.err
     assert (folder / "b.txt").read_text() == "mine"
     assert (folder / "A.txt").exists()
     tagged(run, folder, "--txt", "--overwrite")
@@ -99,7 +99,7 @@ def test_two_pictures_do_not_take_turns_in_one_txt(folder: Path, run: Run) -> No
     Image.new("RGB", (60, 40), "black").save(folder / "b.webp")
     outcome = run("tag", folder, "--txt", "--overwrite", "--model", "palette", "--format", "json")
     assert outcome.code == 1
-    assert "b.txt is that of b.png already" in outcome.err
+    assert "b.txt already belongs to b.png" in outcome.err
     assert "white background" in (folder / "b.txt").read_text()
 
 

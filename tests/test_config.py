@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from autotagger.cli.template import config_text, toml_value
-from autotagger.config import api_key, cautions, default_config_path, leaves, load_settings
+from autotagger.config import OLD_KEYS, api_key, cautions, default_config_path, load_settings
 from autotagger.errors import BadConfig
-from autotagger.settings import ImmichSettings, Settings
+from autotagger.settings import ImmichSettings, Settings, leaves
 
 KEY = "s3cret-key-of-the-tests"
 
@@ -37,12 +37,12 @@ def complaint(tmp_path: Path, toml: str = "", environ: Mapping[str, str] | None 
 def test_each_layer_goes_before_the_one_below(tmp_path: Path) -> None:
     toml = '[model]\nname = "from-file"\n[immich]\nbatch_size = 1\nconcurrency = 2\n'
     environ = {"AUTOTAGGER_IMMICH_CONCURRENCY": "3", "AUTOTAGGER_MODEL": "from-environment"}
-    settings = load(tmp_path, toml, environ, model={"name": "from-flag"}, immich={"rate": None})
+    settings = load(tmp_path, toml, environ, model={"name": "from-flag"}, immich={"pace": None})
     assert settings.immich.picture == "preview"
     assert settings.immich.batch_size == 1
     assert settings.immich.concurrency == 3
     assert settings.model.name == "from-flag"
-    assert settings.immich.rate == 0.0
+    assert settings.immich.pace == 0.0
 
 
 def test_the_documented_defaults() -> None:
@@ -105,7 +105,7 @@ def test_tables_in_the_environment(tmp_path: Path) -> None:
         {"character": 0.15},
     )
     for wrong in ("{", "[]"):
-        assert "AUTOTAGGER_POLICY_RENAME must hold a table as JSON" in complaint(
+        assert "AUTOTAGGER_POLICY_RENAME must be a table in JSON" in complaint(
             tmp_path, environ={"AUTOTAGGER_POLICY_RENAME": wrong}
         )
 
@@ -146,21 +146,24 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("[immich]\nbatch_size = 0", r"\[immich\] batch_size: .*greater than or equal to 1"),
         ("[immich]\nbatch_size = 'many'", r"\[immich\] batch_size: .*integer"),
         ("[policy.threshold]\ngeneral = 1.5", r"\[policy.threshold\] general: .*less than or equal to 1"),
-        ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not hold a slash itself"),
-        ("[policy]\nblacklist = ['regex:(']", r"\[policy\] blacklist: regex:\( is no regular expression"),
-        ("[policy.tag_threshold]\n'regex:[' = 0.5", r"\[policy\] tag_threshold: regex:\[ is no regular"),
-        ("[policy.template]\ngeneral = 'x'", r"\[policy\] template: 'x' for general must hold \{name\}"),
-        ("[policy.template]\ngeneral = '{name}{x}'", r"may hold \{name\} and \{category\}, and no other"),
-        ("[policy.template]\ngeneral = 'a//{name}'", r"must not begin or end with a slash"),
-        ("[policy.template]\ngeneral = '&{name}'", r"must not hold &"),
+        ("[policy]\nslash = 'a/b'", r"\[policy\] slash: must not contain a slash"),
+        ("[policy]\nblacklist = ['regex:(']", r"\[policy\] blacklist: regex:\( is not a regular expression"),
+        ("[policy.tag_threshold]\n'regex:[' = 0.5", r"\[policy\] tag_threshold: regex:\[ is not a regular"),
+        ("[policy.template]\ngeneral = 'x'", r"\[policy\] template: 'x' for general must contain \{name\}"),
+        ("[policy.template]\ngeneral = '{name}{x}'", r"may contain \{name\} and \{category\}, but no other"),
+        ("[policy.template]\ngeneral = 'a//{name}'", r"must not start or end with a slash"),
+        ("[policy.template]\ngeneral = '&{name}'", r"must not contain &"),
         ("[policy]\nrating_by = 'threshold'", r"rating_by = \"threshold\" needs \[policy.threshold\] rating"),
         ("[policy]\nhide = {}", r"did you mean \[policy\] hides\?"),
-        ("marker = 'auto/processed'", r"marker: must be a plain tag name"),
-        ("marker = ' '", r"marker: must be a plain tag name"),
+        ("marker = 'auto/processed'", r"marker: must be a tag name"),
+        ("marker = ' '", r"marker: must be a tag name"),
         ("immich = 5", r"immich: "),
         ("log_level = 'info'", r"log_level: "),
-        ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* exclude each other"),
-        ("[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'", r"^two \[\[account\]\] sections are called ben"),
+        ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* cannot be combined"),
+        (
+            "[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'",
+            r"^two \[\[account\]\] sections have the name ben",
+        ),
         ("[[account]]\nnam = 'ben'", r"unknown key \[account\] nam: did you mean \[account\] name\?"),
     ],
 )
@@ -171,8 +174,8 @@ def test_a_mistake_is_named_with_the_nearest_right_key(toml: str, says: str, tmp
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
-    message = complaint(tmp_path, "[immich]\nrate = -1\n[model]\nstreams = 1000", immich={"picture": "raw"})
-    assert all(key in message for key in ("rate", "streams", "picture"))
+    message = complaint(tmp_path, "[immich]\npace = -1\n[model]\nstreams = 1000", immich={"picture": "raw"})
+    assert all(key in message for key in ("pace", "streams", "picture"))
 
 
 def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
@@ -241,8 +244,8 @@ def test_a_key_given_in_one_way_goes_before_one_from_below_in_the_other(
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"", "and nothing else"),
-        (b"two words", "and nothing else"),
+        (b"", "must contain only the key"),
+        (b"two words", "must contain only the key"),
         (b"\xff", "cannot read"),
     ],
 )
@@ -266,7 +269,7 @@ def test_no_key_at_all_says_where_to_get_one() -> None:
 def test_the_key_is_never_shown(tmp_path: Path) -> None:
     settings = load(tmp_path, environ={"IMMICH_API_KEY": KEY})
     assert KEY not in f"{settings!r} {settings} {settings.model_dump_json()}"
-    message = complaint(tmp_path, "[immich]\nrate = -1", {"IMMICH_API_KEY": KEY})
+    message = complaint(tmp_path, "[immich]\npace = -1", {"IMMICH_API_KEY": KEY})
     assert KEY not in message
 
 
@@ -338,3 +341,63 @@ def test_files_that_show_the_key_to_everybody_are_named(tmp_path: Path) -> None:
     assert said("", 0o644, 0o644) == []
     key_file.unlink()
     assert cautions(Settings(immich=ImmichSettings(api_key_file=key_file)), None, {}) == []
+
+
+@pytest.mark.parametrize("environ", [{}, {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}])
+def test_the_old_name_of_max_queued_works_with_one_warning(tmp_path: Path, environ: dict[str, str]) -> None:
+    toml = "" if environ else "[immich]\nmost_queued = 9\n"
+    settings = load(tmp_path, toml, environ)
+    config = tmp_path / "config.toml"
+    assert settings.immich.max_queued == 9
+    [warning] = cautions(settings, config, environ)
+    assert ("AUTOTAGGER_IMMICH_MOST_QUEUED" if environ else f"[immich] most_queued in {config}") in warning
+    assert "is now called [immich] max_queued (AUTOTAGGER_IMMICH_MAX_QUEUED)" in warning
+
+
+def test_an_old_name_in_both_places_is_one_warning_and_the_environment_counts(tmp_path: Path) -> None:
+    environ = {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}
+    settings = load(tmp_path, "[immich]\nmost_queued = 5\n", environ)
+    assert settings.immich.max_queued == 9
+    assert len(cautions(settings, tmp_path / "config.toml", environ)) == 1
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("most_queued = 5\nmax_queued = 6", {}, 6),
+        ("max_queued = 6", {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9"}, 9),
+        ("most_queued = 5", {"AUTOTAGGER_IMMICH_MAX_QUEUED": "7"}, 7),
+        ("", {"AUTOTAGGER_IMMICH_MOST_QUEUED": "9", "AUTOTAGGER_IMMICH_MAX_QUEUED": "7"}, 7),
+        ("most_queued = 5", {"AUTOTAGGER_IMMICH_MOST_QUEUED": ""}, 5),
+    ],
+)
+def test_the_new_name_goes_before_the_old_and_the_environment_before_the_file(
+    toml: str, environ: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    assert load(tmp_path, f"[immich]\n{toml}\n", environ).immich.max_queued == expected
+
+
+@pytest.mark.parametrize("environ", [{}, {"AUTOTAGGER_IMMICH_RATE": "4"}])
+def test_the_rate_is_accepted_and_does_nothing_but_warn(tmp_path: Path, environ: dict[str, str]) -> None:
+    toml = "" if environ else "[immich]\nrate = 4.0\n"
+    settings = load(tmp_path, toml, environ)
+    assert settings == load(tmp_path)
+    (tmp_path / "config.toml").write_text(toml)
+    [warning] = cautions(settings, tmp_path / "config.toml", environ)
+    assert "no longer does anything; use [immich] concurrency or pace instead" in warning
+
+
+def test_a_wrong_value_of_an_old_key_is_told_of_under_its_new_name(tmp_path: Path) -> None:
+    assert "[immich] max_queued: " in complaint(tmp_path, "[immich]\nmost_queued = 'many'")
+
+
+def test_a_misspelt_key_is_never_told_an_old_name(tmp_path: Path) -> None:
+    assert "did you mean [immich] max_queued?" in complaint(tmp_path, "[immich]\nmosst_queued = 5")
+    message = complaint(tmp_path, environ={"AUTOTAGGER_IMMICH_MOST_QUEUE": "5"})
+    assert message.endswith("did you mean AUTOTAGGER_IMMICH_MAX_QUEUED?")
+
+
+def test_old_keys_are_no_keys_and_their_successors_are() -> None:
+    for path, old in OLD_KEYS.items():
+        assert path not in set(leaves())
+        assert old.successor in set(leaves()) if old.successor else old.advice

@@ -1,5 +1,6 @@
 """The manual names every command, and what it quotes is really there."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from autotagger import __version__
 from autotagger.config import variables
 from autotagger.immich.dialect import NEEDED, OPTIONAL, UPDATE
-from tests import manual
+from tests import forked, manual
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,6 +21,12 @@ SOURCES = "".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
     for path in (ROOT / "autotagger").rglob("*.py")
 )
+
+
+def sections() -> list[tuple[str, str]]:
+    """Every command of docs/commands.md, by its words, and what is said of it."""
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    return [(words, body) for words, _, body in (one.partition("\n") for one in page.split("\n## ")[1:])]
 
 
 def test_every_command_and_every_option_is_documented() -> None:
@@ -51,6 +58,39 @@ def test_the_page_of_commands_has_a_row_for_every_option() -> None:
     for words, command in manual.commands():
         section = manual.page().split(f"\n## {words}\n")[1].split("\n## ")[0]
         assert set(manual.options(command)) <= set(OPTION.findall(section)), words
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    """As above."""
+    assert (ROOT / "docs/commands.md").read_text(encoding="utf-8") == manual.page()
+
+
+@pytest.mark.parametrize(("words", "section"), sections(), ids=lambda value: value if len(value) < 30 else "")
+def test_the_help_that_is_printed_says_what_the_page_of_commands_says(
+    words: str, section: str, tmp_path: Path
+) -> None:
+    """Every sentence, every option and its meaning, with all that is in brackets."""
+    printed = forked.command(*words.split(), "--help", environ={"HOME": str(tmp_path), "COLUMNS": "80"})
+    assert (printed.code, printed.err) == (0, "")
+    text, _, table = section.partition("| option | meaning |")
+    rows = re.findall(r"^\| (`.+`) \| (.+) \|$", table, re.MULTILINE)
+    assert len(rows) == table.count("\n| `")
+    expected = [*text.split("\n\n")[1:]]
+    for names, meaning in rows:
+        expected += OPTION.findall(names)
+        expected.append(re.sub(r" Default: `.*`\.$", "", meaning).replace("\\|", "|"))
+    assert len(expected) > len(rows)
+    assert [one for one in expected if _squeezed(one) not in _squeezed(printed.out)] == []
+
+
+def test_the_help_of_all_commands_says_the_exit_codes(tmp_path: Path) -> None:
+    printed = forked.command("--help", environ={"HOME": str(tmp_path), "COLUMNS": "80"})
+    assert "70internalerror" in _squeezed(printed.out)
+
+
+def _squeezed(text: str) -> str:
+    """Without white space: the help breaks lines wherever its width ends, also behind a hyphen."""
+    return re.sub(r"\s", "", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -137,3 +177,36 @@ def test_the_readme_names_the_permissions_that_the_program_asks_for() -> None:
     cells = [row.split("|")[1] for row in table.splitlines() if "`" in row]
     named = {name for cell in cells for name in re.findall(r"`([a-zA-Z]+\.[a-z]+)`", cell)}
     assert named == {*NEEDED, *OPTIONAL, UPDATE}
+
+
+def test_every_law_that_the_code_cites_is_published() -> None:
+    """And the code names only pages that ship."""
+    page = (ROOT / "docs/immich.md").read_text(encoding="utf-8")
+    laws = [int(number) for number in re.findall(r"^(\d+)\. \*\*", page, re.MULTILINE)]
+    assert laws == list(range(1, len(laws) + 1))
+    cited = set()
+    for path in [*(ROOT / "autotagger").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        cited |= {
+            int(number)
+            for group in re.findall(r"\blaws? ([\d, and]*\d)", text)
+            for number in re.findall(r"\d+", group)
+        }
+        for name in re.findall(r"[\w/]*\b[a-z]+\.md\b", text if path.is_relative_to(ROOT / "autotagger") else ""):
+            assert (ROOT / name).exists(), (path, name)
+    assert {1, 2, 7, 11} <= cited <= set(laws)
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.parent for path in (ROOT / "autotagger").rglob("__init__.py")), ids=str
+)
+def test_every_package_begins_with_the_order_to_read_it_in(package: Path) -> None:
+    if package.name in ("ledger", "models", "palette"):
+        return
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+    _, read, order = text.partition("Read in this order:")
+    assert read, package
+    named = [name for name in re.findall(r"`([a-z_]+)`", order) if name not in ("run", "init")]
+    modules = {path.stem for path in package.glob("*.py")} | {path.name for path in package.iterdir()}
+    assert len(named) >= 2
+    assert [name for name in named if name not in modules] == []

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from autotagger.config import leaves
 from autotagger.errors import BadConfig
 from autotagger.origins import HIDDEN, Resolved, resolve
+from autotagger.settings import leaves
 from tests.forked import command
 
 KEY = "a-key-that-nobody-may-see"
@@ -70,3 +70,21 @@ def test_the_command_shows_everything_but_the_key(form: str, config: Path) -> No
         rows = {row["key"]: row for row in json.loads(done.out)}
         assert rows["[immich] batch_size"]["value"] == 5
         assert rows["[immich] batch_size"]["from"] == str(config)
+
+
+def test_a_key_under_its_old_name_has_an_origin_and_a_key_that_is_gone_has_none(config: Path) -> None:
+    config.write_text("[immich]\nmost_queued = 5\nrate = 3.0\n")
+    found = by_key(config, {})
+    assert found["[immich] max_queued"] == Resolved("[immich] max_queued", 5, str(config))
+    assert "[immich] rate" not in found
+    found = by_key(config, {"AUTOTAGGER_IMMICH_MOST_QUEUED": "7", "AUTOTAGGER_IMMICH_RATE": "1"})
+    assert found["[immich] max_queued"] == Resolved("[immich] max_queued", 7, "AUTOTAGGER_IMMICH_MOST_QUEUED")
+    both = {"AUTOTAGGER_IMMICH_MOST_QUEUED": "7", "AUTOTAGGER_IMMICH_MAX_QUEUED": "8"}
+    assert by_key(config, both)["[immich] max_queued"].origin == "AUTOTAGGER_IMMICH_MAX_QUEUED"
+
+
+@pytest.mark.parametrize("words", [("config",), ("status",), ("plan", "--score", "0")])
+def test_a_command_warns_once_of_an_old_key(words: tuple[str, ...], config: Path, tmp_path: Path) -> None:
+    config.write_text(f"state_dir = '{tmp_path}'\n[immich]\nmost_queued = 5\n")
+    done = command("--config", config, *words, environ={"HOME": "/root"})
+    assert done.err.count("is now called [immich] max_queued") == 1

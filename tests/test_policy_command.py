@@ -87,9 +87,9 @@ def test_an_asset_is_explained_from_its_stored_scores() -> None:
 
 @pytest.mark.usefixtures("ledger")
 def test_what_is_no_picture_of_ours_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="x is neither a file that is there nor the id of an asset"):
+    with pytest.raises(BadConfig, match="x is neither an existing file nor an asset id"):
         invoke("test", "x")
-    with pytest.raises(AssetFailed, match="holds no scores of asset"):
+    with pytest.raises(AssetFailed, match="has no scores of asset"):
         invoke("test", str(uuid.uuid4()))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(AssetFailed, match=r"text\.png: "):

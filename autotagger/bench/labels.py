@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 #: As in the WD v3 models: four ratings first, and one label in four a character.
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 CHARACTER_SHARE = 2_751 / 10_861
-#: Labels that score above 0.05, and those of them above the threshold of 0.35 (models.md: some 100, some 30).
+#: Labels that score above 0.05 in a WD v3 model, and those of them above the threshold of 0.35.
 SCORING, TAGGED = 100, 30
 
 

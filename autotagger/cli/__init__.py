@@ -1,7 +1,11 @@
-"""The command line: one file per command, none of which holds logic.
+"""The command line: one file per command, without logic.
 
-A command's module is imported when the command is called. It imports numpy, the inference runtime and the rest of
-the machinery inside its function: the help of all of them has to be there at once.
+Read in this order: this file (the entry point and exit codes), `commands` (the list of commands), `context`
+(settings and logging for a command), `output` (tables, JSON and CSV), `progress` (the progress bar and the
+final table), then any command.
+
+A command's module is imported when the command is called. It imports numpy, the inference runtime and other
+heavy modules inside its function, so that the help appears at once.
 """
 
 import sys
@@ -24,13 +28,14 @@ from autotagger.resources import is_exhaustion, told
 app = typer.Typer(
     name="autotagger",
     cls=Commands,
-    help="Anime tags for the pictures and videos of an Immich library.",
+    rich_markup_mode=None,  # help is text: Rich would take [model] for markup and drop it
+    help="Put anime tags on the pictures and videos of an Immich library.",
     epilog="Exit codes: 0 done, 1 some assets failed, 2 usage or configuration, 3 start-up failure, "
-    "4 Immich unreachable or refused, 70 a fault in autotagger itself, 130 interrupted.",
+    "4 Immich unreachable or refused, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -46,7 +51,8 @@ def _options(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Settings; else ~/.config/autotagger/config.toml or /etc/autotagger/config.toml."
+            metavar="FILE",
+            help="Configuration file; default: ~/.config/autotagger/config.toml, /etc/autotagger/config.toml.",
         ),
     ] = None,
     _version: Annotated[
@@ -63,15 +69,15 @@ def main() -> None:
         suit_imaging()
         app()
     except (Exception, KeyboardInterrupt) as error:
-        message, exit_code = _verdict(error)
+        message, exit_code = _last_line(error)
         if wants_tracebacks():
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(last_words(message), file=sys.stderr)
         sys.exit(exit_code)
 
 
-def _verdict(error: BaseException) -> tuple[str, int]:
-    """What to tell about an error that ended a command, and the exit code."""
+def _last_line(error: BaseException) -> tuple[str, int]:
+    """The message about an error that ended a command, and the exit code."""
     match error:
         case Fatal():
             return error.message, error.exit_code
@@ -82,6 +88,6 @@ def _verdict(error: BaseException) -> tuple[str, int]:
         case KeyboardInterrupt():
             return "interrupted", INTERRUPTED
     if is_exhaustion(error):
-        return f"the machine, or a limit that it sets, gives no more: {told(error)}", INTERNAL_ERROR
+        return f"out of resources: {told(error)}", INTERNAL_ERROR
     fault = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return f"a fault in autotagger itself: {fault} ({DEBUG_VARIABLE}=1 shows where)", INTERNAL_ERROR
+    return f"internal error (please report): {fault} ({DEBUG_VARIABLE}=1 shows the traceback)", INTERNAL_ERROR

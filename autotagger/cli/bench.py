@@ -13,20 +13,21 @@ def bench(
     model: Annotated[
         str,
         typer.Option(
-            "--model", metavar="NAME", help="wd-vit, wd-vit-int8, instant, palette, another name or folder."
+            "--model", metavar="NAME", help="wd-vit, wd-vit-int8, instant, palette, a catalogue name or a folder."
         ),
     ] = "wd-vit",
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="Small models and pictures, one round: does it work?")
+        bool, typer.Option("--tiny", help="Use small models and pictures, and one round: a quick test.")
     ] = False,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Try topologies; write the best into the settings.")
+        bool, typer.Option("--tune", help="Try several topologies and write the best to the configuration file.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure the bare model, the whole pipeline against a stand-in Immich, and decoding. Takes ten minutes.
+    """Measure the model, the whole pipeline and decoding. Takes ten minutes.
 
-    wd-vit has the shape of the real model and random weights; it is made on the spot (package onnx).
+    The pipeline runs against a stand-in Immich. wd-vit has the shape of the real model and random weights; it is
+    built on the spot (needs the package onnx).
     """
     from loguru import logger
 
@@ -47,7 +48,7 @@ def bench(
             print_json({"topologies": topologies})
         else:
             print_rows(list(topologies[0]), topologies, Format.TABLE)
-        logger.info("the best topology is written to {}", outcome.config)
+        logger.info("the best topology was written to {}", outcome.config)
         return
     effort = BRIEF if tiny else THOROUGH
     figures = measure(settings, model, effort, tiny=tiny, say=say).as_dict()
@@ -55,7 +56,7 @@ def bench(
         print_json(figures)
         return
     print_rows(("what", "median", "lowest", "highest"), rows(figures), Format.TABLE)
-    typer.echo("\nCPU-milliseconds a picture:")
+    typer.echo("\nCPU milliseconds per picture:")
     print_rows(("stage", "in the run", "instant model", "peak MB"), cost_rows(figures), Format.TABLE)
     whose = "your library of" if figures["library_is_yours"] else "a library of"
     memory = f"{figures['rss_mb']:.0f} MB in all processes at their peaks, {figures['held_mb']:.0f} MB at one time"

@@ -1,4 +1,4 @@
-"""`autotagger plan`, `retag`, `undo`, `verify`: what is tagged, looked at, changed, taken back, proven."""
+"""`autotagger plan`, `retag`, `undo`, `verify`: what happens to tags that are there."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +8,7 @@ import typer
 from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
 from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOption
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
+from autotagger.lines import printable
 
 if TYPE_CHECKING:
     from autotagger.pipeline.ipc.messages import Operation
@@ -33,12 +34,10 @@ def plan(
     account: AccountOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Dry run: what run and retag would change in Immich. Nothing is written there.
+    """Show what run and retag would change in Immich, without changing it.
 
-    Selections of assets combine, and mean what they do in `ledger list`; of such a selection nothing is scored.
+    Selections combine, as in `ledger list`. With a selection, nothing new is scored.
     """
-    from rich.console import Console
-
     from autotagger.ledger.rows import AssetFilter
     from autotagger.pipeline.operations.plan import EVERYTHING, plan_library
 
@@ -77,27 +76,28 @@ def plan(
         print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in figures.items()], form)
         print_rows(("tag", "added", "removed", "new"), rows[:SHOWN], form)
         if len(rows) > SHOWN:
-            Console().print(f"... and {len(rows) - SHOWN} more tags (--format csv has them all)")
+            typer.echo(f"... and {len(rows) - SHOWN} more tags (--format csv lists all)")
 
 
 _WORDS = {
     "first": "assets that get their first tags",
-    "changed": "assets that get other tags",
-    "unchanged": "assets that stay as they are",
-    "unscored": "assets without scores yet: not in these figures",
-    "additions": "tags put on assets",
-    "removals": "tags of ours taken off assets",
-    "new_tags": "tags that Immich does not have yet",
+    "changed": "assets whose tags change",
+    "unchanged": "assets whose tags stay the same",
+    "unscored": "assets without scores (not in these figures)",
+    "additions": "tags to add to assets",
+    "removals": "tags of autotagger to remove from assets",
+    "new_tags": "tags to create in Immich",
     "calls": "tag calls",
-    "changes": "changes of assets",
+    "changes": "asset changes",
     "background_s": "seconds of background work for Immich (2 cores)",
 }
 
 
 def retag(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Bring what is tagged to today's policy and model; stop at any time, start again at any time.
+    """Update the tags of tagged assets to the current policy and model.
 
-    After a change of policy nothing is downloaded or inferred. Only tags of ours are taken off.
+    After a change of policy nothing is downloaded or scored again. Only tags of autotagger are removed. You can
+    stop this command at any time and start it again.
     """
     from autotagger.errors import StartupFailed
     from autotagger.pipeline.ipc.messages import Operation
@@ -115,24 +115,25 @@ def retag(context: typer.Context, as_json: JsonOption = False) -> None:
             print_json({"assets": assets, "by": "running service"})
         else:
             typer.echo(
-                f"the service at work changes {assets} assets beside its other work; see `autotagger status`"
+                f"the running service changes {assets} assets besides its other work; see `autotagger status`"
             )
 
 
 def undo(
     context: typer.Context,
-    run: Annotated[int | None, typer.Option("--run", metavar="R", help="What this run put there.")] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="M", help="What this model brought.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="This tag.")] = None,
-    asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Of this asset.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that autotagger ever put there.")] = False,
+    run: Annotated[int | None, typer.Option("--run", metavar="R", help="Tags that this run added.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Tags that this model gave.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only this tag.")] = None,
+    asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Tags of this asset.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every tag that autotagger ever added.")] = False,
     account: AccountOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take tags of ours off again, wait until Immich has settled, and prove it by reading back.
+    """Remove tags of autotagger from Immich, and check that they are gone.
 
-    Selections combine; tags of other people and programs are never touched. Stop at any time, start again.
+    Selections combine. Tags of people and of other programs stay. You can stop this command at any time and start
+    it again.
     """
     from autotagger.errors import BadConfig
     from autotagger.ledger.rows import Selection
@@ -141,26 +142,30 @@ def undo(
     settings = begin(context, account=account)
     selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
     if everything == (selection != Selection()):
-        raise BadConfig("say what to undo: --run, --model, --tag or --asset, or else --all")
+        raise BadConfig("choose what to undo: --run, --model, --tag or --asset, or --all for everything")
     if tag == settings.marker:
-        raise BadConfig(f"the marker {tag} leaves with the other tags: --all, or --asset ID")
+        raise BadConfig(f"the marker {tag} is only removed together with the other tags: use --all or --asset ID")
     whose = f" of account {account}" if account else ""
-    if not yes and not typer.confirm(f"Take {_words(selection)}{whose} off in Immich?"):
+    if not yes and not typer.confirm(printable(f"Remove {_words(selection)}{whose} from Immich?")):
         raise typer.Abort
     _see_to(settings, Operation("undo", selection=selection), as_json)
 
 
 def verify(
     context: typer.Context,
-    repair: Annotated[bool, typer.Option("--repair", help="Put back what Immich lost.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Restore missing tags.")] = False,
     sample: Annotated[
-        float, typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to read.")
+        float,
+        typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to check, 0 to 1."),
     ] = 1.0,
-    full: Annotated[bool, typer.Option("--full", help="Read every asset (the default).")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Check every asset (the default).")] = False,
     account: AccountOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Compare Immich with the ledger, asset by asset: lost, taken off by a person, come back, gone, changed."""
+    """Compare Immich with the ledger and list the differences.
+
+    A tag can be missing, removed by a person, or back after its removal; an asset can be gone or changed.
+    """
     from autotagger.pipeline.ipc.messages import Operation
 
     settings = begin(context, account=account)
@@ -182,7 +187,7 @@ def verify(
 
 
 def _words(selection: Any) -> str:
-    parts = [f"tag {selection.tag!r}" if selection.tag else "all our tags"]
+    parts = [f"the tag {selection.tag!r}" if selection.tag else "all tags of autotagger"]
     parts += [f"of run {selection.run}"] if selection.run is not None else []
     parts += [f"of the model {selection.model}"] if selection.model else []
     parts += [f"of asset {selection.asset_id}"] if selection.asset_id else []

@@ -47,7 +47,7 @@ class _Loaded(Mapping[str, Any]):
         found = getattr(import_module(f"autotagger.cli.{MODULES[name]}"), name)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name)(found)
         return typer.main.get_command(alone)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autotagger.cli.context import config_path
+from autotagger.cli.context import config_path, look
 from autotagger.cli.output import Format, FormatOption, print_rows
 from autotagger.cli.template import toml_value
 from autotagger.origins import resolve
@@ -16,7 +16,8 @@ def config(
     form: FormatOption = Format.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Show every setting, its value, and where that comes from. The API key is not shown."""
+    """Show every setting, its value and its source. API keys are hidden."""
+    look(context)  # for its warnings
     form = Format.JSON if as_json else form
     rows = [
         {

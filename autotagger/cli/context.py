@@ -20,7 +20,8 @@ INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: no other code of ours
 INTERRUPTED = 130
 
 AccountOption = Annotated[
-    str | None, typer.Option("--account", metavar="NAME", help="Only of this [[account]]; else of all.")
+    str | None,
+    typer.Option("--account", metavar="NAME", help="Only this [[account]]; the default is all of them."),
 ]
 
 
@@ -33,8 +34,10 @@ def config_path(context: typer.Context) -> Path | None:
 def begin(
     context: typer.Context, flags: Mapping[str, Any] | None = None, *, account: str | None = None
 ) -> Settings:
-    """Read the settings for a command and set up logging; `flags` are nested like the TOML, `account` is the only
-    one that it is about. Raises BadConfig."""
+    """Read the settings for a command and set up logging. Raises BadConfig.
+
+    `flags`: settings from the command line, nested like the TOML. `account`: the only account to work on.
+    """
     settings = load_settings(config_path(context), flags)
     if account is not None:
         settings = of_account(settings, account)
@@ -43,8 +46,10 @@ def begin(
 
 
 def look(context: typer.Context) -> Settings:
-    """Read the settings for a command that logs nothing: the logger is loaded where there is something to tell.
-    Raises BadConfig."""
+    """Read the settings for a command that logs nothing but warnings about them. Raises BadConfig.
+
+    The logger is only loaded if there is a warning.
+    """
     settings = load_settings(config_path(context))
     set_form(settings.log_format)
     if found := cautions(settings, config_path(context)):
@@ -68,5 +73,5 @@ def asset_id_of(text: str) -> str:
         return str(uuid.UUID(text.strip()))
     except ValueError:
         raise BadConfig(
-            f"{text} is no id of an asset: it is the long one in the address that Immich shows"
+            f"{text} is not an asset id: take the long id from the address of the asset's page in Immich"
         ) from None

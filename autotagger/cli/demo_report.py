@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def demo_report(outcome: "Outcome") -> RenderableType:
-    """Tables and a verdict."""
-    return Group(_examples(outcome), _problems(outcome), summary_table(outcome.first), _verdict(outcome))
+    """Tables, and whether everything is there."""
+    return Group(_examples(outcome), _problems(outcome), summary_table(outcome.first), _conclusion(outcome))
 
 
 def _examples(outcome: "Outcome") -> Table:
-    table = Table("picture", "tags in Immich", title="some of what is searchable now")
+    table = Table("picture", "tags in Immich", title="examples of what you can search for now")
     for name, tags in outcome.examples:
         table.add_row(Text(printable(name)), Text(", ".join(map(printable, tags)) or "(the marker alone)"))
     return table
 
 
 def _problems(outcome: "Outcome") -> Table:
-    table = Table("not tagged", "state", "reason", title="set aside, each with its reason")
+    table = Table("file", "state", "reason", title="not tagged, with the reasons")
     for row in outcome.problems:
-        table.add_row(Text(printable(row.file_name)), str(row.state), Text(printable(row.message or "")))
+        table.add_row(Text(printable(row.file_name)), Text(str(row.state)), Text(printable(row.message or "")))
     return table
 
 
-def _verdict(outcome: "Outcome") -> Panel:
+def _conclusion(outcome: "Outcome") -> Panel:
     again = outcome.again.counts
     lines = [
         f"{outcome.links_present} of {outcome.links_expected} links are in Immich, read back after it settled",

@@ -19,19 +19,19 @@ _STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 def doctor(
     context: typer.Context,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not open the model: no memory, no speed, no hours.")
+        bool, typer.Option("--quick", help="Do not load the model: no check of its memory, speed or hours.")
     ] = False,
     form: FormatOption = Format.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Check everything that a run needs, and say how to mend what is wrong. Changes nothing.
+    """Check everything that a run needs, and explain how to fix problems.
 
-    The exit code is the one that a run would end with at its start: 0 means that it would start.
+    Changes nothing. The exit code is 0 if a run would start, else the exit code of that run.
     """
     from autotagger.doctor.examine import examine
 
     settings = load_settings(config_path(context))
-    setup_logging("ERROR")  # what else there is to say is in the findings
+    setup_logging("ERROR")  # warnings are in the findings
     report = examine(settings, config_path(context), quick=quick)
     if as_json or form is Format.JSON:
         print_json(report.as_dict())

@@ -1,4 +1,4 @@
-"""`autotagger health`: asks a run on this machine how it is."""
+"""`autotagger health`: asks the run on this machine whether it is healthy."""
 
 from typing import Annotated
 
@@ -11,12 +11,13 @@ from autotagger.lines import printable
 
 def health(
     context: typer.Context,
-    live: Annotated[bool, typer.Option("--live", help="Whether it lives is enough, Immich may be down.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Check only that it is live; Immich may be down.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")] = False,
 ) -> None:
-    """Ask the running service whether all is well: exit code 0 when it is, 1 when not.
+    """Ask the running service whether it is healthy.
 
-    For a container's health check and for monitoring. Where it is asked: [service] listen_host, listen_port.
+    Exit code 0 if it is, else 1. For container health checks and monitoring. It asks at [service] listen_host and
+    listen_port.
     """
     from autotagger.service.ask import ask
 

@@ -23,13 +23,13 @@ _KEY_FILE = "api-key"
 
 def init(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option(metavar="PATH", help="Where to write the settings.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    config: Annotated[Path | None, typer.Option(metavar="PATH", help="Where to write the configuration.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Ask for Immich's address and an API key, check them, and write a commented configuration.
+    """Write a configuration file after checking the address and API key.
 
-    IMMICH_BASE_URL and IMMICH_API_KEY (or IMMICH_API_KEY_FILE) are taken where they are set. Without a terminal,
-    the answers are the lines of stdin.
+    It uses IMMICH_BASE_URL and IMMICH_API_KEY (or IMMICH_API_KEY_FILE) if set, and asks for what is missing.
+    Without a terminal, it reads the answers from stdin, one per line.
     """
     from autotagger.doctor.proposal import propose_here
     from autotagger.immich.dialect import NEEDED, OPTIONAL
@@ -38,10 +38,10 @@ def init(
     key_path = path.with_name(_KEY_FILE)
     _refuse_to_overwrite((path, key_path), force)
     settings = load_settings(Path(os.devnull))
-    setup_logging("WARNING")  # what else there is to say is said here
+    setup_logging("WARNING")  # the rest is printed here
 
     typer.echo("Immich: Account Settings > API Keys > New API Key, with these permissions ticked:")
-    typer.echo(f"  {' '.join(NEEDED)}\nand, if you like:")
+    typer.echo(f"  {' '.join(NEEDED)}\nand, optionally:")
     for name, purpose in OPTIONAL.items():
         typer.echo(f"  {name:<19} {purpose}")
 
@@ -54,7 +54,7 @@ def init(
         f"Proposed: model {proposal.model}, {proposal.workers} worker{'s' if proposal.workers > 1 else ''}."
     )
     if proposal.caution:
-        typer.echo(f"But {proposal.caution}.")
+        typer.echo(f"Warning: {proposal.caution}.")
 
     given: dict[tuple[str, ...], object] = {("immich", "base_url"): immich.base_url}
     given["model", "name"], given["pipeline", "workers"] = proposal.model, proposal.workers
@@ -66,7 +66,7 @@ def init(
     _write(path, config_text(given), mode=_mode(path))
     typer.echo(f"Wrote {path}; the key is in {given['immich', 'api_key_file']}.")
     typer.echo(
-        "Next: `autotagger doctor` looks at everything else, `autotagger run --once --limit 10` tags ten pictures."
+        "Next: `autotagger doctor` checks everything else, `autotagger run --once --limit 10` tags ten pictures."
     )
 
 
@@ -79,7 +79,7 @@ def _mode(path: Path) -> int:
 def _refuse_to_overwrite(paths: tuple[Path, ...], force: bool) -> None:
     there = [str(path) for path in paths if path.exists()]
     if there and not force:
-        raise BadConfig(f"{' and '.join(there)} exists already; --force overwrites")
+        raise BadConfig(f"{' and '.join(there)} already exists; --force overwrites")
 
 
 def _address_and_key(settings: ImmichSettings) -> tuple[ImmichSettings, SecretStr]:

@@ -1,4 +1,4 @@
-"""`autotagger ledger`: look at what the ledger knows, and look after its file."""
+"""`autotagger ledger`: inspect the ledger and maintain its file."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 ledger = typer.Typer(
     name="ledger",
-    help="Look at what the ledger knows, and look after its file. Safe while a run is at work.",
+    help="Inspect the ledger and maintain its file. Safe during a run.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _LISTED = ("asset", "file", "state", "trouble", "model", "run", "collection", "again")
@@ -26,17 +27,25 @@ _EXPORTED = (*_LISTED, "account", "kind", "mime", "checksum", "attempts", "repai
 _REJECTED = ("asset", "file", "tag", "model", "run")
 
 StateOption = Annotated[
-    list[str] | None, typer.Option("--state", metavar="STATE", help="Only these; may be given repeatedly.")
+    list[str] | None, typer.Option("--state", metavar="STATE", help="Only assets in this state; can be repeated.")
 ]
-ErrorOption = Annotated[str | None, typer.Option("--error", metavar="CLASS", help="Only this class of trouble.")]
+ErrorOption = Annotated[
+    str | None, typer.Option("--error", metavar="CLASS", help="Only assets with this error class.")
+]
 TagOption = Annotated[str | None, typer.Option("--tag", metavar="T", help="Only assets with this tag.")]
-ModelOption = Annotated[str | None, typer.Option("--model", metavar="M", help="Only with scores of this model.")]
-RunOption = Annotated[int | None, typer.Option("--run", metavar="R", help="Only where this run decided last.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="M", help="Only assets with scores of this model.")
+]
+RunOption = Annotated[
+    int | None, typer.Option("--run", metavar="R", help="Only assets that this run decided last.")
+]
 CollectionOption = Annotated[
-    int | None, typer.Option("--collection", metavar="N", help="Only of this collection (column `collection`).")
+    int | None,
+    typer.Option("--collection", metavar="N", help="Only assets of this collection (column `collection`)."),
 ]
 NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="PATTERN", help="Only these files: 'IMG_*.jpg' (*, ?, [...]).")
+    str | None,
+    typer.Option("--name", metavar="PATTERN", help="Only file names like 'IMG_*.jpg' (wildcards: *, ?, [...])."),
 ]
 
 
@@ -52,14 +61,16 @@ def list_assets(
     name: NameOption = None,
     account: AccountOption = None,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Instead: tags of ours that a person took off, and stays off.")
+        bool, typer.Option("--rejected", help="List instead the tags that a person removed; they stay removed.")
     ] = False,
-    sort: Annotated[str, typer.Option(help="asset (as they came), state, collection or name.")] = "asset",
-    after: Annotated[str | None, typer.Option(metavar="ID", help="Go on behind this asset; sort asset.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="So many at most; 0 is all of them.")] = 100,
+    sort: Annotated[str, typer.Option(help="Order: asset (as discovered), state, collection or name.")] = "asset",
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="Start after this asset; needs --sort asset.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of assets; 0 lists all.")] = 100,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """List assets, a page at a time."""
+    """List assets, one page at a time."""
     from autotagger.ledger.reader import LedgerReader
     from autotagger.ledger.reports import SORTS
 
@@ -67,7 +78,7 @@ def list_assets(
     if sort not in SORTS:
         raise BadConfig(f"--sort {sort}: choose one of {', '.join(SORTS)}")
     if after is not None and sort != "asset":
-        raise BadConfig("--after goes with --sort asset")
+        raise BadConfig("--after needs --sort asset")
     with LedgerReader(settings.ledger_path) as ledger:
         if rejected:
             mine = ledger if account is None else ledger.of_account(ledger.account_named(account))
@@ -77,16 +88,16 @@ def list_assets(
         rows = [_row(asset) for asset in ledger.assets(chosen, sort=sort, limit=limit or None)]
     print_rows(_LISTED, rows, form)
     if form is Format.TABLE and rows and len(rows) == limit and sort == "asset":
-        typer.echo(f"\nmore, if there is more: --after {rows[-1]['asset']}")
+        typer.echo(f"\nfor the next page: --after {rows[-1]['asset']}")
 
 
 @ledger.command("show")
 def show(
     context: typer.Context,
-    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset's id.")],
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="Id of the asset.")],
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Tell everything that is known of one asset and was ever done to it."""
+    """Show everything known about one asset, and its history."""
     from autotagger.ledger.reader import LedgerReader
 
     settings = look(context)
@@ -154,9 +165,9 @@ def export(
     collection: CollectionOption = None,
     name: NameOption = None,
     account: AccountOption = None,
-    form: Annotated[Format, typer.Option("--format", help="csv, or json: one object a line.")] = Format.CSV,
+    form: Annotated[Format, typer.Option("--format", help="csv, or json with one object per line.")] = Format.CSV,
 ) -> None:
-    """Print every asset with the tags that it is meant to have: CSV, or JSON with one object a line."""
+    """Print every asset with the tags that it should have."""
     import csv
     import io
     import sys
@@ -167,7 +178,7 @@ def export(
 
     settings = look(context)
     if form is Format.TABLE:
-        raise BadConfig("--format table is for a screenful: `autotagger ledger list`")
+        raise BadConfig("--format table does not work here: choose csv or json, or use `autotagger ledger list`")
     with LedgerReader(settings.ledger_path) as ledger:
         chosen = _filter(ledger, state, error, tag, model, run, collection, name, account, None)
         out = sys.stdout.buffer
@@ -190,20 +201,23 @@ def export(
 @ledger.command("backup")
 def backup(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; it must not be there yet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; it must not exist yet.")],
 ) -> None:
-    """Copy the ledger, also while a run writes to it, and check the copy."""
+    """Copy the ledger and check the copy. Safe during a run."""
     from autotagger.ledger.care import back_up
 
     size = back_up(look(context).ledger_path, file)
-    typer.echo(f"{encodable(file)}: {size} bytes, checked; to use it, stop the service and put it in place")
+    typer.echo(
+        f"{encodable(file)}: {size} bytes, checked. To use it, stop the service and replace the ledger with it"
+    )
 
 
 @ledger.command("check")
 def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
-    """Look for damage: the file's pages, references between tables, and what must always be true.
+    """Check the ledger for damage.
 
-    Ends with 3 where the ledger is to be restored, with 1 where `autotagger verify --repair` is enough.
+    It checks the pages of the file, the references between tables, and rules that must always hold. Ends with 3 if
+    the ledger must be restored, and with 1 if `autotagger verify --repair` is enough.
     """
     from autotagger.ledger.care import inspect
 
@@ -222,7 +236,10 @@ def check(context: typer.Context, form: FormatOption = Format.TABLE) -> None:
 
 @ledger.command("vacuum")
 def vacuum(context: typer.Context) -> None:
-    """Give unused space back to the disk. Needs the service stopped, and as much free space as the ledger has."""
+    """Return unused space to the disk.
+
+    Stop the service first. Needs as much free space as the ledger uses.
+    """
     from autotagger.ledger.care import vacuum as clean
 
     before, after = clean(begin(context).ledger_path)
@@ -232,12 +249,13 @@ def vacuum(context: typer.Context) -> None:
 @ledger.command("rebuild")
 def rebuild(
     context: typer.Context,
-    replace: Annotated[bool, typer.Option("--replace", help="Also where the ledger is sound.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Rebuild even a ledger that is sound.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Write a lost or damaged ledger anew from Immich: from the marker, and the tags that today's settings give.
+    """Rebuild a lost or damaged ledger from Immich.
 
-    Nothing is changed in Immich, and the old file is kept. Stop the service first.
+    It reads the marked assets, and takes the tags that the current settings can give as autotagger's own. Nothing
+    changes in Immich, and the old file is kept. Stop the service first.
     """
     import asyncio
     from dataclasses import asdict
@@ -254,13 +272,13 @@ def rebuild(
         return
     figures = {
         "marked assets": found.assets,
-        "tags of ours, markers included": found.ours,
+        "tags of autotagger, markers included": found.ours,
         "tags of others": found.others,
         "assets that Immich did not show": found.unread,
-        "the old ledger": encodable(found.kept) if found.kept else "there was none",
+        "old ledger": encodable(found.kept) if found.kept else "none",
     }
     print_rows(("what", "count"), [{"what": what, "count": n} for what, n in figures.items()], Format.TABLE)
-    typer.echo("\nWhat Immich could not tell:")
+    typer.echo("\nImmich does not know, so the new ledger does not either:")
     for line in NOT_KNOWN:
         typer.echo(f"- {line}")
 
@@ -279,7 +297,7 @@ def _list_rejected(ledger: "LedgerReader", limit: int | None, form: Format) -> N
         return
     print_rows(_REJECTED, rows, form)
     if form is Format.TABLE and unwanted:
-        typer.echo("\ntaken off often: candidates for [policy] blacklist")
+        typer.echo("\noften removed by people: candidates for [policy] blacklist")
         print_rows(("tag", "assets"), unwanted, form)
 
 

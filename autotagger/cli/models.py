@@ -1,4 +1,4 @@
-"""`autotagger models`: which there are, fetching one, and whether one works here."""
+"""`autotagger models`: list, download and check models."""
 
 import io
 from dataclasses import asdict
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from autotagger.tagger.manifest import Manifest
     from autotagger.tagger.model import Model
 
-models = typer.Typer(name="models", help="Models: list, fetch, check.", no_args_is_help=True)
+models = typer.Typer(
+    name="models", help="List, download and check models.", no_args_is_help=True, rich_markup_mode=None
+)
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 DeviceOption = Annotated[
-    str | None, typer.Option(metavar="auto|CPU|GPU|NPU", help="Only this one; auto: each that is found.")
+    str | None,
+    typer.Option(metavar="auto|CPU|GPU|NPU", help="Check only this device; auto checks every device found."),
 ]
 
 
 @models.command("list")
 def list_models(context: typer.Context, form: FormatOption = Format.TABLE, as_json: JsonOption = False) -> None:
-    """List the models that are known by name. Any folder with a model is used by its path."""
+    """List the models of the catalogue.
+
+    Any other model can be used by the path of its folder.
+    """
     from autotagger.tagger.catalog import SHIPPED, catalogue
 
     settings = begin(context)
@@ -49,13 +55,15 @@ def list_models(context: typer.Context, form: FormatOption = Format.TABLE, as_js
 @models.command()
 def pull(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the list.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a model in the catalogue.", show_default=False)
+    ],
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Download a model, unless it is there and whole.
+    """Download a model, unless it is already complete.
 
-    HF_ENDPOINT, HF_TOKEN (for models behind terms) and HF_HUB_OFFLINE are honoured.
+    Respects HF_ENDPOINT, HF_TOKEN (for models that require their author's terms) and HF_HUB_OFFLINE.
     """
     from autotagger.tagger.catalog import pull_model
 
@@ -70,14 +78,17 @@ def pull(
 @models.command()
 def check(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A model that is here.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(metavar="NAME|FOLDER", help="A downloaded model, or a folder.", show_default=False)
+    ],
     device: DeviceOption = None,
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a model on drawn pictures: device, speed, memory, scores, and whether devices agree.
+    """Test a model on drawn pictures.
 
-    A folder whose manifest is missing gets one printed, to be filled in. Exit code 3 when anything is wrong.
+    Shows device, speed, memory and scores, and whether the devices agree. For a folder without a manifest it
+    prints a draft for you to complete. Exit code 3 if a test fails.
     """
     from autotagger.tagger.checkup import check_model
 

@@ -27,7 +27,7 @@ class Format(StrEnum):
 #: Columns that no table of ours needs.
 UNWRAPPED = 100_000
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 
 
 def encodable(text: str | os.PathLike[str]) -> str:

@@ -1,4 +1,4 @@
-"""`autotagger pause` and `autotagger resume`: nothing new for a while, without stopping the service."""
+"""`autotagger pause` and `autotagger resume`: hold the service without stopping it."""
 
 import typer
 
@@ -6,19 +6,20 @@ from autotagger.cli.context import look
 
 
 def pause(context: typer.Context) -> None:
-    """Have the service start nothing new, now and after a restart, until `autotagger resume`.
+    """Pause the service until `autotagger resume`.
 
-    What is under way is finished, and new pictures are still noted. SIGUSR1 does the same.
+    It finishes what it has begun and starts nothing new, also after a restart. It still records new pictures.
+    SIGUSR1 does the same.
     """
     from autotagger.pipeline.control import pause as pausing
 
     paused = pausing.pause(look(context).state_dir)
-    typer.echo("paused; `autotagger resume` goes on" if paused else "paused already")
+    typer.echo("paused; `autotagger resume` continues" if paused else "already paused")
 
 
 def resume(context: typer.Context) -> None:
-    """Undo `autotagger pause`. SIGUSR2 does the same."""
+    """End a pause. SIGUSR2 does the same."""
     from autotagger.pipeline.control import pause as pausing
 
     resumed = pausing.resume(look(context).state_dir)
-    typer.echo("working again" if resumed else "not paused")
+    typer.echo("resumed" if resumed else "not paused")

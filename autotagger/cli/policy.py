@@ -1,4 +1,4 @@
-"""`autotagger policy`: what the settings make of one picture, and of everything that was ever scored."""
+"""`autotagger policy`: how the settings turn scores into tags, of one picture or of all."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.cli.scoring import open_scorer
 from autotagger.config import load_settings
 from autotagger.errors import AssetFailed, BadConfig
+from autotagger.lines import printable
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,23 +25,36 @@ if TYPE_CHECKING:
     from autotagger.scores import SparseScores
 
 policy = typer.Typer(
-    name="policy", help="What the settings make of scores. Changes nothing anywhere.", no_args_is_help=True
+    name="policy",
+    help="Show how the settings turn scores into tags. Changes nothing.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _EXPLAINED = ("label", "category", "score", "threshold", "kept", "rule", "tags")
 _COUNTED = ("tag", "assets", "just in", "just out")
 _CHANGED = ("gained", "lost")
+#: Names that a table shows for keys of the JSON, which stay as they are.
+_LABELS = {
+    "fewest": "minimum tags per asset",
+    "median": "median",
+    "95 of 100 at most": "95th percentile",
+    "most": "maximum",
+}
 
 
 @policy.command("test")
 def explain_one(
     context: typer.Context,
     subject: Annotated[
-        str, typer.Argument(metavar="FILE|ASSET_ID", help="A picture, or an asset that a run has scored.")
+        str, typer.Argument(metavar="FILE|ASSET_ID", help="A picture, or the id of a scored asset.")
     ],
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Show every score of one picture, which rule kept or dropped it, and the final tags."""
+    """Explain the tags of one picture.
+
+    Shows every score, the rule that kept or dropped it, and the final tags.
+    """
     settings = begin(context)
     if Path(subject).exists():
         decider, scores = _score_file(settings, Path(subject))
@@ -60,7 +74,7 @@ def explain_one(
     columns = (*_EXPLAINED, "frames") if scores.seen is not None else _EXPLAINED
     print_rows(columns, [_flat(row) for row in rows], form)
     if form is Format.TABLE:
-        typer.echo(f"\n{len(tags)} tags: {', '.join(tags)}")
+        typer.echo(f"\n{len(tags)} tags: {printable(', '.join(tags))}")
 
 
 @policy.command("stats")
@@ -68,12 +82,12 @@ def count_all(
     context: typer.Context,
     threshold: Annotated[
         list[str] | None,
-        typer.Option(metavar="CATEGORY=SCORE", help="What would this threshold change? May be given repeatedly."),
+        typer.Option(metavar="CATEGORY=SCORE", help="Show what this threshold would change; can be repeated."),
     ] = None,
-    top: Annotated[int, typer.Option(min=0, help="So many tags at most; 0 is all of them.")] = 30,
+    top: Annotated[int, typer.Option(min=0, help="Maximum number of tags to list; 0 lists all.")] = 30,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Count the tags of everything that the ledger holds scores of, without inference."""
+    """Count the tags of all scored assets, without running the model."""
     from autotagger.ledger.reader import LedgerReader
     from autotagger.policy.stats import collect
     from autotagger.scores import unpack
@@ -110,11 +124,11 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "Spar
     try:
         asset_id = str(uuid.UUID(subject))
     except ValueError:
-        raise BadConfig(f"{subject} is neither a file that is there nor the id of an asset") from None
+        raise BadConfig(f"{subject} is neither an existing file nor an asset id") from None
     with LedgerReader(settings.ledger_path) as ledger:
         scored = ledger.scores_of(asset_id)
         if scored is None:
-            raise AssetFailed(f"the ledger holds no scores of asset {asset_id}; a run has to score it first")
+            raise AssetFailed(f"the ledger has no scores of asset {asset_id}: a run must score it first")
         decider = TagDecider.of_stored(ledger, scored.model, settings)
         decider.tags([scored])  # as a run does: what may get into the vocabulary does
         return decider, unpack(scored.packed)
@@ -130,9 +144,9 @@ def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:
     """The model with the most stored scores: its id in the ledger, and its name."""
     models = [row for row in ledger.models() if row.scores]
     if not models:
-        raise AssetFailed("the ledger holds no scores yet: `autotagger run` makes them")
+        raise AssetFailed("the ledger has no scores yet: `autotagger run` makes them")
     for row in models[1:]:
-        logger.warning("{} scores by {} are left out: they are another model's", row.scores, row.name)
+        logger.warning("skipping {} scores by {}: another model has more", row.scores, row.name)
     return models[0].id, models[0].name
 
 
@@ -189,7 +203,8 @@ def _print_stats(
     if form is Format.JSON:
         print_json({**summary, "tags": [{column: row[column] for column in columns} for row in rows]})
         return
-    print_rows(("what", "value"), [{"what": what, "value": value} for what, value in summary.items()], form)
+    labelled = [{"what": _LABELS.get(what, what), "value": value} for what, value in summary.items()]
+    print_rows(("what", "value"), labelled, form)
     typer.echo("")
     print_rows(columns, rows, form)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from autotagger.lines import Form
+from autotagger.lines import Form, printable
 from autotagger.log import setup_logging
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def shown_progress(log_level: str, log_format: Form = "text") -> Iterator[Callab
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[trouble]}"),
+        TextColumn("{task.fields[trouble]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), redirect_stderr=True) as progress:
         setup_logging(log_level, log_format)  # to the stderr that the bar now owns: log lines appear above it
@@ -58,7 +58,8 @@ def counted(items: Sequence[T], what: str, log_level: str) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    description = TextColumn("{task.description}", style="bold", markup=False)
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), redirect_stderr=True, transient=True) as progress:
         setup_logging(log_level)  # to the stderr that the bar now owns: log lines appear above it
         try:
@@ -71,6 +72,7 @@ def counted(items: Sequence[T], what: str, log_level: str) -> Iterator[T]:
 def summary_table(summary: "Summary") -> "Table":
     """The end of a run as a table: what it did, and where all assets of the ledger stand."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("this run", "", "the ledger", "", title="autotagger")
     counts, states = summary.counts, summary.states
@@ -92,9 +94,9 @@ def summary_table(summary: "Summary") -> "Table":
     ]
     right += [(f"{name}: key refused", "-") for name in summary.refused]
     for row in range(max(len(left), len(right))):
-        table.add_row(
-            *(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", ""))
-        )
+        cells = (*(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", "")))
+        # text and no markup: an account may be called [/b]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

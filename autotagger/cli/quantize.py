@@ -1,4 +1,4 @@
-"""`autotagger quantize`: an INT8 twin of the model, used only if it tags as the original does."""
+"""`autotagger quantize`: an INT8 version of the model, used only if its tags agree with the original's."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,24 +12,34 @@ from autotagger.lines import printable
 
 def quantize(
     context: typer.Context,
-    model: Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="Instead of [model] name.")] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", metavar="DIR", help="Pictures of a folder instead of the library's.")
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="Model to convert; the default is [model] name.")
     ] = None,
-    calibrate: Annotated[int, typer.Option(min=8, metavar="N", help="Pictures that NNCF looks at.")] = 200,
-    judge: Annotated[int, typer.Option(min=8, metavar="N", help="Other pictures, to compare the tags of.")] = 200,
-    plain: Annotated[bool, typer.Option("--plain", help="No smoothing, no bias correction: for swinv2.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Use the pictures of this folder instead of the library."),
+    ] = None,
+    calibrate: Annotated[
+        int, typer.Option(min=8, metavar="N", help="Number of pictures for the calibration.")
+    ] = 200,
+    judge: Annotated[
+        int, typer.Option(min=8, metavar="N", help="Number of other pictures to compare tags on.")
+    ] = 200,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without smoothing and bias correction; for swinv2.")
+    ] = False,
     min_f1: Annotated[
-        float, typer.Option("--min-f1", "--least-f1", min=0.0, max=1.0, help="Agreement of tags that it needs.")
+        float, typer.Option("--min-f1", "--least-f1", min=0.0, max=1.0, help="Minimum agreement of tags (F1).")
     ] = 0.97,
     min_speed_up: Annotated[
-        float, typer.Option("--min-speed-up", "--least-speed-up", min=0.0, help="Speed-up that it needs.")
+        float, typer.Option("--min-speed-up", "--least-speed-up", min=0.0, help="Minimum speed-up.")
     ] = 1.3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Make an INT8 model by NNCF, compare its tags with the original's, use it if they agree and it is faster.
+    """Convert the model to INT8 and use it if it is good enough.
 
-    Needs scripts/setup-quantize once, and some GB of memory. Exit code 1 when it is not good enough.
+    Good enough means that its tags agree with the original's and that it is faster. Needs scripts/setup-quantize
+    once, and several GB of memory. Exit code 1 if it is not good enough.
     """
     from loguru import logger
 
@@ -44,14 +54,18 @@ def quantize(
     else:
         rows = [{"category": name, **figures} for name, figures in verdict["categories"].items()]
         print_rows(("category", "precision", "recall", "f1"), rows, Format.TABLE)
-        typer.echo("\nthe worst pictures:" if verdict["worst"] else "\nno picture's tags differ")
+        typer.echo(
+            "\npictures with the largest differences:" if verdict["worst"] else "\nno picture's tags differ"
+        )
         for one in verdict["worst"]:
             differs = f"extra {list(one['extra'])}, missing {list(one['missing'])}"
-            typer.echo(f"  {printable(one['file'])}: F1 {one['f1']}, {differs}")
-        typer.echo(f"\nF1 {verdict['f1']} (least {min_f1}); speed-up {verdict['speed_up']} (least {min_speed_up})")
+            typer.echo(printable(f"  {one['file']}: F1 {one['f1']}, {differs}"))
+        typer.echo(
+            f"\nF1 {verdict['f1']} (minimum {min_f1}); speed-up {verdict['speed_up']} (minimum {min_speed_up})"
+        )
         if outcome.folder:
-            typer.echo(f"It is used from now on: [model] name = {outcome.folder} in {outcome.config}")
+            typer.echo(f"autotagger uses it from now on: [model] name = {outcome.folder} in {outcome.config}")
         else:
-            typer.echo(f"It is not used: {'; '.join(verdict['reasons'])}. {outcome.verdict.advice}")
+            typer.echo(f"autotagger does not use it: {'; '.join(verdict['reasons'])}. {outcome.verdict.advice}")
     if not outcome.folder:
         raise typer.Exit(SOME_FAILED)

@@ -1,4 +1,4 @@
-"""`autotagger retry`: have what was set aside tried again, also while a service is at work."""
+"""`autotagger retry`: retry failed and waiting assets, also while a service runs."""
 
 from typing import Annotated
 
@@ -11,16 +11,17 @@ from autotagger.cli.output import print_json
 def retry(
     context: typer.Context,
     kind: Annotated[
-        str | None, typer.Option("--error", metavar="CLASS", help="Only this class: see `autotagger status`.")
+        str | None,
+        typer.Option("--error", metavar="CLASS", help="Only this error class; `autotagger status` lists them."),
     ] = None,
     asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Only this asset.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Have failed and waiting assets tried again.
+    """Retry failed and waiting assets.
 
-    What was undone or dismissed, and libraries where tags do not stick, only with --error undone, --error
-    dismissed, --error library-closed, or --asset. A run that is at work takes the wish up within a second;
-    otherwise the next one tries them.
+    Assets that were undone or dismissed, and libraries that do not keep tags, are only retried with --error
+    undone, --error dismissed, --error library-closed or --asset. A running service starts within a second;
+    otherwise the next run does it.
     """
     from autotagger.pipeline.operations.retry import retry as have_retried
 

@@ -12,21 +12,23 @@ from autotagger.cli.output import print_json
 
 def run(
     context: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Tag what is there, prove it, and exit.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Tag what is there, verify it, and exit.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Take up at most N assets; with --once.")
+        int | None,
+        typer.Option("--limit", min=1, metavar="N", help="Maximum number of assets to process; needs --once."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     model: Annotated[
-        str | None, typer.Option("--model", help="Catalogue name or folder; else [model] name.")
+        str | None, typer.Option("--model", help="Catalogue name or folder; overrides [model] name.")
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option("--base-url", metavar="URL", help="Immich; else [immich] base_url.")
+        str | None,
+        typer.Option("--base-url", metavar="URL", help="Address of Immich; overrides [immich] base_url."),
     ] = None,
 ) -> None:
-    """Tag the library; stop at any time with Ctrl-C or SIGTERM, start again at any time.
+    """Tag the library, and keep running to tag new assets.
 
-    Without --once it keeps running and lists the library again at an interval.
+    You can stop it at any time with Ctrl-C or SIGTERM and start it again.
     """
     from rich.console import Console
 
@@ -37,7 +39,7 @@ def run(
     from autotagger.service.run import run_service
 
     if limit is not None and not once:
-        raise BadConfig("--limit goes with --once")
+        raise BadConfig("--limit needs --once")
     settings = begin(context, {"model": {"name": model}, "immich": {"base_url": base_url}})
     with shown_progress(settings.log_level, settings.log_format) as report:
         summary = asyncio.run(run_service(settings, once=once, limit=limit, report=report))

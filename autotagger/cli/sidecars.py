@@ -35,7 +35,7 @@ def write_txt(picture: Path, tags: Sequence[str], *, overwrite: bool) -> Path:
     """
     path = txt_path(picture)
     if path.exists() and not overwrite:
-        raise AssetFailed(f"{path.name} exists already: --overwrite replaces it", kind="sidecar-exists")
+        raise AssetFailed(f"{path.name} already exists: --overwrite replaces it", kind="sidecar-exists")
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         draft.write_text(", ".join(tags) + "\n", encoding="utf-8")
@@ -53,7 +53,7 @@ def write_xmp(picture: Path, tags: Sequence[str], exiftool: str) -> Path:
     """
     path = picture.with_name(picture.name + ".xmp")
     if "\n" in str(path.absolute()):
-        raise AssetFailed("exiftool takes no path with a line break in it", kind="sidecar-failed")
+        raise AssetFailed("exiftool cannot handle a path with a line break", kind="sidecar-failed")
     changes = [f"-{where}{sign}={tag}" for where in _XMP_LISTS for tag in tags for sign in ("-", "+")]
     # by stdin: a command line is too short for many tags, and shows them to everyone on the machine
     words = ["-q", "-overwrite_original", "-charset", "filename=utf8", *changes, str(path.absolute())]

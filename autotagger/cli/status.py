@@ -23,7 +23,7 @@ def status(
     form: FormatOption = Format.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     problems: Annotated[
-        bool, typer.Option("--problems", help="List failed, waiting and skipped assets with their reasons.")
+        bool, typer.Option("--problems", help="List failed, waiting and skipped assets with the reasons.")
     ] = False,
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
@@ -79,13 +79,13 @@ def status(
         each = [(f"{name}: {state}", n) for name, mine in accounts.items() for state, n in mine.items() if n]
         rows += [{"what": what, "assets": count} for what, count in each]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
-    rows += [{"what": f"taken off by people (for the blacklist?): {tag}", "assets": n} for tag, n in unwanted]
+    rows += [{"what": f"removed by people (blacklist candidate): {tag}", "assets": n} for tag, n in unwanted]
     if withheld:
         told = "withheld by the vocabulary of {vocabulary}: {different_tags} tags, so many times"
         rows += [{"what": told.format(**withheld), "assets": withheld["tags_on_assets"]}]
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
-            typer.echo(printable(f"account {name} was left alone by the last run: {why}"))
+            typer.echo(printable(f"the last run skipped account {name}: {why}"))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)

@@ -38,17 +38,20 @@ def tag(
         typer.Argument(metavar="FILE|FOLDER...", help="Pictures, videos, or folders of them.", show_default=False),
     ],
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|FOLDER", help="Instead of the model of the settings.")
+        str | None, typer.Option(metavar="NAME|FOLDER", help="Model to use; the default is [model] name.")
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders within folders too.")] = False,
-    txt: Annotated[bool, typer.Option("--txt", help="Write the tags to picture.txt beside each picture.")] = False,
-    xmp: Annotated[bool, typer.Option("--xmp", help="Add the tags to picture.jpg.xmp, with exiftool.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.txt that is there.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
+    txt: Annotated[
+        bool, typer.Option("--txt", help="Write the tags to picture.txt next to each picture.")
+    ] = False,
+    xmp: Annotated[bool, typer.Option("--xmp", help="Add the tags to picture.jpg.xmp, using exiftool.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing picture.txt files.")] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Tag local pictures and print their scores. Changes nothing, but for --txt and --xmp.
+    """Tag local pictures and videos, and print tags and scores.
 
-    JSON is a list of {"file", "tags", "scores"}; CSV has a line per label.
+    Changes nothing without --txt or --xmp. JSON is a list of {"file", "tags", "scores"}; CSV has one line per
+    label.
     """
     settings = begin(context, {"model": {"name": model}})
     write = _writers(txt=txt, xmp=find_exiftool() if xmp else None, overwrite=overwrite)
@@ -89,7 +92,7 @@ class _TxtWriter:
     def __call__(self, file: Path, tags: Sequence[str]) -> Path:
         owner = self._owner.setdefault(txt_path(file), file)
         if owner != file:
-            raise AssetFailed(f"{txt_path(file).name} is that of {owner.name} already", kind="sidecar-exists")
+            raise AssetFailed(f"{txt_path(file).name} already belongs to {owner.name}", kind="sidecar-exists")
         return write_txt(file, tags, overwrite=self._overwrite)
 
 
@@ -101,8 +104,8 @@ def _pictures(files: Sequence[Path], *, recursive: bool) -> Iterator[Path]:
             continue
         found = [path for path in _inside(file, recursive=recursive) if path.suffix.lower() in PICTURES | VIDEOS]
         if not found:
-            hint = "" if recursive else "; --recursive looks into the folders within"
-            raise BadConfig(f"{file} holds no picture{hint}")
+            hint = "" if recursive else "; --recursive includes subfolders"
+            raise BadConfig(f"there are no pictures in {file}{hint}")
         yield from found
 
 

@@ -252,7 +252,7 @@ async def update_assets(world: World, visit: Visit) -> web.Response:
 
 
 def _only_for_admins(visit: Visit) -> None:
-    """The queues are the server's: the key's permission alone does not open them (immich.md; the words of the
+    """The queues are the server's: the key's permission alone does not open them (docs/immich.md; the words of the
     refusal are not recorded)."""
     if visit.user != ME:
         raise ApiError(403, "Forbidden")

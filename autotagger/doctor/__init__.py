@@ -1,6 +1,8 @@
-"""What `autotagger doctor` looks at. Looking and judging are apart.
+"""The checks of `autotagger doctor`. Collecting facts and judging them are separate.
 
-Looking (`server`, `machine`, `model`, `ledger`, `speed`) talks to Immich, opens files and measures, changes
-nothing, and ends in plain facts. Judging (`*_checks`) is one small pure function a check, from the facts to a
-result with the exact fix. `examine` does both in order; `registry` lists every check.
+Read in this order: `facts` (what can be known), `server`, `machine`, `model`, `ledger` and `speed` (which collect
+facts and change nothing), `check_result` (what a check says), `settings_checks`, `server_checks`,
+`account_checks`, `work_checks` and `machine_checks` (one small pure function per check, from the facts to a result
+with the exact fix), `registry` (the list of checks) and `examine` (all of it in order). `proposal` chooses a model
+for `autotagger init`.
 """

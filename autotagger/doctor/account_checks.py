@@ -24,9 +24,9 @@ def accounts(facts: Facts) -> CheckResult:
     if fatal := _lacking(accepted, needed_permissions(facts)):
         return fail(fatal, _FIX, REFUSED)
     if twice := _same_user(accepted):
-        return fail(twice, "give each account the key of another user", WRONG_SETTING)
+        return fail(twice, "give each account the key of a different user", WRONG_SETTING)
     if troubled := "; ".join(f"{one.name}: {one.trouble.message}" for one in found if one.trouble):
-        return warn(f"{troubled}; a run leaves that account alone", f"a working key ({KEYS_PAGE} of that user)")
+        return warn(f"{troubled}; a run skips that account", f"set a working key ({KEYS_PAGE} of that user)")
     if less := _lacking(accepted, OPTIONAL.keys() - {PREFERENCES}):
         return warn(less, _FIX)
     return good(f"accepted: {', '.join(accepted)}")

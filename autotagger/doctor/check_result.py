@@ -1,4 +1,4 @@
-"""What a check says: how bad it is, what was found, and the exact command or setting that mends it."""
+"""What a check says: how bad it is, what was found, and the exact command or setting that fixes it."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,12 +1,13 @@
 """From settings to findings: look at everything, then judge it, check by check."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotagger.config import files_open_to_all
+from autotagger.config import files_open_to_all, old_keys_in_use
 from autotagger.doctor.check_result import Finding, Level
 from autotagger.doctor.facts import Facts, MachineFacts
 from autotagger.doctor.ledger import look_at_ledger
@@ -72,6 +73,7 @@ def look(settings: Settings, config: Path | None = None, *, quick: bool = False)
         settings=settings,
         plan=plan,
         open_files=tuple(str(path) for path in files_open_to_all(settings, config)),
+        old_keys=tuple(old_keys_in_use(config, os.environ)),
         server=server,
         machine=machine,
         model=found,

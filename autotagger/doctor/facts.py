@@ -142,11 +142,13 @@ class SpeedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything. `plan` is how a run would use the machine. `open_files`: files that show the key."""
+    """Everything. `plan` is how a run would use the machine. `open_files`: files that show the key.
+    `old_keys`: a line for each key of an earlier version that is set."""
 
     settings: Settings
     plan: Topology
     open_files: tuple[str, ...]
+    old_keys: tuple[str, ...]
     server: ServerFacts
     machine: MachineFacts
     model: ModelFacts

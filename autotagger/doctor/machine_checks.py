@@ -17,11 +17,11 @@ def processor(facts: Facts) -> CheckResult:
     """Has it AVX2, without which models run slowly?"""
     machine = facts.machine
     if not machine.cpu_flags:
-        return skip("the kernel does not tell the processor's features")
+        return skip("the kernel does not report the processor's features")
     if "avx2" not in machine.cpu_flags:
         host = ' In a virtual machine, set its CPU type to "host"' if "hypervisor" in machine.cpu_flags else ""
         return warn(
-            f"{machine.cpu} has no AVX2: models run slowly",
+            f"{machine.cpu} has no AVX2, so models run slowly",
             f"run autotagger on a machine with AVX2 (Intel since 2013, not all Celerons).{host}",
         )
     more = [name for name in ("avx512_vnni", "avx_vnni") if name in machine.cpu_flags]
@@ -34,8 +34,8 @@ def cores(facts: Facts) -> CheckResult:
     found = f"{machine.allowed_cores} of {machine.cores} cores may be used"
     if wanted > machine.allowed_cores:
         return warn(
-            f"{found}, and {_workers(facts)} x {facts.plan.threads} threads want {wanted}",
-            "set workers in [pipeline] and threads in [model] to 0, which chooses",
+            f"{found}, but {_workers(facts)} x {facts.plan.threads} threads need {wanted}",
+            "set workers in [pipeline] and threads in [model] to 0, which chooses automatically",
         )
     return good(f"{found}: {_workers(facts)} x {facts.plan.threads} threads")
 
@@ -44,12 +44,12 @@ def memory(facts: Facts) -> CheckResult:
     """Is there enough for the workers and the model? Not known unless the model was opened."""
     room, each = facts.machine.memory_bytes, facts.model.memory_bytes
     if each is None:
-        return skip(f"{_gb(room)} free; how much a worker takes is not known, as the model was not opened")
+        return skip(f"{_gb(room)} free; the need of a worker is unknown because the model was not loaded")
     each += WORKER_BYTES
     needed = facts.plan.workers * each + BASE_BYTES
-    found = f"{_gb(room)} free, {_gb(needed)} wanted by {_workers(facts)} with {facts.model.name}"
+    found = f"{_gb(room)} free, {_gb(needed)} needed by {_workers(facts)} with {facts.model.name}"
     if facts.ledger.holder is not None:
-        return good(f"{found} (a run is at work and has its share already)")
+        return good(f"{found} (a run is active and already uses its share)")
     if needed > room:
         fewer = max(1, (room - BASE_BYTES) // each)
         return warn(
@@ -67,10 +67,12 @@ def disk(facts: Facts) -> CheckResult:
     found = f"{_gb(free)} free in {facts.settings.state_dir}"
     if free < download:
         return fail(
-            f"{found}, the model needs {_gb(download)}", "free some space, or set state_dir elsewhere", NO_START
+            f"{found}, the model needs {_gb(download)}",
+            "free some space, or set state_dir to another disk",
+            NO_START,
         )
     if free < download + MIN_DISK_BYTES:
-        return warn(found, "free some space: ledger and logs grow, and a full disk ends the run")
+        return warn(found, "free some space: the ledger grows, and a full disk ends the run")
     return good(found)
 
 
@@ -81,13 +83,13 @@ def device(facts: Facts) -> CheckResult:
         return fail(model.session_trouble.message, _device_fix(facts), model.session_trouble.exit_code)
     found = ", ".join(sorted(machine.devices))
     if wanted not in ("auto", *machine.devices):
-        return fail(f"OpenVINO finds {found}, the settings want {wanted}", _device_fix(facts), NO_START)
+        return fail(f"OpenVINO finds {found}, but the settings ask for {wanted}", _device_fix(facts), NO_START)
     if model.device is None:
         return good(f"OpenVINO finds {found}")
     if wanted == "auto" and model.device == "CPU" and "GPU" in machine.devices:
         return warn(
-            "there is a GPU, but the model does not run on it: auto fell back to the CPU",
-            f'autotagger models check {model.name} --device GPU says why; device = "CPU" in [model] accepts it',
+            "there is a GPU, but the model does not run on it, so auto uses the CPU",
+            f'autotagger models check {model.name} --device GPU says why; or set device = "CPU" in [model]',
         )
     return good(f"the whole model runs on {model.device} (OpenVINO finds {found})")
 
@@ -102,7 +104,7 @@ def gpu(facts: Facts) -> CheckResult:
         passed = "; in a container, pass it through: --device /dev/dri" if machine.in_container else ""
         return skip(f"no Intel GPU in /dev/dri{passed}")
     if not any(node.usable for node in intel):
-        return warn(f"{intel[0].path} is there, but this user may not use it", _group_fix(intel[0], facts))
+        return warn(f"{intel[0].path} exists, but this user may not use it", _group_fix(intel[0], facts))
     return warn(f"{intel[0].path} can be used, but OpenVINO finds no GPU", _driver_fix(facts))
 
 
@@ -112,7 +114,7 @@ def _device_fix(facts: Facts) -> str:
         if not intel:
             return 'pass /dev/dri through, or set device = "auto" in [model]'
         return _driver_fix(facts) if any(node.usable for node in intel) else _group_fix(intel[0], facts)
-    return f'autotagger models check {facts.model.name} says more; or set device = "auto" in [model]'
+    return f'autotagger models check {facts.model.name} shows details; or set device = "auto" in [model]'
 
 
 def _group_fix(node: RenderNode, facts: Facts) -> str:
@@ -126,7 +128,7 @@ def _driver_fix(facts: Facts) -> str:
         return "build the image with --build-arg INTEL_GPU=yes"
     if not facts.machine.has_opencl_driver:
         return "sudo apt-get install intel-opencl-icd"
-    return "the installed intel-opencl-icd may be older than the GPU: take a newer one from Intel"
+    return "the installed intel-opencl-icd may be older than the GPU: install a newer one from Intel"
 
 
 def _user() -> str:
@@ -139,7 +141,7 @@ def _user() -> str:
 def imaging(facts: Facts) -> CheckResult:
     """Does Pillow read every format, and as fast as this processor could?"""
     machine = facts.machine
-    again = "./scripts/setup, with gcc and the headers that it names"
+    again = "run ./scripts/setup with gcc and the headers that it names"
     if machine.formats_missing:
         return warn(f"{machine.imaging} cannot read {', '.join(machine.formats_missing)}", again)
     if "SIMD" not in machine.imaging and "avx2" in machine.cpu_flags:
@@ -152,7 +154,10 @@ def runtime(facts: Facts) -> CheckResult:
     found = facts.machine.runtimes
     if found == ("onnxruntime-openvino",):
         return good("onnxruntime-openvino alone")
-    return warn(f"installed are {', '.join(found) or 'none'}", "rm -r .venv && ./scripts/setup")
+    return warn(
+        f"installed: {', '.join(found) or 'none'}; only onnxruntime-openvino should be",
+        "rm -r .venv && ./scripts/setup",
+    )
 
 
 def _workers(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.model import Model
 
-#: What `run` mends by itself: it fetches the files (again).
+#: What `run` fixes by itself: it downloads the files (again).
 _FETCHABLE = ("model-missing", "model-damaged")
 
 

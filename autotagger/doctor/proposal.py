@@ -36,7 +36,7 @@ def propose(*, cpu: str, cores: int, memory_bytes: int, devices: frozenset[str])
     caution = ""
     if needed > memory_bytes:
         caution = (
-            f"{model} wants {needed / 1e9:.1f} GB: free some, or choose a smaller model (autotagger models list)"
+            f"{model} needs {needed / 1e9:.1f} GB: free some, or choose a smaller model (autotagger models list)"
         )
     return Proposal(model, plan.workers, reason, caution)
 

@@ -16,8 +16,8 @@ SLOW_S = 0.5
 #: More than this and the two clocks are not only rounded differently.
 MAX_SKEW_S = 5.0
 KEYS_PAGE = "Immich: Account Settings > API Keys"
-NOT_REACHED = "not looked at: Immich is not reached"
-NO_KEY = "not looked at: the key is not accepted"
+NOT_REACHED = "not checked: Immich is unreachable"
+NO_KEY = "not checked: Immich does not accept the key"
 
 
 def address(facts: Facts) -> CheckResult:
@@ -33,7 +33,7 @@ def reach(facts: Facts) -> CheckResult:
     """Does Immich, and not something else, answer there, and over TLS that is trusted?"""
     server = facts.server
     if server.address_trouble:
-        return skip("not looked at: no usable address and key")
+        return skip("not checked: no usable address and key")
     if trouble := server.reach_trouble:
         return fail(trouble.message, _reach_fix(trouble, server.address), REFUSED)
     return good(f"Immich answers at {server.address}")
@@ -65,7 +65,7 @@ def version(facts: Facts) -> CheckResult:
         return skip(NOT_REACHED)
     if trouble := server.version_trouble:
         return fail(trouble.message, "update Immich", REFUSED)
-    dialect = f", spoken as {server.server.dialect}" if server.server else ""
+    dialect = f", API dialect {server.server.dialect}" if server.server else ""
     return good(f"Immich {server.version}{dialect}")
 
 
@@ -75,11 +75,12 @@ def key(facts: Facts) -> CheckResult:
     if server.version is None or server.version_trouble:
         return skip(NOT_REACHED)
     if server.server is None:
-        message = server.key_trouble.message if server.key_trouble else "the key was not accepted"
-        return fail(message, f"make a new key ({KEYS_PAGE} > New API Key) and put it into the key's file", REFUSED)
+        message = server.key_trouble.message if server.key_trouble else "Immich does not accept the key"
+        return fail(message, f"create a new key ({KEYS_PAGE} > New API Key) and put it into the key file", REFUSED)
     if "all" in server.server.permissions:
         return warn(
-            "the key may do everything", f"make one with only these permissions: {' '.join((*NEEDED, *OPTIONAL))}"
+            "the key has every permission",
+            f"create one with only these permissions: {' '.join((*NEEDED, *OPTIONAL))}",
         )
     return good("accepted")
 
@@ -91,7 +92,7 @@ def private_key(facts: Facts) -> CheckResult:
             f"every user of this machine can read the key in {' and '.join(facts.open_files)}",
             f"chmod 600 {' '.join(facts.open_files)}",
         )
-    return good("the key's file is not open to other users")
+    return good("other users cannot read the key file")
 
 
 def permission(name: str, facts: Facts) -> CheckResult:
@@ -101,14 +102,16 @@ def permission(name: str, facts: Facts) -> CheckResult:
         return skip(NO_KEY if found.version else NOT_REACHED)
     needed = name in needed_permissions(facts)
     purpose = f" ({OPTIONAL[name]})" if name in OPTIONAL else ""
-    tick = f"tick {name} in {KEYS_PAGE}, edit the key"
+    tick = f"edit the key in {KEYS_PAGE} and tick {name}"
     if not found.server.may(name) and not needed and name == UPDATE:
-        return good("missing, and not needed: only [policy.rating_action] wants it")
+        return good("missing, but only [policy.rating_action] needs it")
     if not found.server.may(name):
         return fail(f"missing{purpose}", tick, REFUSED) if needed else warn(f"missing{purpose}", tick)
     if said := found.effects.get(name):
-        return warn(f"held, but using it was answered {said}", "try again; see Immich's log if it stays so")
-    return good("held, and works")
+        return warn(
+            f"granted, but its use was answered with {said}", "try again; if it persists, look at Immich's log"
+        )
+    return good("granted, and works")
 
 
 def needed_permissions(facts: Facts) -> set[str]:
@@ -125,8 +128,10 @@ def unexpected(facts: Facts) -> CheckResult:
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
     if found.key_trouble and all(map(found.server.may, NEEDED)):
-        return fail(found.key_trouble.message, "read what Immich's log says at this time", REFUSED)
-    return good("a run gets through its first calls") if not found.key_trouble else skip("see the permissions")
+        return fail(found.key_trouble.message, "look at Immich's log at this time", REFUSED)
+    return (
+        good("a run gets through its first calls") if not found.key_trouble else skip("see the permissions above")
+    )
 
 
 def tags_feature(facts: Facts) -> CheckResult:
@@ -135,10 +140,10 @@ def tags_feature(facts: Facts) -> CheckResult:
     if found.server is None:
         return skip(NO_KEY if found.version else NOT_REACHED)
     if found.tags_enabled is None:
-        return skip(f"not readable without {PREFERENCES}; Immich: Account Settings > Features > Tags")
+        return skip(f"unknown without {PREFERENCES}; see Immich: Account Settings > Features > Tags")
     if not found.tags_enabled:
         return warn(
-            "tags are switched off for this user: they are made, but Immich shows none",
+            "tags are switched off for this user: Immich stores tags but does not show them",
             "Immich: Account Settings > Features > Tags > Enable",
         )
     return good("switched on for this user")
@@ -154,7 +159,7 @@ def library(facts: Facts) -> CheckResult:
     if found.total == 0:
         return warn(
             "there is nothing to tag",
-            "see types and visibilities in [immich], and that the key belongs to the right user of Immich",
+            "check types and visibilities in [immich], and that the key belongs to the right user",
         )
     least = "at least " if found.counted_up_to is not None else ""
     return good(
@@ -170,7 +175,7 @@ def previews(facts: Facts) -> CheckResult:
         return skip("no picture was downloaded")
     count = len(sample.pictures) + sample.missing
     if not count:
-        return skip("there is no picture to look at")
+        return skip("there are no pictures to check")
     if sample.missing == count:
         return warn(
             f"none of {count} assets has a {facts.settings.immich.picture} yet",
@@ -186,7 +191,7 @@ def _judged(sample: Sample, count: int, facts: Facts) -> CheckResult:
     found = f"{kinds}, short side {shorts[len(shorts) // 2]} px, {size_kb:.0f} KB on average, of {count} assets"
     if sample.missing:
         return warn(
-            f"{found}; {sample.missing} have none yet",
+            f"{found}; {sample.missing} have no picture yet",
             "Immich: Administration > Job Queues > Generate Thumbnails > Missing",
         )
     if "image/webp" in kinds and facts.settings.immich.picture == "preview":
@@ -212,14 +217,14 @@ def clock(facts: Facts) -> CheckResult:
     """Nothing of a run depends on the two clocks agreeing; logs and the ledger's times are easier to read so."""
     skew = facts.server.skew_s
     if skew is None:
-        return skip("Immich told no time")
+        return skip("Immich sent no time")
     if abs(skew) > MAX_SKEW_S:
         side = "ahead of" if skew > 0 else "behind"
         return warn(
-            f"this machine is {abs(skew):.0f} s {side} Immich's",
+            f"this machine's clock is {abs(skew):.0f} s {side} Immich's",
             "timedatectl set-ntp true, here and where Immich runs",
         )
-    return good("agrees with Immich's")
+    return good("agrees with Immich's clock")
 
 
 CHECKS: dict[str, Callable[[Facts], CheckResult]] = {

@@ -5,8 +5,8 @@ from autotagger.doctor.facts import Facts
 from autotagger.ledger.database import RESTORE
 from autotagger.statedir import LOCAL_DISK
 
-#: Assets a second that Immich's own jobs got through after a tag call (immich.md): 30 three-level tags, one tag.
-#: Measured on two cores.
+#: Assets a second that Immich's own jobs finish after a tag call, with 30 three-level tags and with one tag.
+#: Measured on two cores (docs/immich.md).
 IMMICH_SLOWEST, IMMICH_FASTEST = 5.0, 12.0
 
 
@@ -18,8 +18,10 @@ def files(facts: Facts) -> CheckResult:
     pull = f"autotagger models pull {model.name}"
     if model.to_download:
         size = f" ({model.download_bytes / 1e6:.0f} MB)" if model.download_bytes else ""
-        return warn(f"{model.trouble.message}; a run fetches it first{size}", pull)
-    return fail(model.trouble.message, "autotagger models list names those there are", model.trouble.exit_code)
+        return warn(f"{model.trouble.message}; a run downloads it first{size}", pull)
+    return fail(
+        model.trouble.message, "autotagger models list shows the available models", model.trouble.exit_code
+    )
 
 
 def ledger(facts: Facts) -> CheckResult:
@@ -36,18 +38,20 @@ def ledger(facts: Facts) -> CheckResult:
         newer = "newer autotagger" in found.trouble.message
         return fail(found.trouble.message, "update autotagger" if newer else RESTORE, NO_START)
     if not found.exists:
-        return good(f"none yet; a run makes {found.path}")
-    at_work = f"; a run (process {found.holder}) is at work on it" if found.holder else ""
-    return good(f"{found.path} is whole: {found.assets:,} assets{at_work}")
+        return good(f"none yet; a run creates {found.path}")
+    at_work = f"; a run (process {found.holder}) uses it" if found.holder else ""
+    return good(f"{found.path} is sound: {found.assets:,} assets{at_work}")
 
 
 def failures(facts: Facts) -> CheckResult:
     """Did assets fail that somebody should look at?"""
     found = facts.ledger
     if not found.exists or found.trouble:
-        return skip("there is no ledger to read")
+        return skip("there is no ledger yet")
     if found.failed:
-        return warn(f"{found.failed:,} of {found.assets:,} assets failed", "autotagger status --problems says why")
+        return warn(
+            f"{found.failed:,} of {found.assets:,} assets failed", "autotagger status --problems shows the reasons"
+        )
     return good("none")
 
 
@@ -55,13 +59,13 @@ def external(facts: Facts) -> CheckResult:
     """Libraries that a canary found closed: Immich cannot keep tags there."""
     found = facts.ledger
     if not found.exists or found.trouble:
-        return skip("not known before the first run: one asset of each library goes first")
+        return skip("unknown before the first run, which tests one asset of each library")
     if found.closed:
         return warn(
             f"tags do not stick in {len(found.closed)} of the libraries: {found.closed[0]}",
             "mount its folder read-write in Immich (compose: without :ro), or put a writable overlay on it",
         )
-    return good("no library is known where tags do not stick")
+    return good("tags stick in every library tested")
 
 
 def estimate(facts: Facts) -> CheckResult:
@@ -75,16 +79,16 @@ def estimate(facts: Facts) -> CheckResult:
     if facts.settings.immich.pace:
         rates["pace in [immich]"] = facts.settings.immich.pace
     limit, rate = min(rates.items(), key=lambda item: item[1])
-    found = f"{rate:.2f} pictures a second, limited by {limit}"
+    found = f"{rate:.2f} pictures per second, limited by {limit}"
     if server.total is None or server.marked is None:
         return good(found)
     left = max(0, server.total - server.marked)
     least = "at least " if server.counted_up_to is not None else ""
-    own = f"{left:,} assets: {least}{_hours(left / rate)} if this machine does nothing else"
+    own = f"{left:,} assets left: {least}{_hours(left / rate)} if this machine does nothing else"
     if facts.ledger.holder is not None:
-        own += " (a run is at work now, so the measurement is too slow)"
+        own += " (a run is active now, so this measurement is too slow)"
     theirs = f"{_hours(left / IMMICH_FASTEST)} to {_hours(left / IMMICH_SLOWEST)}"
-    return good(f"{found}. {own}. Meanwhile Immich's own jobs for the tags: {theirs} on a server of 2 cores")
+    return good(f"{found}. {own}. Immich's background jobs for the tags take {theirs} on 2 cores")
 
 
 def _hours(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """What arrived in a library lately, and which of it Immich is done with.
 
 Immich works on an upload for a while: it reads the metadata, then makes thumbnail and preview. A tag call into a
-running metadata extraction loses tags (immich.md, law 1). The sign that it has ended: `withExif` searches leave
-out what Immich has not read the metadata of yet.
+running metadata extraction loses tags (docs/immich.md, law 1). The sign that it has ended: `withExif` searches
+leave out what Immich has not read the metadata of yet.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, ServerRefused, Unreachable
 from autotagger.immich import parsing
-from autotagger.immich.pacing import Clock, Limiter, Sleep
+from autotagger.immich.pacing import Clock, Limiter
 from autotagger.immich.parsing import BadAnswer, checked_id
 from autotagger.immich.status import NOT_UNDERSTOOD, PROXY_REFUSED, judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
@@ -73,14 +73,14 @@ class ImmichClient:
         key: SecretStr,
         limiter: Limiter | None = None,
         *,
-        sleep: Sleep = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Clock = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.filters: bool | None = None
         self.exchanged: Callable[[str, str, float], None] = lambda _call, _outcome, _seconds: None
         self._settings, self._sleep, self._clock = settings, sleep, clock
-        self._limiter = limiter or Limiter(settings.concurrency, settings.rate, sleep=sleep, clock=clock)
+        self._limiter = limiter or Limiter(settings.concurrency, clock=clock)
         self._transport = Transport(settings, key, clock=clock)
         self._warn_at = float("-inf")
         self._refused: set[str] = set()

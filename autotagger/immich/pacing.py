@@ -1,12 +1,11 @@
-"""How many requests may be under way at once: additive increase, multiplicative decrease, and a rate cap."""
+"""How many requests may be under way at once: additive increase, multiplicative decrease."""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-Sleep = Callable[[float], Awaitable[None]]
 Clock = Callable[[], float]
 
 #: Part of the width that is left after an error or a slow spell.
@@ -24,20 +23,17 @@ _FORGET = 1.002
 class Limiter:
     """Places for requests. Its `width` grows by one a round while all is well and halves when it is not.
 
-    `most`: the widest it gets, and where it starts. `rate`: most requests begun a second, 0 for no limit.
+    `max_width` (requests): the widest it gets, and where it starts. `clock`: seconds, monotonic.
     One event halves it once: what had begun before a cut does not cut again.
     """
 
-    def __init__(
-        self, most: int, rate: float = 0.0, *, sleep: Sleep = asyncio.sleep, clock: Clock = time.monotonic
-    ) -> None:
-        self._most = float(most)
-        self._gap_s = 1.0 / rate if rate else 0.0
-        self._sleep, self._clock = sleep, clock
-        self._width = self._most
+    def __init__(self, max_width: int, *, clock: Clock = time.monotonic) -> None:
+        self._max_width = float(max_width)
+        self._clock = clock
+        self._width = self._max_width
         self._busy = 0
         self._turns: deque[asyncio.Future[None]] = deque()
-        self._next_at = self._cut_at = float("-inf")
+        self._cut_at = float("-inf")
         self._best_s: dict[str, float] = {}
         self._usual_s: dict[str, float] = {}
 
@@ -48,10 +44,9 @@ class Limiter:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold one place, first come first served; waits for it and for the rate."""
+        """Wait for a place, first come first served, and hold it."""
         await self._take()
         try:
-            await self._keep_rate()
             yield
         finally:
             self._busy -= 1
@@ -70,7 +65,7 @@ class Limiter:
 
     def welcome(self) -> None:
         """Tell of a good answer whose time says nothing (it depends on how much was asked for)."""
-        self._width = min(self._most, self._width + 1.0 / self._width)
+        self._width = min(self._max_width, self._width + 1.0 / self._width)
         self._hand_out()
 
     def failed(self, begun: float) -> None:
@@ -99,10 +94,3 @@ class Limiter:
             if not turn.done():
                 self._busy += 1
                 turn.set_result(None)
-
-    async def _keep_rate(self) -> None:
-        now = self._clock()
-        at = max(now, self._next_at)
-        self._next_at = at + self._gap_s
-        if at > now:
-            await self._sleep(at - now)

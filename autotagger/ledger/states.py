@@ -17,7 +17,7 @@ class State(StrEnum):
 
     Where an asset that had its call is to have other tags (another policy, another model, undo, repair) it is
     `stale`: read first, then planned with one change, applied, and after that proof stale again until it is as
-    meant (immich.md, law 1: one change at a time).
+    meant (docs/immich.md, law 1: one change at a time).
     """
 
     PENDING = "pending"

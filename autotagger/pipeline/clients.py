@@ -16,7 +16,7 @@ async def clients_of(
     settings: ImmichSettings, accounts: Iterable[Account]
 ) -> AsyncIterator[dict[int, ImmichClient]]:
     """A client for every account, by its id; together they are as gentle with Immich as one."""
-    limiter = Limiter(settings.concurrency, settings.rate)
+    limiter = Limiter(settings.concurrency)
     async with AsyncExitStack() as stack:
         yield {
             account.id: await stack.enter_async_context(ImmichClient(settings, account.key, limiter))

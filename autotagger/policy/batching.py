@@ -1,4 +1,4 @@
-"""Tag names to calls: as few as the server's pair limit allows, and exactly one per asset (immich.md, law 1)."""
+"""Tag names to calls: as few as the pair limit allows, and exactly one per asset (docs/immich.md, law 1)."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass

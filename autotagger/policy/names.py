@@ -1,7 +1,7 @@
 """From a label's name to a tag's: as danbooru users read it, and so that Immich keeps it as it is.
 
 Immich turns a slash into a hierarchy, and writes tags to an .xmp and reads them back, on which way some names
-change (immich.md, laws 6 and 7). A changed name is a second tag, and the asset loses the first.
+change (docs/immich.md, laws 6 and 7). A changed name is a second tag, and the asset loses the first.
 """
 
 import html

@@ -1,1 +1,6 @@
-"""A run as its surroundings see it: health, metrics, systemd, and the lines that sum it up."""
+"""How a run shows itself: health, metrics, systemd, and the log lines that sum it up.
+
+Read in this order: `run` (a run with all of this around it), `observer` (looks at the run), `health` (is it
+healthy?), `pace` and `words` (its speed and its summary), `notify` (systemd), `metrics` and `http` (Prometheus
+and `/health`) and `ask` (the client of `/health`).
+"""

@@ -1,4 +1,4 @@
-"""The other end of `/health`, without a library: a health check runs every few seconds and has to be cheap."""
+"""The client of `/health`, without a library: a health check runs every few seconds and must be cheap."""
 
 import http.client
 import json
@@ -16,12 +16,12 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
 def ask(service: ServiceSettings) -> dict[str, Any]:
-    """What the run on this machine says of its health; that it is not live where nobody answers.
+    """The answer of `/health` on this machine: `live`, `ready`, `reasons`; not live if nothing answers.
 
-    Raises BadConfig where it listens nowhere.
+    Raises BadConfig if `[service] listen_port` is 0.
     """
     if not service.listen_port:
-        raise BadConfig("[service] listen_port is 0: nobody can be asked; set a port")
+        raise BadConfig("[service] listen_port is 0, so there is nothing to ask: set a port")
     host = _reachable(service.listen_host)
     connection = http.client.HTTPConnection(host, service.listen_port, timeout=TIMEOUT_S)
     try:
@@ -31,10 +31,10 @@ def ask(service: ServiceSettings) -> dict[str, Any]:
         return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": reasons}
     except (OSError, http.client.HTTPException) as error:
         reason = (
-            f"nobody answers at {host} port {service.listen_port} ({_why(error)}): is `autotagger run` running?"
+            f"nothing answers at {host} port {service.listen_port} ({_why(error)}): is `autotagger run` running?"
         )
     except (ValueError, KeyError, TypeError, RecursionError):
-        reason = f"what answers at {host} port {service.listen_port} is not autotagger: set [service] listen_port"
+        reason = f"another program answers at {host} port {service.listen_port}: set [service] listen_port"
     finally:
         connection.close()
     return {"live": False, "ready": False, "reasons": [reason]}

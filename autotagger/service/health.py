@@ -1,4 +1,4 @@
-"""Whether a run lives, and whether it can work just now."""
+"""Whether a run is live, and whether it is ready to work."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from autotagger.pipeline.supervisor.status import RunStatus
 #: load is not taken for a dead one. The supervisor replaces it after `pipeline.hang_timeout_s`.
 SILENCE_S = 30.0
 #: Never less than this many heartbeats, however short systemd's watchdog is.
-FEWEST_BEATS = 3
+MIN_HEARTBEATS = 3
 #: Seconds in which a worker that holds pictures ends none. A large model on a slow machine takes its time.
 STALL_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`live`: every process answers and makes progress; if not, a restart may help. `ready`: besides, the
+    """`live`: every process answers and makes progress; if not, a restart may help. `ready`: in addition, the
     model is loaded and Immich answers. `reasons`: why not."""
 
     live: bool
@@ -30,20 +30,20 @@ class Health:
 
 def patience_s(watchdog_s: float | None) -> float:
     """Silence that is tolerated where systemd's watchdog is set to `watchdog_s`."""
-    return max(FEWEST_BEATS * HEARTBEAT_S, min(SILENCE_S, watchdog_s / 2 if watchdog_s else SILENCE_S))
+    return max(MIN_HEARTBEATS * HEARTBEAT_S, min(SILENCE_S, watchdog_s / 2 if watchdog_s else SILENCE_S))
 
 
 def examine(status: RunStatus | None, *, reachable: bool, patience_s: float) -> Health:
     """`status` None: the run is still looking for Immich and its model. `reachable`: Immich answers."""
     if status is None:
-        return Health(live=True, ready=False, reasons=("starting: looking for Immich and the model",))
+        return Health(live=True, ready=False, reasons=("starting: connecting to Immich and loading the model",))
     hanging = [
-        f"{process.name} (process {process.pid}) is silent for {process.silent_s:.0f} s"
+        f"{process.name} (process {process.pid}) has sent no heartbeat for {process.silent_s:.0f} s"
         for process in status.processes
         if process.silent_s > patience_s
     ]
     hanging += [
-        f"{process.name} (process {process.pid}) ended no picture for {process.stalled_s:.0f} s"
+        f"{process.name} (process {process.pid}) has finished no picture for {process.stalled_s:.0f} s"
         for process in status.processes
         if process.silent_s <= patience_s and process.stalled_s > STALL_S
     ]

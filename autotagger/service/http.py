@@ -34,8 +34,8 @@ async def answered(observer: Observer, host: str, port: int) -> AsyncIterator[in
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise StartupFailed(
-                f"cannot answer health and metrics on {host} port {port} ({error.strerror or error}): "
-                "set [service] listen_port to a free port, or to 0 to do without",
+                f"cannot serve health and metrics on {host} port {port} ({error.strerror or error}): "
+                "set [service] listen_port to a free port, or to 0 to turn them off",
                 kind="listen",
             ) from None
         yield runner.addresses[0][1]

@@ -28,17 +28,17 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "autotagger_"
 #: Counts of a run that are metrics of their own: the metric's name (less `_total`) and what it counts.
 _COUNTERS = {
-    "listed": ("assets_listed", "Assets seen in listings of the library, each time anew."),
+    "listed": ("assets_listed", "Assets seen in listings of the library, counted in each listing."),
     "inferred": ("pictures_scored", "Pictures scored by the model."),
-    "tagged": ("assets_tagged", "Assets whose tag call was answered."),
-    "tags": ("tags_assigned", "Tags given to assets, markers not counted."),
+    "tagged": ("assets_tagged", "Assets whose tag call Immich answered."),
+    "tags": ("tags_assigned", "Tags added to assets, markers not counted."),
     "tag_calls": ("tag_calls", "Tag calls that Immich answered."),
     "read_back": ("assets_read_back", "Assets read back tag by tag."),
-    "proven": ("assets_verified", "Assets proven to hold their tags."),
-    "repaired": ("repairs", "Assets sent again because tags were missing."),
-    "lost": ("assets_lost", "Assets given up after repairs."),
-    "flattened": ("pictures_flattened", "Transparent pictures judged on black for want of asset.download."),
-    "restarts": ("restarts", "Processes that ended or hung and were replaced."),
+    "proven": ("assets_verified", "Assets verified to have their tags."),
+    "repaired": ("repairs", "Assets tagged again because tags were missing."),
+    "lost": ("assets_lost", "Assets that lost their tags again after all repairs."),
+    "flattened": ("pictures_flattened", "Transparent pictures scored on black because asset.download is missing."),
+    "restarts": ("restarts", "Processes that were replaced after they ended or hung."),
 }
 _DOWNLOADS = "_downloads"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -54,13 +54,15 @@ class RunCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The run at this moment; states and counts only once there was a first look at it."""
         health = self._observer.health
-        yield _info("build", "What is running.", _build())
+        yield _info("build", "Version of autotagger and its runtime.", _build())
         yield _gauge("start_time_seconds", "When the run began, Unix time.", self._started)
         yield _gauge("live", "1 while every process answers and makes progress.", health.live)
-        yield _gauge("ready", "1 while besides the model is loaded and Immich answers.", health.ready)
+        yield _gauge("ready", "1 while the run is live, the model is loaded and Immich answers.", health.ready)
         yield _gauge("immich_reachable", "1 while Immich answers a ping.", self._observer.reachable)
         yield _gauge(
-            "pictures_per_second", "Pictures scored a second, last two minutes.", self._observer.pace.per_s
+            "pictures_per_second",
+            "Pictures scored per second over the last two minutes.",
+            self._observer.pace.per_s,
         )
         if status := self._observer.status:
             yield from _state(status)
@@ -83,20 +85,25 @@ def registry_of(observer: Observer) -> CollectorRegistry:
 def _state(status: RunStatus) -> Iterator[Metric]:
     summary = status.summary
     model = {"name": status.model, "identity": status.model_identity[:12], "device": summary.device}
-    yield _info("model", "The model, and what infers.", model)
+    yield _info("model", "The model and its device.", model)
     yield _info("immich", "The server.", {"version": status.server_version})
     yield _gauges("assets", "Assets in the ledger.", "state", {str(k): v for k, v in summary.states.items()})
     yield _gauges("assets_failed", "Failed assets in the ledger.", "kind", summary.failures)
-    yield _gauges("queue_depth", "Pictures under way.", "stage", status.jobs)
+    yield _gauges("queue_depth", "Pictures in work.", "stage", status.jobs)
     slots = {"free": status.free_slots, "used": status.slots - status.free_slots}
-    yield _gauges("slots", "Places for pictures in shared memory.", "state", slots)
-    yield _gauge("listing", "1 while the library is listed.", status.listing)
-    yield _gauge("paused", "1 while nothing is begun after an outage of Immich.", status.paused)
-    yield _gauge("resting", "1 while nothing is begun: a pause, or outside the hours.", bool(status.idle_reason))
+    yield _gauges("slots", "Slots for pictures in shared memory.", "state", slots)
+    yield _gauge("listing", "1 while the library is being listed.", status.listing)
+    yield _gauge("paused", "1 while an outage of Immich holds new work.", status.paused)
+    yield _gauge("resting", "1 while no new work starts: a pause, or outside the hours.", bool(status.idle_reason))
     processes = status.processes
-    yield _gauges("process_ready", "1 when it has started.", "process", {p.name: p.ready for p in processes})
     yield _gauges(
-        "process_silent_seconds", "Since it last spoke.", "process", {p.name: p.silent_s for p in processes}
+        "process_ready", "1 when the process has started.", "process", {p.name: p.ready for p in processes}
+    )
+    yield _gauges(
+        "process_silent_seconds",
+        "Seconds since the last heartbeat.",
+        "process",
+        {p.name: p.silent_s for p in processes},
     )
     pids = {"supervisor": os.getpid()} | {process.name: process.pid for process in processes}
     yield _gauges(
@@ -113,8 +120,10 @@ def _counters(counts: Mapping[str, int]) -> Iterator[Metric]:
         counter.add_metric([], counts.get(name, 0))
         yield counter
     downloads = CounterMetricFamily(_PREFIX + "downloads", "Pictures downloaded.", labels=["size"])
-    calls = CounterMetricFamily(_PREFIX + "immich_calls", "Tries of calls to Immich.", labels=["call", "outcome"])
-    others = CounterMetricFamily(_PREFIX + "events", "Whatever else is counted.", labels=["event"])
+    calls = CounterMetricFamily(
+        _PREFIX + "immich_calls", "Attempts of calls to Immich.", labels=["call", "outcome"]
+    )
+    others = CounterMetricFamily(_PREFIX + "events", "Other counts of the run.", labels=["event"])
     for name, count in sorted(counts.items()):
         if name.startswith("calls/"):
             calls.add_metric(name.split("/")[1:], count)

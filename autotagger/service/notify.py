@@ -44,5 +44,5 @@ class Notifier:
                 end.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
         except OSError as error:
             if not self._failed:
-                logger.warning("systemd cannot be told how it goes: {}", error.strerror or error)
+                logger.warning("cannot send the status to systemd: {}", error.strerror or error)
             self._failed = True

@@ -41,7 +41,7 @@ class Observer:
 
     def begin(self) -> None:
         """The run is about to look for Immich and its model."""
-        self._tell_status("starting: looking for Immich and the model")
+        self._tell_status("starting: connecting to Immich and loading the model")
 
     def observe(self, status: RunStatus) -> None:
         """Called by the supervisor; must be quick."""

@@ -78,5 +78,5 @@ async def _ping(settings: Settings, observer: Observer) -> None:
             except (TimeoutError, AutotaggerError):  # the certificate may have ended meanwhile
                 observer.reachable = False
             except MemoryError as error:  # of ours: it says nothing about Immich
-                logger.warning("Immich cannot be pinged: {}", told(error))
+                logger.warning("cannot ping Immich: {}", told(error))
             await asyncio.sleep(PING_EVERY_S)

@@ -9,7 +9,7 @@ from autotagger.service.pace import Pace
 
 
 def progress(summary: Summary, pace: Pace) -> str:
-    """`1,200 of 5,000 assets done, 30 waiting for Immich, 4.2/s, 15 min left`. What was set aside is done, too."""
+    """`1,200 of 5,000 assets done, 30 waiting for Immich, 4.2/s, 15 min left`. Failed or skipped is done."""
     states = summary.states
     total, to_do, waiting = sum(states.values()), sum(states[state] for state in TO_DO), states[State.WAITING]
     words = f"{total - to_do - waiting:,} of {total:,} assets done"

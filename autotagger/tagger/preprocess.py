@@ -1,6 +1,6 @@
 """From the bytes of a picture to the tensor that a model wants: the contract of its manifest, exactly.
 
-The contract (models.md): upright, transparency on white, padded to a square with the picture in the middle,
+The contract (docs/models.md): upright, transparency on white, padded to a square with the picture in the middle,
 resized to the model's side, channels and scale as trained. It is defined on the padded square, which for a
 400 x 20000 strip would take 1.2 GB, so the square is never built. Pillow resizes rows first, then columns,
 each output sample from the input samples within its filter's reach; white gives white. So the first pass goes

@@ -29,7 +29,7 @@ from autotagger.settings import Settings
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare
 
-#: Labels that a picture of a real model scores on (models.md), and how many of them become tags.
+#: Labels that a picture of a real model scores on at 0.05 and above, and how many of them become tags.
 _SCORING, _TAGS = 100, 30
 _CLIENT_CONNECTIONS = 8
 

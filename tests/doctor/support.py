@@ -39,6 +39,7 @@ def facts_with(**changes: Any) -> Facts:
         "settings": settings_of(),
         "plan": Topology(workers=1, streams=4, threads=4, decoders=4),
         "open_files": (),
+        "old_keys": (),
         "server": ServerFacts(),
         "machine": machine_with(),
         "model": ModelFacts("wd-vit-tagger-v3", labels=10_861, device="CPU", memory_bytes=1_200_000_000),

@@ -47,13 +47,21 @@ async def test_a_good_installation_measures_and_would_start(tmp_path: Path) -> N
     assert not (tmp_path / "state").exists()
 
 
+async def test_a_key_of_an_earlier_version_is_a_warning_with_its_new_name(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        code, out = await doctor(server, tmp_path, "--quick", "--json", AUTOTAGGER_IMMICH_MOST_QUEUED="9")
+    [check] = [check for check in json.loads(out)["checks"] if check["check"] == "settings.keys"]
+    assert (code, check["result"]) == (0, "warn")
+    assert "is now called [immich] max_queued" in check["found"]
+
+
 async def test_a_missing_permission_is_exit_code_4_and_one_row_of_the_table(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
         key = server.add_key(["asset.read", "asset.view", "tag.read", "tag.create"])
         code, out = await doctor(server, tmp_path, "--quick", IMMICH_API_KEY=key)
     assert code == 4
     assert out.count("FAIL") == 1
-    assert "-> tick tag.asset in Immich: Account Settings > API Keys" in out
+    assert "-> edit the key in Immich: Account Settings > API Keys and tick tag.asset" in out
     assert out.rstrip().endswith("`autotagger run` would not start.")
 
 

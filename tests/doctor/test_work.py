@@ -51,7 +51,7 @@ def test_a_good_ledger_is_counted_and_not_changed(tmp_path: Path) -> None:
     path = filled_ledger(tmp_path, 20)
     before = path.read_bytes()
     found = look_at_ledger(settings_of(state_dir=tmp_path))
-    assert judged("ledger.health", ledger=found).found == f"{path} is whole: 20 assets"
+    assert judged("ledger.health", ledger=found).found == f"{path} is sound: 20 assets"
     assert judged("ledger.failures", ledger=found).level is Level.PASS
     assert judged("library.external", ledger=found).level is Level.PASS
     assert path.read_bytes() == before
@@ -117,7 +117,7 @@ def test_libraries_where_tags_do_not_stick_come_from_the_canaries(tmp_path: Path
 def test_failed_assets_are_pointed_out() -> None:
     found = LedgerFacts(Path("l"), exists=True, writable=True, assets=100, failed=3)
     result = judged("ledger.failures", ledger=found)
-    assert (result.level, result.fix) == (Level.WARN, "autotagger status --problems says why")
+    assert (result.level, result.fix) == (Level.WARN, "autotagger status --problems shows the reasons")
 
 
 # --- model ---
@@ -169,9 +169,9 @@ def test_the_hours_are_what_is_left_by_the_slowest_part() -> None:
     found = judged(
         "library.hours", server=ServerFacts(total=73_000, marked=1_000), speed=SpeedFacts(20, 10.0)
     ).found
-    assert found.startswith("2.00 pictures a second, limited by inference (20 of your pictures measured)")
-    assert "72,000 assets: 10.0 h if this machine does nothing else" in found
-    assert "1.7 h to 4.0 h on a server of 2 cores" in found
+    assert found.startswith("2.00 pictures per second, limited by inference (20 of your pictures measured)")
+    assert "72,000 assets left: 10.0 h if this machine does nothing else" in found
+    assert "1.7 h to 4.0 h on 2 cores" in found
 
     paced = judged(
         "library.hours",
@@ -180,7 +180,7 @@ def test_the_hours_are_what_is_left_by_the_slowest_part() -> None:
         speed=SpeedFacts(20, 10.0),
     ).found
     assert "limited by pace in [immich]" in paced
-    assert "1,800 assets: 60 min" in paced
+    assert "1,800 assets left: 60 min" in paced
 
     partly = ServerFacts(total=20_000, marked=0, counted_up_to=20_000)
     assert "at least 2.8 h" in judged("library.hours", server=partly, speed=SpeedFacts(20, 10.0)).found
@@ -190,4 +190,4 @@ def test_a_run_at_work_spoils_the_measurement_and_that_is_said() -> None:
     busy = LedgerFacts(Path("l"), exists=True, writable=True, holder="7")
     server = ServerFacts(total=10, marked=0)
     found = judged("library.hours", ledger=busy, server=server, speed=SpeedFacts(20, 10.0)).found
-    assert "a run is at work now" in found
+    assert "a run is active now" in found

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotagger.config import leaves, load_settings
+from autotagger.config import load_settings
 from autotagger.errors import BadConfig, Fatal, StartupFailed
+from autotagger.settings import leaves
 from autotagger.tagger.catalog import SHIPPED
 from autotagger.tagger.labels import read_label_file
 from autotagger.tagger.manifest import LabelSpec, parse_manifest

@@ -294,7 +294,7 @@ async def test_troubles_are_told_once_in_a_while_and_without_the_key(
 
 
 async def test_errors_narrow_the_client_down(odd: Any, clock: Clock) -> None:
-    limiter = Limiter(8, sleep=clock.sleep, clock=clock)
+    limiter = Limiter(8, clock=clock)
     settings = ImmichSettings(base_url="immich:2283")
     odd.get(TAGS, status=429)
     odd.get(TAGS, payload=[])

@@ -7,9 +7,9 @@ from autotagger.immich.pacing import Limiter
 from tests.immich.support import Clock
 
 
-def limiter(most: int = 8, rate: float = 0.0, clock: Clock | None = None) -> tuple[Limiter, Clock]:
-    clock = clock or Clock()
-    return Limiter(most, rate, sleep=clock.sleep, clock=clock), clock
+def limiter(max_width: int = 8) -> tuple[Limiter, Clock]:
+    clock = Clock()
+    return Limiter(max_width, clock=clock), clock
 
 
 def test_an_error_halves_and_good_answers_add_one_a_round() -> None:
@@ -117,13 +117,3 @@ async def test_a_wider_limit_wakes_waiters() -> None:
         assert not waiter.done()
         pace.welcome()
         await waiter
-
-
-async def test_the_rate_spaces_requests_out() -> None:
-    pace, clock = limiter(8, rate=4.0)
-    for _ in range(9):
-        await _use(pace)
-    assert clock.now == pytest.approx(2.0)
-    clock.now = 100.0
-    await _use(pace)
-    assert clock.now == 100.0  # an idle time is not caught up with, nor paid for

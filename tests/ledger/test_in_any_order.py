@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from autotagger.ledger.care import inspect
+from autotagger.ledger.links import leaving
 from autotagger.ledger.rows import Change, Selection
 from autotagger.ledger.states import MEANT, LinkState, Probe, State
 from autotagger.ledger.writer import LedgerWriter
@@ -93,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
     def call(self, trouble: State | None, due: int | None) -> None:
         for asset in self.ledger.planned(FOREVER, COUNT):
             if trouble is None:
-                self.ledger.record_answer([asset.key], NOW, NOW, suspect=bool(asset.removal))
+                self.ledger.record_answer([asset.key], NOW, NOW, suspect=bool(asset.leaving))
             else:
                 due = NOW if trouble is State.PLANNED else due
                 self.ledger.record_problem(asset.asset_id, trouble, kind="timeout", message="", due_ms=due)
@@ -101,10 +102,12 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["proven", "lost", "gone", "as meant"]))
     def read_back(self, end: str) -> None:
         for asset in self.ledger.applied_due(FOREVER, COUNT):
-            if end == "proven" and not asset.removal:
+            if end == "proven" and not asset.is_wave:
                 self.ledger.record_verified([asset.key])
             elif end == "lost":
-                self.ledger.record_change([Change(asset.key, {}, NOW, True, asset.removal, again=True)])
+                links = self.ledger.links_of([asset.key])[asset.key]
+                wave = leaving(links) if asset.is_wave else frozenset()
+                self.ledger.record_change([Change(asset.key, {}, NOW, True, wave, again=True)])
             elif end == "gone":
                 self.ledger.record_problem(asset.asset_id, State.GONE, kind="gone", message="", due_ms=None)
             else:
@@ -114,9 +117,8 @@ class AnyOrder(RuleBasedStateMachine):
     def look(self, some: list[int]) -> None:
         """Also at assets that nobody asked to be looked at any more."""
         for key in some:
-            leaving = [n for n, state in self.ledger.links_of([key])[key].items() if state is LinkState.LEAVING]
-            if leaving:
-                self.ledger.record_change([Change(key, {}, NOW, True, leaving[0])])
+            if wave := leaving(self.ledger.links_of([key])[key]):
+                self.ledger.record_change([Change(key, {}, NOW, True, wave)])
             else:
                 self.rest(key)
 

@@ -99,7 +99,7 @@ async def test_somebody_else_on_the_port_is_told_apart(body: bytes) -> None:
     async with somebody_else(body) as port:
         found = await asked(port)
     assert (found["live"], found["ready"]) == (False, False)
-    assert "is not autotagger" in found["reasons"][0]
+    assert "another program answers at" in found["reasons"][0]
 
 
 async def test_what_is_wrong_is_shown_without_what_a_terminal_would_obey(

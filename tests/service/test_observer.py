@@ -7,7 +7,7 @@ import pytest
 from loguru import logger
 
 from autotagger.ledger.states import State
-from autotagger.service.health import FEWEST_BEATS, SILENCE_S, STALL_S, examine, patience_s
+from autotagger.service.health import MIN_HEARTBEATS, SILENCE_S, STALL_S, examine, patience_s
 from autotagger.service.notify import Notifier
 from autotagger.service.observer import Observer
 from autotagger.service.pace import WINDOW_S, Pace
@@ -142,7 +142,7 @@ def test_before_the_first_view_a_run_lives_and_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("watchdog_s", "patience"), [(None, SILENCE_S), (600.0, SILENCE_S), (40.0, 20.0), (1.0, 2.0 * FEWEST_BEATS)]
+    ("watchdog_s", "patience"), [(None, SILENCE_S), (600.0, SILENCE_S), (40.0, 20.0), (1.0, 2.0 * MIN_HEARTBEATS)]
 )
 def test_patience_follows_the_watchdog_within_reason(watchdog_s: float | None, patience: float) -> None:
     assert patience_s(watchdog_s) == patience

@@ -17,7 +17,7 @@ LISTED_AT_ONCE = 100
 #: A poll begins so long before the newest asset known: uploads become visible in another order than they came.
 OVERLAP_MS = 5 * 60_000
 #: An asset that Immich took in so long ago is tagged whether or not its metadata was ever read: Immich is done
-#: with 100,000 uploads in hours (immich.md), and a file that cannot be read never gets any.
+#: with 100,000 uploads in hours (docs/immich.md), and a file that cannot be read never gets any.
 YOUNG_MS = 7 * 86_400_000
 
 T = TypeVar("T")

@@ -168,7 +168,7 @@ class Noted:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Make no tag calls while the library is listed (`on`), and go on afterwards: a listing of what is not
-    marked yet must not shrink while it is read (immich.md, law 3). The same while nothing is to be tagged."""
+    marked yet must not shrink while it is read (docs/immich.md, law 3). The same while nothing is to be tagged."""
 
     on: bool
 

@@ -18,7 +18,7 @@ from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.policy.batching import plan_calls
 from autotagger.settings import Settings
 
-#: Assets with 30 flat tags whose background jobs Immich works off in a second (immich.md: 2 cores).
+#: Assets with 30 flat tags whose background jobs Immich works off in a second (docs/immich.md, on 2 cores).
 JOBS_PER_S = 8.0
 #: Assets decided at once.
 WINDOW = 500

@@ -1,6 +1,6 @@
 """From scores to tags in Immich: exactly one call for an asset, carrying every tag and the marker.
 
-Several calls on one asset in quick succession lose tags for good (immich.md, law 1). So the complete set is
+Several calls on one asset in quick succession lose tags for good (docs/immich.md, law 1). So the complete set is
 recorded first (`planned`), sent once, and never sent in a different form before the asset has settled. An asset
 that is to have other tags than it has goes in waves: it is read, gets one call, settles, and is read again.
 """
@@ -111,7 +111,7 @@ class Applier:
     # -- plan ---------------------------------------------------------------------------------------------
 
     async def _release_canaries(self) -> None:
-        """One asset of every Immich library goes first and alone (immich.md, law 11)."""
+        """One asset of every Immich library goes first and alone (docs/immich.md, law 11)."""
         for collection in self._ledger.collections():
             if collection.state is Probe.UNTRIED and (asset := self._ledger.canary_candidate(collection.id)):
                 await self._plan([asset], canary_of=collection.id)

@@ -1,7 +1,7 @@
 """Rating actions: what a rating does to an asset's visibility in Immich, on request.
 
-An asset's turn comes when its tags are proven and before that is noted: Immich has settled by then, so that no tag
-can be lost over it (immich.md, law 1), and after a crash in between the asset is looked at once more. What was
+An asset's turn comes when its tags are proven and before that is noted: Immich has settled by then, so no tag
+can be lost (docs/immich.md, law 1), and after a crash in between the asset is looked at once more. What was
 proven before anybody asked for the action has its turn when a run begins. The ledger remembers where an asset was
 moved, and it is moved there once: a person who moves it back is right. Only what is in the timeline (or, for
 `locked`, archived) is ever touched.

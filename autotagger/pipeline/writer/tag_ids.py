@@ -7,7 +7,7 @@ from autotagger.immich.client import ImmichClient
 
 class TagIds:
     """What we believe of Immich's tags. Its clean-up job deletes empty ones and people delete any, and a call with
-    a vanished id is silently ignored (immich.md, law 2): whoever notices says `forget`."""
+    a vanished id is silently ignored (docs/immich.md, law 2): whoever notices says `forget`."""
 
     def __init__(self, client: ImmichClient) -> None:
         self._client = client

@@ -1,7 +1,7 @@
 """Proof that what was applied is in Immich: a listing of the marker for most, a full read-back for some, repair.
 
 An asset has settled when its own background jobs have written it back; only then does its state mean anything
-(immich.md, "Has the server settled?"). Marker and tags arrive in one INSERT, so on a fresh asset that has
+(docs/immich.md, "Has Immich settled?"). Marker and tags arrive in one INSERT, so on a fresh asset that has
 settled the marker proves the tags.
 """
 

@@ -48,7 +48,8 @@ from autotagger.pipeline.writer.throttle import Pace
 
 T = TypeVar("T")
 
-#: Flights recorded in one transaction, and how long the first of them waits for company (speed.md).
+#: Flights recorded in one transaction, and how long the first of them waits for company: a row
+#: costs 0.5 ms in a commit of its own and 0.14 ms among a hundred.
 RECORD_AT_ONCE = 100
 RECORD_WITHIN_S = 0.2
 #: Pause after Immich was unreachable, before the next call.

@@ -1,1 +1,4 @@
-"""What runs a model: the contract first (protocol.py), then this machine's OpenVINO (openvino.py)."""
+"""What runs a model.
+
+Read in this order: `protocol` (the contract: prepared pictures in, scores out) and `openvino` (this machine).
+"""
