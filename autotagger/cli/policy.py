@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autotagger.ledger.store import Ledger
     from autotagger.pipeline.decider import TagDecider
     from autotagger.policy.explain import Explained
-    from autotagger.policy.rules import TagPolicy
     from autotagger.policy.stats import PolicyStats
     from autotagger.scores import SparseScores
 
@@ -75,6 +74,7 @@ def count_all(
 ) -> None:
     """Count the tags of everything that the ledger holds scores of, without inference."""
     from autotagger.ledger.store import Ledger
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.policy.stats import collect
     from autotagger.scores import unpack
 
@@ -82,11 +82,11 @@ def count_all(
     given = _thresholds(threshold or [])
     with Ledger(settings.ledger_path, writable=False) as ledger:
         model, name = _scored_most(ledger)
-        policy = _policy_of(ledger, model, settings)
+        policy = TagDecider.of_stored(ledger, model, settings).policy
         other = None
         if given:
             others = load_settings(config_path(context), {"policy": {"threshold": given}})
-            other = _policy_of(ledger, model, others)
+            other = TagDecider.of_stored(ledger, model, others).policy
         found = collect(policy, (unpack(packed) for _, packed in ledger.stored_scores(model)), other)
     _print_stats(found, name, settings.policy.vocabulary, top, form, compared=bool(given))
 
@@ -118,12 +118,6 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "Spar
         decider = TagDecider.of_stored(ledger, scored.model, settings)
         decider.tags([scored])  # as a run does: what may get into the vocabulary does
         return decider, unpack(scored.packed)
-
-
-def _policy_of(ledger: "Ledger", model: int, settings: Settings) -> "TagPolicy":
-    from autotagger.pipeline.decider import TagDecider
-
-    return TagDecider.of_stored(ledger, model, settings).policy
 
 
 def _scored_most(ledger: "Ledger") -> tuple[int, str]:

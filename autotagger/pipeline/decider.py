@@ -14,7 +14,7 @@ from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.store import Ledger
 from autotagger.policy.explain import Explained, explain
 from autotagger.policy.rules import TagPolicy
-from autotagger.policy.vocabulary import Vocabulary, many_tags
+from autotagger.policy.vocabulary import Vocabulary
 from autotagger.scores import SparseScores, unpack
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import catalogue, find_model
@@ -91,9 +91,6 @@ class TagDecider:
         decider = cls(policy, settings, ledger=ledger, model=known)
         decider._run = run
         decider._note_origin(ledger)
-        cap, possible = settings.policy.vocabulary, len(policy.possible)
-        if not ledger.tags_in_use() and (many := many_tags(cap, possible)):
-            logger.info("{}", many)
         return decider
 
     # -- deciding -----------------------------------------------------------------------------------------
