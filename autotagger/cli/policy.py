@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from autotagger.ledger.reader import LedgerReader
     from autotagger.pipeline.decider import TagDecider
     from autotagger.policy.explain import Explained
-    from autotagger.policy.rules import TagPolicy
     from autotagger.policy.stats import PolicyStats
     from autotagger.scores import SparseScores
 
@@ -89,6 +88,7 @@ def count_all(
 ) -> None:
     """Count the tags of all scored assets, without running the model."""
     from autotagger.ledger.reader import LedgerReader
+    from autotagger.pipeline.decider import TagDecider
     from autotagger.policy.stats import collect
     from autotagger.scores import unpack
 
@@ -96,11 +96,11 @@ def count_all(
     given = _thresholds(threshold or [])
     with LedgerReader(settings.ledger_path) as ledger:
         model, name = _scored_most(ledger)
-        policy = _policy_of(ledger, model, settings)
+        policy = TagDecider.of_stored(ledger, model, settings).policy
         other = None
         if given:
             others = load_settings(config_path(context), {"policy": {"threshold": given}})
-            other = _policy_of(ledger, model, others)
+            other = TagDecider.of_stored(ledger, model, others).policy
         found = collect(policy, (unpack(packed) for _, packed in ledger.stored_scores(model)), other)
     _print_stats(found, name, settings.policy.vocabulary, top, form, compared=bool(given))
 
@@ -132,12 +132,6 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "Spar
         decider = TagDecider.of_stored(ledger, scored.model, settings)
         decider.tags([scored])  # as a run does: what may get into the vocabulary does
         return decider, unpack(scored.packed)
-
-
-def _policy_of(ledger: "LedgerReader", model: int, settings: Settings) -> "TagPolicy":
-    from autotagger.pipeline.decider import TagDecider
-
-    return TagDecider.of_stored(ledger, model, settings).policy
 
 
 def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:

@@ -15,7 +15,7 @@ from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.policy.explain import Explained, explain
 from autotagger.policy.rules import TagPolicy
-from autotagger.policy.vocabulary import Vocabulary, many_tags
+from autotagger.policy.vocabulary import Vocabulary
 from autotagger.scores import SparseScores, unpack
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import catalogue, find_model
@@ -94,9 +94,6 @@ class TagDecider:
             model=known, policy=decider.identity, settings=settings.policy.model_dump_json(), run=run
         )
         decider._note_origin()
-        cap, possible = settings.policy.vocabulary, len(policy.possible)
-        if not ledger.tags_in_use() and (many := many_tags(cap, possible)):
-            logger.info("{}", many)
         return decider
 
     # -- deciding -----------------------------------------------------------------------------------------

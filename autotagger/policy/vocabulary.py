@@ -8,9 +8,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-#: So many tags and more are worth a word before they are made.
-MANY = 2_000
-
 
 class Vocabulary:
     """The tags that may be used.
@@ -92,11 +89,3 @@ class Vocabulary:
         if len(self._seen) <= self.cap:
             return 1
         return sorted(self._seen.values(), reverse=True)[self.cap - 1]
-
-
-def many_tags(cap: int, possible: int) -> str | None:
-    """What to tell before a first run that may make thousands of tags: so many are `possible` by the policy."""
-    most = min(cap, possible) if cap else possible
-    if most < MANY:
-        return None
-    return f"this run may make up to {most} new tags in Immich; [policy] vocabulary would cap their number"

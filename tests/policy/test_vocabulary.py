@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.policy.vocabulary import Vocabulary, many_tags
+from autotagger.policy.vocabulary import Vocabulary
 
 
 def test_everything_is_allowed_without_a_cap() -> None:
@@ -106,10 +106,3 @@ def test_what_is_chosen_at_last_depends_on_no_order(
     _, allowed, withheld = chosen[0]
     assert len(set(allowed) - {"j"}) == min(cap, len(counts))
     assert all(counts[tag] >= count for tag in set(allowed) - {"j"} for count in withheld.values())
-
-
-def test_thousands_of_new_tags_are_told_of() -> None:
-    assert many_tags(1500, 10_000) is None
-    assert many_tags(0, 300) is None
-    assert "up to 10000 new tags" in (many_tags(0, 10_000) or "")
-    assert "up to 5000 new tags" in (many_tags(5000, 10_000) or "")
