@@ -29,7 +29,7 @@ def raise_if_exhausted() -> None:
     cannot be reached, orjson no JSON.
     """
     try:
-        mmap.mmap(-1, _LITTLE_BYTES).close()
+        mmap.mmap(-1, _LITTLE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
         raise MemoryError from None
     try:

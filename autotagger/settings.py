@@ -260,6 +260,9 @@ class PipelineSettings(Section):
     ionice: Literal["normal", "low", "idle"] = Field("normal", description="The same for the disk")
     drain_timeout_s: float = Field(60.0, ge=0.0, description="Seconds to finish work under way after SIGTERM")
     hang_timeout_s: float = Field(300.0, gt=0.0, description="Seconds without life before a process is replaced")
+    picture_timeout_s: float = Field(
+        120.0, gt=0.0, description="Seconds a worker may hold a picture before it is replaced; more for videos"
+    )
     sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")
     max_attempts: int = Field(5, ge=1, description="Tries of one asset before it is set aside as failed")
 
