@@ -17,7 +17,6 @@ from peewee import SqliteDatabase
 
 from autotagger.errors import StartupFailed
 from autotagger.ledger.schema import TABLES
-from autotagger.resources import raise_if_exhausted
 
 #: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
 #: lose the last commits, which is safe here: work that was done and forgotten is done again, to the same end.
@@ -82,7 +81,6 @@ def told_plainly(path: Path) -> Iterator[None]:
 def plainly(path: Path, error: BaseException) -> StartupFailed:
     """What SQLite or the file system says of the ledger, as one line that names the file and the fix. Raises
     MemoryError when they say only that this process has no more."""
-    raise_if_exhausted()
     cause = _first_cause(error)
     if isinstance(cause, MemoryError) or getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMMAP:
         raise MemoryError from error

@@ -16,7 +16,6 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from autotagger.errors import AssetFailed
-from autotagger.resources import raise_if_exhausted
 
 #: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.
 MAX_PIXELS = 178_956_970
@@ -128,7 +127,6 @@ def has_transparency(thumbnail: bytes) -> bool:
 
 def broken_picture(error: Exception) -> AssetFailed:
     """What any decoder's error means. Raises MemoryError when it means nothing about the picture."""
-    raise_if_exhausted()
     return AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture")
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autotagger.errors import AssetFailed
-from autotagger.resources import raise_if_exhausted
 from autotagger.tagger.open_picture import broken_picture, check_size, load_picture, open_picture
 
 #: Where the first and the last frame lie, as shares of the duration: titles and black lie outside.
@@ -218,6 +217,5 @@ def _alarm(timeout_s: float, clock: Clock) -> Callable[[], bool]:
 
 
 def _broken_video(error: Exception) -> AssetFailed:
-    raise_if_exhausted()
     reason = error.strerror if isinstance(error, OSError | av.error.FFmpegError) and error.strerror else error
     return AssetFailed(f"it cannot be decoded ({reason})", kind="broken-film")

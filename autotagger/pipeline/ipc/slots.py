@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from autotagger.errors import StartupFailed
-from autotagger.resources import raise_if_exhausted
 
 
 class SlotMemory:
@@ -52,7 +51,6 @@ class SlotMemory:
         try:
             self._spill(slot).write_bytes(body)
         except OSError as error:
-            raise_if_exhausted()
             raise StartupFailed(
                 f"cannot put a picture of {len(body)} bytes in {self._spill_dir}: {error.strerror}; "
                 "free some space and start again, nothing recorded is lost",
