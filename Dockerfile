@@ -2,11 +2,12 @@
 #
 #   docker build -t autotagger .
 #   --build-arg INTEL_GPU=yes    with Intel's OpenCL driver, for an iGPU passed through as /dev/dri
-#   --build-arg PILLOW=plain     without Pillow-SIMD
+#   --build-arg PILLOW=simd      with the faster Pillow-SIMD, also while it lacks security fixes that Pillow has
 #   --build-arg BASE=IMAGE       on another Debian 12
 #
-# The faster Pillow-SIMD is built where the builder's processor has AVX2. Plain Pillow lies beside it, and is taken
-# at run time where the processor has none (autotagger/cpu.py).
+# As scripts/setup says, it has Pillow until Pillow-SIMD has caught up. Pillow-SIMD is built where the builder's
+# processor has AVX2; plain Pillow then lies beside it, and is taken at run time where the processor has none
+# (autotagger/cpu.py).
 ARG BASE=docker.io/library/debian:12-slim
 
 # The tag is in BASE.

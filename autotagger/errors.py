@@ -3,15 +3,24 @@
 `Retryable`: the same thing may work later; nothing is wrong with the asset or the settings.
 `AssetFailed`: this asset will never work as it is; the others are not concerned.
 `Fatal`: the run cannot go on; its `exit_code` is the process's.
+
+Each says whose fault something is: the asset's, Immich's, the ledger's. A process that has run out of memory or
+descriptors cannot tell: making an error there raises MemoryError instead.
 """
+
+from autotagger.resources import raise_if_exhausted
 
 
 class AutotaggerError(Exception):
-    """Root of every error we raise. `kind` is a short stable slug (`preview-missing`) for ledger and metrics."""
+    """Root of every error we raise. `kind` is a short stable slug (`preview-missing`) for ledger and metrics.
+
+    Making one raises MemoryError where this process can have no more memory or file descriptors.
+    """
 
     default_kind = "error"
 
     def __init__(self, message: str, *, kind: str | None = None) -> None:
+        raise_if_exhausted()
         super().__init__(message)
         self.message = message
         self.kind = kind or self.default_kind

@@ -2,11 +2,33 @@
 
 import ctypes
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 #: madvise(2): we shall not need these pages soon. A page of a file that we have not written to is read again.
 _MADV_DONTNEED = 4
+
+
+#: The largest picture that is decoded at all, and what is made of it on the way (tagger/open_picture.py); the
+#: frames of a video stay below it as well.
+LARGEST_PICTURE_BYTES = 2 << 30
+#: What any other picture takes: a preview a tenth of it, a photo of 50 megapixels all.
+PICTURE_BYTES = 256 << 20
+
+
+def limit_growth(further_bytes: int) -> int:
+    """Let this process have no more than `further_bytes` beside what it has: more of it is a MemoryError.
+
+    Returns the limit (RLIMIT_DATA), in bytes of memory that can be written to: neither files nor shared memory.
+    A limit that is lower already stays.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    held = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = min([held + further_bytes, *(each for each in (soft, hard) if each != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit
 
 
 def resident_bytes() -> int:

@@ -24,12 +24,13 @@ def raise_if_exhausted() -> None:
     """Raises MemoryError where this process can have no more memory, NoDescriptors where it can have no more file
     descriptors: whatever has just failed then failed for that.
 
-    For those who are about to say whose fault an error is. Libraries make of such a want what they know best:
+    For those who are about to say whose fault an error is, which is two: errors.py (the asset's, Immich's, the
+    ledger's) and pipeline/ipc/channel.py (another process's). Libraries make of such a want what they know best:
     SQLite a file that cannot be read, Pillow a broken picture, aiohttp an answer that broke off or a server that
     cannot be reached, orjson no JSON.
     """
     try:
-        mmap.mmap(-1, _LITTLE_BYTES).close()
+        mmap.mmap(-1, _LITTLE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
         raise MemoryError from None
     try:

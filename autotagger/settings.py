@@ -287,6 +287,9 @@ class PipelineSettings(Section):
     hang_timeout_s: float = Field(
         300.0, gt=0.0, description="Seconds without a heartbeat before a process is replaced"
     )
+    picture_timeout_s: float = Field(
+        120.0, gt=0.0, description="Maximum seconds that a worker may need for a picture; more for videos"
+    )
     sweep_interval_s: float = Field(3600.0, gt=0.0, description="Seconds between full listings of the library")
     max_attempts: int = Field(5, ge=1, description="Maximum attempts per asset before it counts as failed")
 

@@ -141,6 +141,8 @@ def test_the_compose_file_asks_for_no_more_than_it_needs(with_gpu: bool) -> None
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"] == service["memswap_limit"] == "4g"
+    assert service["pids_limit"] <= 512
     assert service["depends_on"] == ["immich-server"]
     assert set(variables(service["environment"])) == set(service["environment"])
     assert ("devices" in service, "group_add" in service) == (with_gpu, with_gpu)

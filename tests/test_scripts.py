@@ -1,5 +1,6 @@
 """The scripts and locks that a fresh machine begins with."""
 
+import csv
 import importlib.metadata
 import json
 import os
@@ -11,6 +12,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from autotagger.doctor.machine_checks import SOUND_PILLOW
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci/run"]
@@ -63,9 +66,9 @@ def test_the_locks_are_what_pyproject_asks_for() -> None:
 
 def test_no_lock_brings_a_rival() -> None:
     for lock in ("run.txt", "dev.txt", "build.txt"):
-        assert not {"pillow", "pillow-simd"} & pins(lock).keys()
+        assert "pillow-simd" not in pins(lock)
         assert not {"onnxruntime", "onnxruntime-gpu"} & pins(lock).keys()
-    assert pins("pillow.txt").keys() == {"pillow"}
+    assert pins("pillow.txt") == {"pillow": pins("run.txt")["pillow"]}
     assert pins("pillow-simd.txt").keys() == {"pillow-simd"}
 
 
@@ -84,6 +87,7 @@ def machine(tmp_path: Path) -> Path:
     for name in ("scripts", "requirements"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "requirements/holes.csv").write_text("package,below,noted,why\n")
     commands = tmp_path / "bin"
     commands.mkdir()
     for name in (
@@ -124,7 +128,7 @@ def script(path: Path, text: str) -> None:
 
 
 def test_setup_refuses_what_it_does_not_know(machine: Path) -> None:
-    for done in (setup(machine, "--devel"), setup(machine, PILLOW="simd")):
+    for done in (setup(machine, "--devel"), setup(machine, PILLOW="fast")):
         assert done.returncode == 1
         assert "setup: " in done.stderr
 
@@ -138,7 +142,10 @@ def test_setup_with_an_old_python_says_so(machine: Path) -> None:
 
 
 def test_setup_is_done_at_once_where_the_stamp_fits_and_not_where_a_lock_changed(machine: Path) -> None:
-    script(machine / ".venv/bin/python", 'case "$*" in -m*) echo "$*" >&2; exit 1 ;; *print*) echo 3.11.2 ;; esac')
+    script(
+        machine / ".venv/bin/python",
+        'case "$*" in *uninstall*) ;; -m*) echo "$*" >&2; exit 1 ;; *print*) echo 3.11.2 ;; esac',
+    )
     stamp = machine / ".venv/autotagger-setup.stamp"
     stamp.write_text(f"{fingerprint_of(machine)} run Pillow-SIMD\n")
 
@@ -169,6 +176,111 @@ def fingerprint_of(machine: Path) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+# What follows has scripts/setup choose a Pillow, on a machine whose pip only writes down what it is told.
+
+
+@pytest.fixture
+def installing(machine: Path) -> Path:
+    """`machine` with an interpreter that installs nothing and is AVX2's, and a list of holes of our own."""
+    for name in ("sed", "cc", "sort"):
+        script(machine / "bin" / name, "exit 0")
+    (machine / "bin/uname").unlink()
+    script(machine / "bin/uname", "echo x86_64")
+    (machine / "bin/grep").unlink()
+    script(machine / "bin/grep", "exit 0")
+    told = machine / "told"
+    script(
+        machine / ".venv/bin/python",
+        f"""case "$*" in
+*holes.py*) exec {sys.executable} "$@" ;;
+*"-m pip"*) echo "$*" >>{told} ;;
+*importlib.metadata.version*) exit 1 ;;
+*print*) echo 3.11.2 ;;
+esac""",
+    )
+    return machine
+
+
+def noted(machine: Path, *holes: str) -> None:
+    (machine / "requirements/holes.csv").write_text("\n".join(["package,below,noted,why", *holes, ""]))
+
+
+@pytest.mark.parametrize(
+    ("below", "pillow", "taken", "says"),
+    [
+        ("13.0.0", "auto", "Pillow", "Pillow instead of the faster Pillow-SIMD, which lacks security fixes"),
+        ("13.0.0", "plain", "Pillow", ""),
+        ("13.0.0", "simd", "Pillow-SIMD", "a hostile picture can take over the process that decodes it"),
+        ("12.1.1", "auto", "Pillow-SIMD", ""),  # its base has caught up
+        ("12.1.1", "plain", "Pillow", ""),
+    ],
+)
+def test_setup_takes_pillow_simd_only_where_it_has_every_fix_or_is_asked_for(
+    below: str, pillow: str, taken: str, says: str, installing: Path
+) -> None:
+    (installing / "requirements/pillow-simd.txt").write_text("pillow-simd==12.1.1.post0\n")
+    noted(installing, f"pillow-simd,{below},2026-11-30,a hole")
+    done = setup(installing, PILLOW=pillow)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"setup: ready (Python 3.11.2, {taken})"
+    assert says in done.stdout
+    assert ("a hole; noted 2026-11-30" in done.stdout) is (pillow == "simd")
+    assert ("pillow-simd.txt" in (installing / "told").read_text()) is (taken == "Pillow-SIMD")
+
+
+@pytest.mark.parametrize(
+    ("version", "below", "found"),
+    [
+        ("12.3.0", "13.0.0", True),
+        ("13.0.0", "13.0.0", False),
+        ("13", "13.0.0", False),
+        ("13.0.0.post2", "13.0.0", False),
+        ("12.1.1.post0", "12.1.2", True),
+        ("9.10", "9.9", False),
+    ],
+)
+def test_a_hole_is_one_in_every_version_before_its_fix(
+    version: str, below: str, found: bool, machine: Path
+) -> None:
+    noted(machine, f"some-package,{below},2026-11-30,why")
+    (machine / "list.txt").write_text(f"other==1\nSome_Package=={version} ; x \\\n    --hash=sha256:0\n")
+    done = subprocess.run(
+        [sys.executable, machine / "requirements/holes.py", machine / "list.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = f"some-package {version}: fixed in {below} (why; noted 2026-11-30)\n" if found else ""
+    assert (done.returncode, done.stdout, done.stderr) == (int(found), line, "")
+
+
+def test_the_default_installation_has_no_hole_that_we_noted() -> None:
+    lists = [path for path in LOCKS if path.name != "pillow-simd.txt"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "requirements/holes.py", *lists], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_doctor_knows_the_same_holes_of_pillow() -> None:
+    with (ROOT / "requirements/holes.csv").open(newline="") as file:
+        assert {row["below"] for row in csv.DictReader(file) if "pillow" in row["package"]} == {SOUND_PILLOW}
+
+
+def test_an_audit_without_a_network_fails_for_a_hole_that_we_noted(machine: Path) -> None:
+    noted(machine, "rich,999,2026-11-30,the next one")
+    done = subprocess.run(
+        [machine / "scripts/audit"],
+        env={"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PIP_NO_INDEX": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "audit: run.txt: rich " in done.stdout
+    assert "NOT AUDITED" not in done.stdout
 
 
 # What follows runs scripts/audit with a pip-audit that has a report ready, the same for every list.

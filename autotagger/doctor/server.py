@@ -241,11 +241,11 @@ async def _body(client: ImmichClient, asset_id: str, settings: Settings) -> tupl
 def _described(body: bytes, content_type: str) -> PreviewFact:
     from io import BytesIO
 
-    from PIL import Image
+    from autotagger.tagger.open_picture import open_picture
 
     try:
-        with Image.open(BytesIO(body)) as image:
+        with open_picture(BytesIO(body)) as image:
             width, height = image.size
-    except Exception:  # Pillow raises nearly anything for a broken file
+    except AssetFailed:
         width, height = 0, 0
     return PreviewFact(content_type, width, height, len(body))

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from autotagger.immich.types import Asset, Kind, Page, ServerVersion, Tag, TaggedAsset
-from autotagger.resources import raise_if_exhausted
 
 #: Immich's own pattern of an id: UUID version 4. One id of another form and a whole call is refused with a 400.
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
@@ -37,7 +36,6 @@ def decode(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise_if_exhausted()
         page = body.lstrip()[:1] == b"<"
         raise BadAnswer("a web page instead of JSON" if page else "no valid JSON") from None
 

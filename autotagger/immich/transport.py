@@ -21,7 +21,6 @@ from yarl import URL
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
-from autotagger.resources import raise_if_exhausted
 from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.
@@ -174,7 +173,6 @@ class Transport:
         return target
 
     def _translate(self, error: Exception) -> AutotaggerError:
-        raise_if_exhausted()
         where = self.api.origin()
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ServerRefused(

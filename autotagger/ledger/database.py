@@ -17,7 +17,6 @@ from peewee import SqliteDatabase
 
 from autotagger.errors import Malformed, StartupFailed
 from autotagger.ledger.schema import TABLES
-from autotagger.resources import raise_if_exhausted
 from autotagger.statedir import FILE_MODE, ensure_suitable, keep_private, private_folder
 
 #: WAL lets `status` read while the writer writes. NORMAL keeps the file consistent through a power cut and may
@@ -110,7 +109,6 @@ def told_plainly(path: Path) -> Iterator[None]:
 def plainly(path: Path, error: BaseException) -> StartupFailed:
     """What SQLite or the file system says of the ledger, as one line that names the file and the fix. Raises
     MemoryError when they say only that this process has no more."""
-    raise_if_exhausted()
     cause = _first_cause(error)
     if isinstance(cause, MemoryError) or getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMMAP:
         raise MemoryError from error

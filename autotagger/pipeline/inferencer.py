@@ -17,6 +17,7 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, Fatal, Retryable
+from autotagger.memory import LARGEST_PICTURE_BYTES, PICTURE_BYTES, limit_growth
 from autotagger.pipeline.child.base import CRASHED, HEARTBEAT_S, enter_child, name_thread, report_end, trouble_of
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc.channel import Channel, ChannelClosed
@@ -29,10 +30,14 @@ from autotagger.settings import VideoSettings
 from autotagger.tagger.combine import combined, mean_rows
 from autotagger.tagger.model import Model
 from autotagger.tagger.preprocess import Decoding, prepare, prepare_image
-from autotagger.topology import Topology, topology_for
+from autotagger.topology import STREAM_BYTES, Topology, topology_for
 
 if TYPE_CHECKING:
     from autotagger.tagger.engine.protocol import Session
+
+
+#: A thread's stack and what the C library sets aside for it, counted whether or not it is used.
+THREAD_BYTES = 64 << 20
 
 
 def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> None:
@@ -50,6 +55,7 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
         device = spec.settings.model.device
         plan = topology_for(spec.settings, spec.model, on_cpu=likely_device(device) == "CPU")
         session = open_session(spec.model, device=device, streams=plan.streams, threads=plan.threads, proven=False)
+        limit_growth(_memory_budget(plan))
         settings = spec.settings
         Inferencer(
             *(channel, memory, spec.model, session, plan), settings.model.decoding, settings.video, tally
@@ -58,6 +64,14 @@ def inferencer_main(channel: Channel, spec: ChildSpec, memory: SlotMemory) -> No
         os._exit(0)
     except (Fatal, OSError) as error:
         report_end(channel.send, error)
+
+
+def _memory_budget(plan: Topology) -> int:
+    """Bytes that decoding and inference may take beside the loaded model: the largest picture that there may be,
+    while the other decoders have ordinary ones. What needs more gets the worker replaced and runs alone next time;
+    a picture that needs more alone is set aside. OpenVINO takes its memory when it first infers."""
+    pictures = LARGEST_PICTURE_BYTES + (plan.decoders - 1) * PICTURE_BYTES
+    return pictures + plan.streams * (STREAM_BYTES + PICTURE_BYTES) + plan.threads * THREAD_BYTES
 
 
 class Inferencer:
@@ -121,6 +135,8 @@ class Inferencer:
     def _prepare(self, payload: Payload) -> list[NDArray[np.float32]]:
         """The tensor of a picture, or those of a video's frames."""
         spec = self._model.manifest.input
+        if payload.original is not None:
+            return [self._prepare_original(payload, payload.original)]
         if payload.video is None:
             return [prepare(payload.still, spec, decoding=self._decoding)]
         # Where no video comes, nobody pays for ffmpeg's memory.
@@ -138,6 +154,15 @@ class Inferencer:
         except AssetFailed as error:
             logger.warning("{}: {}; its still frame is tagged instead", payload.name, error.message)
             return [prepare(payload.still, spec, decoding=self._decoding)]
+
+    def _prepare_original(self, payload: Payload, original: memoryview) -> NDArray[np.float32]:
+        """The tensor of an original, or of its preview."""
+        spec = self._model.manifest.input
+        try:
+            return prepare(original, spec, decoding=self._decoding)
+        except AssetFailed as error:
+            logger.warning("{}: {}; its preview is tagged instead", payload.name, error.message)
+            return prepare(payload.still, spec, decoding=self._decoding)
 
     def _prove(self) -> None:
         """While the first pictures are scored: with a large model that brings the first tag a second earlier."""

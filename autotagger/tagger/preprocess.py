@@ -2,7 +2,8 @@
 
 The contract (docs/models.md): upright, transparency on white, padded to a square with the picture in the middle,
 resized to the model's side, channels and scale as trained. It is defined on the padded square, which for a
-400 x 20000 strip would take 1.2 GB, so the square is never built. Pillow resizes rows first, then columns,
+400 x 20000 strip would take 1.2 GB, so the square is never built. Pillow resizes rows first, then columns
+(since version 13 the other way round for tall pictures that are not padded first: a sample may then be 1 off),
 each output sample from the input samples within its filter's reach; white gives white. So the first pass goes
 over strips of rows that hold content, and on a large square each pass makes only the part around the content
 and is told where on the square's own grid that part lies. The result is the plain way's (tests hold it against
@@ -12,35 +13,24 @@ largest one it is asked for, which may be at a border we leave out: then a sampl
 Whoever makes the tensor of any picture another one raises model.PREPROCESSING_VERSION.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from autotagger.errors import AssetFailed
-from autotagger.resources import raise_if_exhausted
 from autotagger.tagger.manifest import CenterCrop, Filter, InputSpec, PadToSize, Stage
-
-#: What Pillow itself calls a decompression bomb. Decoded it is 716 MB; a 100-megapixel camera stays below.
-MAX_PIXELS = 178_956_970
-
-#: Longer sides cost time without end for a strip that is one sample wide. JPEG ends at 65,535.
-MAX_SIDE = 100_000
+from autotagger.tagger.open_picture import MAX_PIXELS, decoded
 
 #: Of a strip, padding included. Bounds memory beside the decoded picture: 16 MB in each of a few copies.
 _STRIP_PIXELS = 4 << 20
 
 #: Sides up to it are padded in full: that costs little, and is exact with every Pillow.
 _WHOLE_SIDE = 4096
-
-#: Raster formats that Pillow decodes by itself. Not among them: those that start a program (EPS) or draw (WMF).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
 
 _FILTERS = {
     "nearest": (Image.Resampling.NEAREST, 0.5),
@@ -60,11 +50,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Our limit is checked before decoding, and an odd palette or EXIF block is not worth a line on stderr.
-Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
 Decoding = Literal["exact", "fast"]
 
 #: Fast decoding keeps at least so many samples of a picture for each of the model's: docs/performance.md says
@@ -83,11 +68,8 @@ def prepare(
     Raises AssetFailed: `not-a-picture` (no known format), `too-many-pixels` (before decoding anything),
     `broken-picture` (cut short or damaged).
     """
-    image = open_picture(io.BytesIO(body), max_pixels=max_pixels)
-    if decoding == "fast" and image.format == "JPEG":
-        _shrink_on_load(image, spec)
-    load_picture(image)
-    return prepare_image(image, spec)
+    shrink = (lambda image: _shrink_on_load(image, spec)) if decoding == "fast" else None
+    return prepare_image(decoded(body, max_pixels=max_pixels, shrink=shrink), spec)
 
 
 def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
@@ -130,39 +112,10 @@ def _normalised(tensor: NDArray[np.float32], spec: InputSpec) -> NDArray[np.floa
     return (tensor * np.float32(spec.scale) - mean) / std
 
 
-def open_picture(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Recognise a picture and check its size; nothing is decoded yet. Raises AssetFailed as `prepare`."""
-    try:
-        image = Image.open(file, formats=_formats())
-    except UnidentifiedImageError:
-        size = file.seek(0, io.SEEK_END)
-        raise AssetFailed(f"not a picture: {size} bytes of no known format", kind="not-a-picture") from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise broken_picture(error) from None
-    check_size(image.size, max_pixels)
-    return image
-
-
-def load_picture(image: Image.Image) -> None:
-    """Decode. Raises AssetFailed (`broken-picture`)."""
-    try:
-        image.load()
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        raise broken_picture(error) from None
-
-
-def broken_picture(error: Exception) -> AssetFailed:
-    """What any decoder's error means. Raises MemoryError when it means nothing about the picture."""
-    raise_if_exhausted()
-    return AssetFailed(f"the picture cannot be decoded: {error}", kind="broken-picture")
-
-
 def _shrink_on_load(image: Image.Image, spec: InputSpec) -> None:
-    """Have the JPEG decoded at the smallest scale that leaves enough samples on the side that decides."""
+    """Have a JPEG decoded at the smallest scale that leaves enough samples on the side that decides."""
+    if image.format != "JPEG":
+        return
     sides = [
         side for stage in spec.stages for side in (stage.size if isinstance(stage.size, tuple) else [stage.size])
     ]
@@ -171,24 +124,6 @@ def _shrink_on_load(image: Image.Image, spec: InputSpec) -> None:
     decisive = min(image.size) if spec.stages or spec.pad == "none" else max(image.size)
     width, height = (max(1, math.ceil(side * wanted / decisive)) for side in image.size)
     image.draft(image.mode, (width, height))
-
-
-def _formats() -> list[str]:
-    Image.init()  # imports the decoders, once
-    return [name for name in _FORMATS if name in Image.OPEN]
-
-
-def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
-    """Raises AssetFailed (`too-many-pixels`) for a picture or video of `size` (width, height)."""
-    width, height = size
-    if width * height > max_pixels:
-        raise AssetFailed(
-            f"the picture has {width} x {height} pixels, more than {max_pixels:,}", kind="too-many-pixels"
-        )
-    if max(width, height) > MAX_SIDE:
-        raise AssetFailed(
-            f"the picture is {width} x {height} pixels, longer than {MAX_SIDE:,}", kind="too-many-pixels"
-        )
 
 
 class _Upright:
@@ -230,7 +165,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):
-        return _from_16_bit(image).convert("RGB")
+        return _from_16_bit(image, color)
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         see_through = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, color)
@@ -239,10 +174,15 @@ def _opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Grey 0..65535, scaled: Pillow's own conversion clips. 257 = 65535 / 255."""
-    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+def _from_16_bit(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
+    """Grey 0..65535, scaled: Pillow's own conversion clips. 257 = 65535 / 255. One grey may mean transparency."""
+    stored = np.asarray(image)
+    values = np.clip(stored, 0, 65535).astype(np.uint32)
+    picture = Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        picture.paste(color, mask=Image.fromarray(np.where(stored == transparent, 255, 0).astype(np.uint8)))
+    return picture
 
 
 @dataclass(frozen=True, slots=True)

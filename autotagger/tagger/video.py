@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autotagger.errors import AssetFailed
-from autotagger.resources import raise_if_exhausted
-from autotagger.tagger.preprocess import broken_picture, check_size, load_picture, open_picture
+from autotagger.tagger.open_picture import broken_picture, check_size, load_picture, open_picture
 
 #: Where the first and the last frame lie, as shares of the duration: titles and black lie outside.
 FIRST, LAST = 0.05, 0.95
@@ -35,6 +34,8 @@ WALK_S = 60.0
 MAX_FRAME_PIXELS = 36_000_000
 #: Pixels of all frames that are held at once. Of an animation as large as pictures may be that is the first alone.
 MAX_HELD_PIXELS = 8 * MAX_FRAME_PIXELS
+#: Formats whose frames are moments: not the pages of a TIFF, nor the other views in a camera's MPO.
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 #: Containers that hold a video and nothing that leads elsewhere.
 _OPTIONS = {
     "format_whitelist": "mov,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg",
@@ -54,14 +55,13 @@ def frames_of(
     """
     is_late = _alarm(timeout_s, clock)
     try:
-        image = open_picture(file)
+        image = open_picture(file, all_frames=True)
     except AssetFailed as error:
         if error.kind != "not-a-picture":
             raise
         no_picture = error.message
     else:
-        # An MPO holds a camera's other views, not other moments.
-        if image.format == "MPO" or not getattr(image, "is_animated", False):
+        if image.format not in _ANIMATED or not getattr(image, "is_animated", False):
             load_picture(image)
             return [image]
         return _distinct(_animation(image, most, is_late), broken_picture)
@@ -217,6 +217,5 @@ def _alarm(timeout_s: float, clock: Clock) -> Callable[[], bool]:
 
 
 def _broken_video(error: Exception) -> AssetFailed:
-    raise_if_exhausted()
     reason = error.strerror if isinstance(error, OSError | av.error.FFmpegError) and error.strerror else error
     return AssetFailed(f"it cannot be decoded ({reason})", kind="broken-film")

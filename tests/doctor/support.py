@@ -27,7 +27,7 @@ def machine_with(**changes: Any) -> MachineFacts:
         "has_opencl_driver": False,
         "in_container": False,
         "devices": frozenset({"CPU"}),
-        "imaging": "Pillow-SIMD 12.1.1.post0",
+        "imaging": "Pillow 13.0.0",
         "formats_missing": (),
         "runtimes": ("onnxruntime-openvino",),
     }

@@ -128,3 +128,74 @@ def items(good: Mapping[str, Any]) -> list[Any]:
         {name: value for name, value in good.items() if name != missing} for missing in ("id", "ownerId", "type")
     ]
     return [*odd, {**good, "type": "AUDIO"}, {**good, "updatedAt": 5}, {**good, "ownerId": {"a": None}}]
+
+
+# -- what asks for memory or time without end, in files that any server takes ----------------------------------
+
+
+def shared_tags(tags: int, value_bytes: int, *, order: str = "<") -> bytes:
+    """A TIFF's first directory whose tags all have the same value, which takes `tags` times its memory to read."""
+    head = (b"II*\x00" if order == "<" else b"MM\x00*") + struct.pack(order + "L", 8)
+    place = 8 + 2 + 12 * tags + 4
+    entries = b"".join(
+        struct.pack(order + "HHLL", 0xC000 + number % 0x3000, 7, value_bytes, place) for number in range(tags)
+    )
+    return head + struct.pack(order + "H", tags) + entries + bytes(4) + bytes(value_bytes)
+
+
+def exif_jpeg(block: bytes, *, segment_bytes: int = 65_000) -> bytes:
+    """A JPEG with an EXIF block of any length, in as many segments as it takes."""
+    pieces = [block[start : start + segment_bytes] for start in range(0, len(block), segment_bytes)]
+    segments = b"".join(
+        b"\xff\xe1" + struct.pack(">H", 8 + len(piece)) + b"Exif\x00\x00" + piece for piece in pieces
+    )
+    plain = encoded(drawn(size=(64, 48)), "JPEG")
+    return plain[:2] + segments + plain[2:]
+
+
+def commented_gif(comments: int, *, blocks: int = 1, block: bytes = b"x" * 255, frames: int = 1) -> bytes:
+    """A GIF with comments, each of so many blocks, before its first frame."""
+    images = [Image.new("P", (16, 16), number % 200) for number in range(frames)]
+    plain = (
+        encoded(images[0], "GIF", save_all=True, append_images=images[1:])
+        if frames > 1
+        else encoded(images[0], "GIF")
+    )
+    begin = 13 + 3 * 2 ** ((plain[10] & 7) + 1) if plain[10] & 0x80 else 13
+    comment = b"\x21\xfe" + (bytes([len(block)]) + block) * blocks + b"\x00"
+    return plain[:begin] + comment * comments + plain[begin:]
+
+
+def spins_and_swells() -> dict[str, bytes]:
+    """Pictures that are fine but for what is around the pixels: read as it is, it takes gigabytes or minutes."""
+    text = chunk(b"zTXt", b"x\x00\x00" + zlib.compress(bytes(HUGE)))
+    return {
+        "PNG: EXIF tags that share one value": png(before=chunk(b"eXIf", shared_tags(400, 8 << 20))),
+        "PNG: small EXIF tags that share one value": png(before=chunk(b"eXIf", shared_tags(4000, 400_000))),
+        "PNG: the same behind the pixels": png()[:-12]
+        + chunk(b"eXIf", shared_tags(4000, 400_000))
+        + chunk(b"IEND", b""),
+        "PNG: many texts": png(before=text * 60),
+        "PNG: a huge plain text": png(before=chunk(b"tEXt", b"x\x00" + b"y" * (64 << 20))),
+        "PNG: a huge international text": png(
+            before=chunk(b"iTXt", b"x\x00\x01\x00\x00\x00" + zlib.compress(bytes(HUGE)))
+        ),
+        "PNG: a huge colour profile": png(before=chunk(b"iCCP", b"x\x00\x00" + zlib.compress(bytes(HUGE)))),
+        "JPEG: EXIF tags that share one value": exif_jpeg(shared_tags(4000, 900_000)),
+        "JPEG: EXIF in tiny pieces": exif_jpeg(bytes(500_000), segment_bytes=8),
+        "JPEG: EXIF without end": exif_jpeg(bytes(40 << 20)),
+        "GIF: comments without end": commented_gif(90_000),
+        "GIF: one comment of many blocks": commented_gif(1, blocks=160_000),
+    }
+
+
+def refused_at_once() -> dict[str, bytes]:
+    """Files that no picture is like."""
+    return {
+        "TIFF: tags that share one value": shared_tags(8000, 8 << 20),
+        "TIFF: the same, big-endian": shared_tags(8000, 8 << 20, order=">"),
+        "JPEG: segments without end": b"\xff\xd8" + b"\xff\xed\x00\x02" * 2_000_000,
+        "PNG: chunks without end": png(before=chunk(b"abCd", b"") * 300_000),
+        "GIF: blocks without end": commented_gif(1_000_000, blocks=0),
+        "GIF: nothing but nothing": encoded(drawn("P"), "GIF")[:13] + bytes(20 << 20),
+    }

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -76,11 +77,31 @@ def test_a_group_that_the_machine_lacks_does_not_keep_the_service_from_starting(
 def test_both_services_are_confined_alike() -> None:
     differ = {"Description", "Type", "NotifyAccess", "TimeoutStartSec", "WatchdogSec", "ExecStart", "WantedBy"}
     differ |= {"Restart", "RestartSec", "RestartPreventExitStatus", "SuccessExitStatus", "StartLimitIntervalSec"}
+    differ |= {"StartLimitBurst"}
     stays, once = (settings_of(UNITS / name) for name in SERVICES)
     assert stays.keys() ^ once.keys() <= differ
     assert {name: stays[name] for name in stays.keys() - differ} == {
         name: once[name] for name in once.keys() - differ
     }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_has_limits(service: str) -> None:
+    limits = settings_of(UNITS / service)
+    assert {"MemoryMax", "MemorySwapMax", "TasksMax"} <= limits.keys()
+    assert limits["IPAddressDeny"] == ["any"]
+    words = " ".join(limits["IPAddressAllow"]).split()
+    networks = [ip_network(word) for word in words if "/" in word]
+    assert networks
+    assert not any(network.is_global for network in networks)
+    assert set(words) - set(map(str, networks)) == {"localhost", "link-local"}
+
+
+def test_what_fails_at_every_start_is_started_again_slowly_and_not_for_ever() -> None:
+    text = (UNITS / "autotagger.service").read_text()
+    assert "StartLimitIntervalSec=2d\nStartLimitBurst=400\n" in text
+    assert "RestartSec=5min\n" in text
+    assert 400 * 5 < 2 * 24 * 60, "else the limit would never be reached"
 
 
 @needs_systemd

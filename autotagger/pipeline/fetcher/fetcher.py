@@ -1,13 +1,12 @@
 """The fetcher: lists the library and downloads pictures into shared-memory slots."""
 
 import asyncio
-import io
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from loguru import logger
 
-from autotagger.errors import AssetFailed, Retryable, ServerRefused
+from autotagger.errors import AssetFailed, AssetGone, Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.types import PictureSize
 from autotagger.ledger.rows import Work
@@ -34,9 +33,8 @@ from autotagger.pipeline.ipc.messages import (
     Swept,
     Trouble,
 )
-from autotagger.pipeline.ipc.payload import pack_video
+from autotagger.pipeline.ipc.payload import pack_original, pack_video
 from autotagger.pipeline.ipc.slots import SlotMemory
-from autotagger.resources import raise_if_exhausted
 
 #: Originals can be hundreds of times larger than previews: few at a time, so that memory stays bounded.
 ORIGINALS_AT_ONCE = 2
@@ -204,6 +202,10 @@ class Fetcher:
         """Whether the preview lost transparency that the original has and that we may download."""
         if work.kind == "VIDEO" or work.mime not in MAY_BE_TRANSPARENT & DECODABLE:
             return False
+        from autotagger.tagger.open_picture import (
+            has_transparency,
+        )  # for libraries with transparent pictures alone
+
         if not has_transparency(await self._download(work, "thumbnail")):
             return False
         if self._servers[work.account].may("asset.download"):
@@ -219,31 +221,19 @@ class Fetcher:
         return False
 
     async def _original(self, work: Work) -> bytes:
+        """The original, with the preview to fall back to when it cannot be decoded; the preview alone when the
+        original cannot be had. Raises AssetGone and Unreachable, and what the preview raises."""
+        preview = await self._download(work, "preview")
         try:
             async with self._originals:
-                return await self._download(work, "original")
-        except AssetFailed as error:
-            if error.kind != "too-large":
-                raise
+                return pack_original(work.file_name, await self._download(work, "original"), preview)
+        except (AssetGone, Unreachable):
+            raise
+        except (AssetFailed, Retryable) as error:
             logger.warning("{}: {}; its preview is tagged instead", work.file_name, error.message)
-            return await self._download(work, "preview")
+            return preview
 
     async def _download(self, work: Work, size: PictureSize) -> bytes:
         picture = await self._clients[work.account].picture(work.asset_id, size)
         self._child.count(f"{size}_downloads")
         return picture.body
-
-
-def has_transparency(thumbnail: bytes) -> bool:
-    """Whether a thumbnail has a pixel that is not opaque. One that cannot be read has none that we know of."""
-    from PIL import Image  # for libraries with transparent pictures alone
-
-    try:
-        with Image.open(io.BytesIO(thumbnail)) as image:
-            if not image.has_transparency_data:
-                return False
-            alpha = image.convert("RGBA").getchannel("A")
-            return alpha.histogram()[255] < alpha.width * alpha.height
-    except Exception:  # Pillow raises nearly anything on broken bytes
-        raise_if_exhausted()
-        return False

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from autotagger.errors import StartupFailed
-from autotagger.resources import raise_if_exhausted
 from autotagger.statedir import private_file, private_folder
 
 
@@ -54,7 +53,6 @@ class SlotMemory:
             with private_file(self._spill(slot)) as file:
                 file.write(body)
         except OSError as error:
-            raise_if_exhausted()
             raise StartupFailed(
                 f"cannot put a picture of {len(body)} bytes in {self._spill_dir}: {error.strerror}; "
                 "free some space and start again, nothing recorded is lost",

@@ -52,6 +52,7 @@ class Dispatcher:
             copy=self._have_copied,
         )
         self._patience_s = pipeline.hang_timeout_s
+        self._picture_s = min(pipeline.picture_timeout_s, pipeline.hang_timeout_s)
         self._limit = limit
         self._outage = outage
         self._clock = clock
@@ -195,8 +196,8 @@ class Dispatcher:
 
     def silent_since(self, child: ChildProcess) -> float:
         """Since when, on our clock, a child is silent or owes us a picture: a worker's other threads go on saying
-        that it lives."""
+        that it lives. A picture is owed for `picture_timeout_s` when that lies `hang_timeout_s` back."""
         # A video is many pictures: each that the child has, or queues behind, earns it the whole patience again.
-        patience_s = self.job_table.videos(child.jobs) * self._patience_s
+        patience_s = self.job_table.videos(child.jobs) * self._patience_s + self._picture_s - self._patience_s
         owed_s = self.job_table.inferring_since(child.jobs)
         return min([child.heard_s, *(since_s + patience_s for since_s in owed_s)])

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from autotagger.errors import AssetFailed, AutotaggerError, Retryable, StartupFailed
 from autotagger.memory import give_back, give_back_code
-from autotagger.resources import raise_if_exhausted
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.engine.protocol import Device, Session
 from autotagger.tagger.model import Model
@@ -98,7 +97,6 @@ class OpenVinoSession:
         try:
             answer: NDArray[np.float32] = self._session.run([self._output_name], {self._input_name: picture})[0]
         except Exception as error:  # the provider's exceptions share no other root
-            raise_if_exhausted()
             raise Retryable(f"inference on {self.device} failed: {_one_line(error)}", kind="inference") from None
         return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
 

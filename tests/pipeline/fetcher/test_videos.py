@@ -21,7 +21,7 @@ from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Work
 from autotagger.pipeline.fetcher import videos as videos
 from autotagger.pipeline.fetcher.videos import VideoFetcher
-from autotagger.pipeline.ipc.payload import Video, pack_video, unpack_body
+from autotagger.pipeline.ipc.payload import Video, pack_original, pack_video, unpack_body
 from autotagger.scores import unpack
 from autotagger.settings import Settings
 from autotagger.tagger.video import frames_of
@@ -156,6 +156,13 @@ def test_a_film_travels_through_a_slot() -> None:
     assert (bytes(picture.still), picture.video) == (b"\xff\xd8\xff", None)
 
 
+def test_an_original_travels_with_its_preview() -> None:
+    payload = unpack_body(memoryview(pack_original("ä.png", b"original", b"preview")))
+    assert payload.original is not None
+    assert (bytes(payload.original), bytes(payload.still), payload.name) == (b"original", b"preview", "ä.png")
+    assert payload.video is None
+
+
 @given(
     begin=st.sampled_from([0, 16, 17, 18, 22, 26, 40]),
     places=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=3),
@@ -169,7 +176,9 @@ def test_any_bytes_in_a_slot_are_a_film_or_a_picture(
         if place < len(body):
             body[place] = value
     payload = unpack_body(memoryview(body))
-    if payload.video is None:
-        assert payload.still == body, "a picture is looked at as a whole"
-    else:
+    if payload.video is not None:
         assert len(payload.still) + len(payload.video.body) < len(body)
+    elif payload.original is not None:
+        assert len(payload.still) + len(payload.original) < len(body)
+    else:
+        assert payload.still == body, "a picture is looked at as a whole"
