@@ -153,6 +153,7 @@ def test_nothing_new_starts_while_the_ledger_is_behind(
         run.it.scored(cast(run.pool.workers[0]), m.Scored(job, b"x"))
     assert [record.asset_id for record in run.pool.writer.told(m.Record)] == [asset_id(0), asset_id(1)]
     assert run.it.slots.free == 2
+    assert run.it.inferred == 2
     assert run.begin() == [], "two wait for the writer"
     run.it.recorded(cast(run.pool.writer), (asset_id(0),))
     assert len(run.begin()) == 2, "one place is free: what starts now is not yet recorded"
@@ -361,3 +362,15 @@ def test_a_status_gives_a_video_its_time_too(ledger: LedgerWriter, tmp_path: Pat
     assert statuses(1_013.0 + PATIENCE_S)["inferencer 1"] == (13.0 + PATIENCE_S, 3.0)
     run.pool.workers[0].served_s = 1_012.0
     assert statuses(1_013.0 + PATIENCE_S)["inferencer 1"][1] == 1.0, "since it last ended one"
+
+
+def test_every_copy_counts_for_the_limit(ledger: Ledger, tmp_path: Path) -> None:
+    add_scored(ledger, listed(0, checksum="same"))
+    ledger.add_listed([listed(number, checksum="same") for number in range(1, 5)])
+    run = Dispatching(ledger, tmp_path, limit=3)
+    run.it._work = WorkList(
+        run.it.job_table, ledger, accounts=[1], model="m1", begun=False, copy=run.it._have_copied
+    )
+    assert run.begin() == []
+    assert run.pool.writer.sent == [m.Copy(asset_id(number)) for number in (1, 2, 3)]
+    assert run.it.is_finished()

@@ -23,6 +23,7 @@ class FakeProcess:
         self.channel: Channel = args[0]
         self.arguments, self.name, self.pid = args[1:], name, 4_711
         self.exitcode: int | None = None
+        self.target: Any = None
         self.killed = False
         self.closed = False
         self.sentinel, self._end = os.pipe()
@@ -73,6 +74,7 @@ class Factory:
 
     def Process(self, *, target: Any, args: tuple[Any, ...], name: str) -> FakeProcess:  # noqa: N802
         process = FakeProcess(args, name)
+        process.target = target
         if self.refuse:
             error = self.refuse.pop(0)
             os.close(process.sentinel)
@@ -258,6 +260,7 @@ async def test_workers_are_started_first_and_everybody_has_a_name(
         ("writer",),
         ("fetcher",),
     ]
+    assert {process.target for process in factory.made} == {print}
     assert list(pool.it) == [pool.it.writer, pool.it.fetcher, *pool.it.workers]
     assert [name for name, _ in pool.it.named()] == ["writer", "fetcher", "inferencer 1", "inferencer 2"]
     pool.it.dismiss()

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from autotagger.errors import ServerRefused
 from autotagger.immich.types import Dialect
-from autotagger.pipeline.writer.throttle import LOOK_EVERY_S, Pace, Queues
+from autotagger.pipeline.writer.throttle import LOOK_EVERY_S, TELL_EVERY_S, Pace, Queues
 from tests.pipeline.unit import Clock, FakeImmich, server
 
 
@@ -103,3 +104,21 @@ async def test_the_pace_is_kept_on_average_and_0_is_none() -> None:
     free = Pace(0.0, clock=lambda: now, sleep=sleep)
     await free.take(1_000)
     assert slept == []
+
+
+async def test_what_is_waited_for_is_told_at_once_and_then_now_and_again() -> None:
+    immich, clock, lines = FakeImmich(), Clock(), list[str]()
+    sink = logger.add(lines.append, format="{message}")
+    queues = queues_of(immich, clock)
+    try:
+        immich.queued = 99
+        for at_s in (0.0, LOOK_EVERY_S, TELL_EVERY_S - LOOK_EVERY_S, TELL_EVERY_S):
+            clock.now_s = 1_000.0 + at_s
+            assert not await queues.have_room()
+        immich.queued = 0
+        clock.now_s += LOOK_EVERY_S
+        assert await queues.have_room()
+    finally:
+        logger.remove(sink)
+    waits = "Immich has 99 jobs waiting: tag calls wait until there are at most 10\n"
+    assert lines == [waits, waits, "Immich has caught up: tagging goes on\n"]

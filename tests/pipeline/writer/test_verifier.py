@@ -384,3 +384,14 @@ async def test_a_canary_with_trouble_of_its_own_says_nothing_of_its_library(
     run.ledger.record_problem(asset_id(1), state, kind=kind, message="x", due_ms=None)
     assert run.verifier.judge_canaries() is True
     assert run.ledger.collections()[0].state is Probe.UNTRIED
+
+
+async def test_a_canary_that_has_no_end_yet_keeps_no_other_waiting(run: Verifying) -> None:
+    run.applied(1, canary=True)
+    run.ledger.add_listed([listed(2, library="other")])
+    first, other = run.ledger.collections()
+    run.ledger.probe_collection(other.id, run.row(2).key)
+    run.ledger.record_problem(asset_id(2), State.GONE, kind="gone", message="x", due_ms=None)
+    assert run.verifier.judge_canaries() is True
+    assert [collection.state for collection in run.ledger.collections()] == [Probe.PROBING, Probe.UNTRIED]
+    assert first.state is Probe.PROBING
