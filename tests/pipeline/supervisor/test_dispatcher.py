@@ -364,7 +364,7 @@ def test_a_status_gives_a_video_its_time_too(ledger: LedgerWriter, tmp_path: Pat
     assert statuses(1_013.0 + PATIENCE_S)["inferencer 1"][1] == 1.0, "since it last ended one"
 
 
-def test_every_copy_counts_for_the_limit(ledger: Ledger, tmp_path: Path) -> None:
+def test_every_copy_counts_for_the_limit(ledger: LedgerWriter, tmp_path: Path) -> None:
     add_scored(ledger, listed(0, checksum="same"))
     ledger.add_listed([listed(number, checksum="same") for number in range(1, 5)])
     run = Dispatching(ledger, tmp_path, limit=3)
