@@ -1,10 +1,11 @@
 """Where settings come from: defaults < TOML file < environment < command-line flags.
 
 Every key has an environment variable: `AUTOTAGGER_` and its path, `[immich] batch_size` being
-`AUTOTAGGER_IMMICH_BATCH_SIZE`; lists are written with commas, tables as JSON (`{"1girl": "girl"}`), those by
-category also key by key (`AUTOTAGGER_POLICY_THRESHOLD_GENERAL`), and an empty variable counts as not set (but
-empties a list). The three that every Immich tool knows keep their names: `IMMICH_BASE_URL`, `IMMICH_API_KEY`,
-`IMMICH_API_KEY_FILE`; `AUTOTAGGER_MODEL` is short for `[model] name`.
+`AUTOTAGGER_IMMICH_BATCH_SIZE`; lists are written with commas or as JSON (`["a", "b"]`), tables as JSON
+(`{"1girl": "girl"}`), those by category also key by key (`AUTOTAGGER_POLICY_THRESHOLD_GENERAL`), and an empty
+variable counts as not set (but empties a list). Those that Immich's tools know keep their names: `IMMICH_BASE_URL`
+(or `IMMICH_INSTANCE_URL`, as Immich's own command line calls it), `IMMICH_API_KEY`, `IMMICH_API_KEY_FILE`;
+`AUTOTAGGER_MODEL` is short for `[model] name`.
 """
 
 import json
@@ -29,6 +30,7 @@ from autotagger.settings import (
     home_folder,
     leaves,
     split_list,
+    unquoted,
 )
 
 ENV_PREFIX = "AUTOTAGGER_"
@@ -40,7 +42,10 @@ _NOT_OURS = re.compile(rf"{ENV_PREFIX}(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 _CONTAINER_SECRETS = Path("/run/secrets")
 #: Tables of [policy] whose keys are categories.
 _BY_CATEGORY = ("threshold", "mcut", "top", "template")
+#: Immich's own command line reads it; any other variable for the address goes before it.
+_INSTANCE_URL = "IMMICH_INSTANCE_URL"
 _ENV_NAMES = {
+    _INSTANCE_URL: ("immich", "base_url"),
     "IMMICH_BASE_URL": ("immich", "base_url"),
     "IMMICH_API_KEY": ("immich", "api_key"),
     "IMMICH_API_KEY_FILE": ("immich", "api_key_file"),
@@ -125,6 +130,8 @@ def variables(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The variables of the environment that set something, and the path of the key that each sets."""
     known = _variables()
     paths = {name: known.get(name) or _table_entry(name) for name, value in environ.items() if value}
+    if ("immich", "base_url") in (path for name, path in paths.items() if name != _INSTANCE_URL):
+        paths[_INSTANCE_URL] = None
     for name, path in list(paths.items()):
         if path in OLD_KEYS:
             successor = OLD_KEYS[path].successor
@@ -162,8 +169,8 @@ def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
 
     Raises BadConfig when there is none.
     """
-    if settings.api_key and settings.api_key.get_secret_value().strip():
-        return SecretStr(settings.api_key.get_secret_value().strip())
+    if settings.api_key and settings.api_key.get_secret_value():
+        return settings.api_key
     key_file = settings.api_key_file or _credential()
     if key_file is None:
         raise BadConfig(
@@ -171,7 +178,7 @@ def api_key(settings: ImmichSettings | AccountSettings) -> SecretStr:
             "(Immich: Account Settings > API Keys > New API Key)"
         )
     try:
-        key = key_file.read_text(encoding="utf-8").strip()
+        key = unquoted(key_file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read the API key file {key_file}: {_reason(error)}") from None
     if not key or len(key.split()) != 1:
@@ -258,8 +265,7 @@ def find_config(environ: Mapping[str, str]) -> Path | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (OSError, ValueError, RecursionError) as error:  # no TOML, a number of 5,000 digits, endless brackets
         raise BadConfig(f"cannot read the configuration {path}: {_reason(error)}") from None
     return _with_paths_from(path.parent, tree)
@@ -290,7 +296,7 @@ def _path_from(folder: Path, named: str, key: tuple[str, ...]) -> str:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     names = _variables()
     found: dict[str, Any] = {}
-    for name, value in sorted(environ.items()):
+    for name, value in sorted(environ.items(), key=lambda item: (item[0] != _INSTANCE_URL, item[0])):
         if name in (CONFIG_VARIABLE, DEBUG_VARIABLE) or _NOT_OURS.match(name):
             continue
         if path := names.get(name):
@@ -307,16 +313,22 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _parsed(name: str, value: str, path: tuple[str, ...]) -> Any:
     if _holds(path, "tuple"):
-        return split_list(value)
-    if not _holds(path, "dict"):
-        return value
+        if not value.lstrip().startswith("["):
+            return split_list(value)
+        return _json(name, value, list, 'a list, in JSON (["a", "b"]) or with commas (a, b)')
+    if _holds(path, "dict"):
+        return _json(name, value, dict, 'a table in JSON: {"key": value}')
+    return value
+
+
+def _json(name: str, value: str, kind: type, what: str) -> Any:
     try:
-        table = json.loads(value)
+        found = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"{name} must be a table in JSON: {error}") from None
-    if not isinstance(table, dict):
-        raise BadConfig(f'{name} must be a table in JSON: {{"key": value}}')
-    return table
+        raise BadConfig(f"{name} must be {what}: {error}") from None
+    if not isinstance(found, kind):
+        raise BadConfig(f"{name} must be {what}")
+    return found
 
 
 def _table_entry(name: str) -> tuple[str, ...] | None:

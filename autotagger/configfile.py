@@ -10,7 +10,7 @@ from autotagger.errors import BadConfig
 def set_key(config: Path, section: str, key: str, value: int | str) -> None:
     """Set `[section] key`; the file is made where there is none. Raises BadConfig."""
     try:
-        text = config.read_text(encoding="utf-8") if config.exists() else ""
+        text = config.read_text(encoding="utf-8-sig") if config.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read the configuration {config}: {error}") from None
     try:

@@ -7,14 +7,47 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from autotagger.hours import Hours
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
+
+def _no_boolean(value: Any) -> Any:
+    """Python takes true for 1.0: `general = true` would be a threshold that nothing reaches."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def unquoted(text: str) -> str:
+    """`text` without blanks around it and without one pair of quotes: `docker run --env-file` keeps them, a shell
+    does not."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return SecretStr(unquoted(value.get_secret_value()))
+    return unquoted(value) if isinstance(value, str) else value
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0), BeforeValidator(_no_boolean)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(_no_boolean)]
 #: What begins a pattern that is a regular expression; `re:` alone begins names of danbooru (`re:zero...`).
 REGEX = "regex:"
 #: The account of a configuration without [[account]] sections.
@@ -28,12 +61,27 @@ def _can_be_one(path: Path) -> Path:
 
 
 AnyPath = Annotated[Path, AfterValidator(_can_be_one)]
+#: What people copy from elsewhere, with the quotes around it.
+Copied = Annotated[str, BeforeValidator(_bare)]
+CopiedKey = Annotated[SecretStr | None, BeforeValidator(_bare)]
+CopiedPath = Annotated[AnyPath | None, BeforeValidator(_bare)]
 
 
 class Section(BaseModel):
     """Its validator is made when it first has something to validate: a child process gets ready settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, value: Any, info: ValidationInfo) -> Any:
+        """A choice in any letters (`debug`, `gpu`); a number that is one."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if kind in (int, float):
+            return _no_boolean(value)
+        if get_origin(kind) is Literal and isinstance(value, str):
+            return next((choice for choice in get_args(kind) if choice.lower() == value.strip().lower()), value)
+        return value
 
 
 def _defaults() -> Any:
@@ -44,9 +92,9 @@ def _defaults() -> Any:
 class ImmichSettings(Section):
     """The server, the API key, and limits on the load."""
 
-    base_url: str = Field("", description="Address of Immich, with or without /api")
-    api_key: SecretStr | None = Field(None, description="API key; safer in a file: api_key_file")
-    api_key_file: AnyPath | None = Field(None, description="File that contains only the API key")
+    base_url: Copied = Field("", description="Address of Immich, with or without /api")
+    api_key: CopiedKey = Field(None, description="API key; safer in a file: api_key_file")
+    api_key_file: CopiedPath = Field(None, description="File that contains only the API key")
     ca_file: AnyPath | None = Field(
         None, description="Certificate of the authority that signed Immich's certificate"
     )
@@ -87,8 +135,8 @@ class AccountSettings(Section):
     """One user of the same Immich, where several users' libraries are tagged."""
 
     name: str = Field(min_length=1, max_length=64, description="Name of the account in messages")
-    api_key: SecretStr | None = Field(None, description="API key of this user; safer in a file")
-    api_key_file: AnyPath | None = Field(None, description="File that contains only the API key of this user")
+    api_key: CopiedKey = Field(None, description="API key of this user; safer in a file")
+    api_key_file: CopiedPath = Field(None, description="File that contains only the API key of this user")
 
 
 class ModelSettings(Section):

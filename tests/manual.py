@@ -13,8 +13,8 @@ HEAD = """\
 # Every command
 
 Written by `scripts/commands` from the commands' own help, which `autotagger COMMAND --help` shows too.
-`autotagger --config FILE COMMAND` reads its settings from that file; what can be set is in the
-[README](../README.md#settings). `--help` (`-h`) is an option of each.
+`autotagger --config FILE COMMAND`, or `autotagger COMMAND --config FILE`, reads its settings from that file; what
+can be set is in the [README](../README.md#settings). `--help` (`-h`) is an option of each.
 """
 
 
@@ -38,7 +38,7 @@ def options(command: Any) -> list[str]:
         for one in command.params
         if one.param_type_name == "option"
         for name in one.opts
-        if one.name != "help"
+        if one.name != "help" and not one.hidden
     ]
 
 
@@ -51,7 +51,7 @@ def _section(words: str, command: Any) -> str:
     arguments = " ".join(_usage(one) for one in command.params if one.param_type_name == "argument")
     usage = f"autotagger {words} {arguments}".rstrip()
     lines = [f"## {words}\n", f"`{usage}`\n", f"{_text(command.help)}\n"]
-    rows = [one for one in command.params if one.name != "help"]
+    rows = [one for one in command.params if one.name != "help" and not one.hidden]
     if rows:
         lines += [
             "| option | meaning |",

@@ -141,6 +141,13 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], run: Run) -> None:
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize("words", [("config",), ("models", "list"), ("status",)], ids=" ".join)
+def test_the_configuration_file_may_be_named_after_the_command(words: tuple[str, ...], run: Run) -> None:
+    after = run(*words, "--config", "nowhere.toml")
+    assert (after.code, after.err) == (2, run("--config", "nowhere.toml", *words).err)
+    assert "cannot read the configuration nowhere.toml" in after.err
+
+
 def test_a_wrong_configuration_is_one_line_and_exit_code_2(tmp_path: Path, run: Run) -> None:
     (tmp_path / "my.toml").write_text("[immich]\nbatchsize = 3")
     outcome = run("--config", "my.toml", "tag", "x.png")

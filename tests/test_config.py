@@ -4,8 +4,9 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from autotagger.cli.template import config_text, toml_value
-from autotagger.config import OLD_KEYS, api_key, cautions, default_config_path, load_settings
+from autotagger.config import OLD_KEYS, api_key, cautions, default_config_path, load_settings, variables
+from autotagger.configfile import set_key
 from autotagger.errors import BadConfig
 from autotagger.settings import ImmichSettings, Settings, leaves
 
@@ -58,20 +60,69 @@ def test_the_documented_defaults() -> None:
     assert settings.verify.sample == 0.02
 
 
+#: A value for each key that a rule below cannot make up.
+OTHERS: Mapping[str, tuple[str, Any]] = {
+    "immich.api_key": ("/x", SecretStr("/x")),
+    "immich.base_url": ("http://photos:2283", "http://photos:2283"),
+    "policy.threshold": ('{"general": 0.5, "rating": 0.4}', {"general": 0.5, "rating": 0.4}),
+    "policy.slash": ("|", "|"),
+    "policy.whitelist": ('["a, b", "regex:[ab]"]', ("a, b", "regex:[ab]")),
+    "video.combine": ('{"general": "mean"}', {"general": "mean"}),
+    "watch.hours": ("22:00-07:00, 12:30-13:30", ("22:00-07:00", "12:30-13:30")),
+}
+
+
+def another_value(path: tuple[str, ...]) -> tuple[str, Any]:
+    """A value that is not the key's default, as a variable spells it and as the settings then hold it."""
+    if (found := OTHERS.get(".".join(path))) is not None:
+        return found
+    default, field = _at(Settings().model_dump(), path), _field(path)
+    if get_origin(field.annotation) is Literal:
+        other = next(choice for choice in get_args(field.annotation) if choice != default)
+        return other.swapcase(), other
+    match default:
+        case bool():
+            return str(not default).lower(), not default
+        case int() | float():
+            for value in (default + 1, default / 2, 1):
+                with suppress(ValidationError):
+                    Settings.model_validate(_nested(path, value))
+                    return str(value), value
+        case tuple() if default:
+            return default[-1], default[-1:]
+        case dict() if field.examples:
+            (example,) = field.examples
+            return json.dumps(example), {
+                key: tuple(one) if isinstance(one, list) else one for key, one in example.items()
+            }
+        case None:
+            return "/x", Path("/x")
+    return "other", type(default)(["other"]) if isinstance(default, tuple) else type(default)("other")
+
+
 @pytest.mark.parametrize("path", [*leaves()], ids=".".join)
 def test_every_key_can_be_set_from_the_environment(path: tuple[str, ...], tmp_path: Path) -> None:
-    default = _at(Settings().model_dump(), path)
-    name, value, expected = "AUTOTAGGER_" + "_".join(path).upper(), str(default), default
-    if path == ("policy", "threshold"):
-        name, value, expected = "AUTOTAGGER_POLICY_THRESHOLD_GENERAL", "0.5", {"general": 0.5}
-    elif isinstance(default, tuple):
-        value = ",".join(default)
-    elif isinstance(default, dict):
-        value = json.dumps(default)
-    elif default is None:
-        value, expected = "/x", SecretStr("/x") if path[-1] == "api_key" else Path("/x")
-    settings = load(tmp_path, environ={name: value})
-    assert _at(settings.model_dump(), path) == expected
+    """To something that is not its default: a variable that nobody reads would not show otherwise."""
+    value, expected = another_value(path)
+    environ = {"AUTOTAGGER_" + "_".join(path).upper(): value}
+    if path == ("policy", "rating_by"):
+        environ["AUTOTAGGER_POLICY_THRESHOLD_RATING"] = "0.4"
+    found = _at(load(tmp_path, environ=environ).model_dump(), path)
+    assert found == expected
+    assert found != _at(Settings().model_dump(), path)
+
+
+def _nested(path: tuple[str, ...], value: Any) -> Any:
+    for step in reversed(path):
+        value = {step: value}
+    return value
+
+
+def _field(path: tuple[str, ...]) -> Any:
+    section: Any = Settings
+    for step in path[:-1]:
+        section = section.model_fields[step].annotation
+    return section.model_fields[path[-1]]
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:
@@ -80,9 +131,71 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
     return tree
 
 
-def test_lists_in_the_environment(tmp_path: Path) -> None:
-    settings = load(tmp_path, environ={"AUTOTAGGER_POLICY_BLACKLIST": " a_*, b ,,"})
-    assert settings.policy.blacklist == ("a_*", "b")
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (" a_*, b ,,", ("a_*", "b")),
+        (' ["a_*", "b, c"]', ("a_*", "b, c")),
+        ("[]", ()),
+        ("regex:[ab]", ("regex:[ab]",)),
+    ],
+)
+def test_lists_in_the_environment(written: str, meant: tuple[str, ...], tmp_path: Path) -> None:
+    assert load(tmp_path, environ={"AUTOTAGGER_POLICY_BLACKLIST": written}).policy.blacklist == meant
+
+
+@pytest.mark.parametrize("written", ["[1girl]", "['1girl', 'solo']", "[1girl, solo", '["1girl"] solo'])
+def test_what_begins_with_a_bracket_is_never_a_tag(written: str, tmp_path: Path) -> None:
+    message = complaint(tmp_path, environ={"AUTOTAGGER_POLICY_BLACKLIST": written})
+    assert "AUTOTAGGER_POLICY_BLACKLIST must be a list, in JSON" in message
+
+
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("[policy.threshold]\ngeneral = true", r"[policy.threshold] general"),
+        ("[policy.top]\ngeneral = true", r"[policy.top] general"),
+        ("[verify]\nsample = false", "[verify] sample"),
+        ("[immich]\nbatch_size = true", "[immich] batch_size"),
+    ],
+)
+def test_true_is_no_number(toml: str, key: str, tmp_path: Path) -> None:
+    assert f"{key}: must be a number, not true or false" in complaint(tmp_path, toml)
+    with pytest.raises(BadConfig, match="must be a number"):
+        load_settings(
+            environ={"AUTOTAGGER_CONFIG": "/dev/null", "AUTOTAGGER_POLICY_THRESHOLD": '{"general": true}'}
+        )
+
+
+@pytest.mark.parametrize("quote", ["'", '"', " "])
+def test_quotes_around_a_key_or_an_address_are_not_part_of_it(quote: str, tmp_path: Path) -> None:
+    """`docker run --env-file` passes them on."""
+    (tmp_path / "key").write_bytes(f"\ufeff{quote}{KEY}{quote}\r\n".encode())
+    environ = {
+        "IMMICH_BASE_URL": f"{quote}http://photos:2283{quote}",
+        "IMMICH_API_KEY": f"{quote}{KEY}{quote}",
+    }
+    immich = load(tmp_path, environ=environ).immich
+    assert (immich.base_url, api_key(immich).get_secret_value()) == ("http://photos:2283", KEY)
+    by_file = load(tmp_path, environ={"IMMICH_API_KEY_FILE": f"{quote}{tmp_path / 'key'}{quote}"}).immich
+    assert api_key(by_file).get_secret_value() == KEY
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b'marker = "done"\r\n')
+    assert load_settings(path, environ={}).marker == "done"
+    set_key(path, "model", "streams", 3)
+    assert load_settings(path, environ={}).model.streams == 3
+
+
+def test_the_address_as_immich_s_own_command_line_calls_it(tmp_path: Path) -> None:
+    theirs = {"IMMICH_INSTANCE_URL": "http://theirs:2283/api"}
+    assert load(tmp_path, environ=theirs).immich.base_url == "http://theirs:2283/api"
+    for name in ("IMMICH_BASE_URL", "AUTOTAGGER_IMMICH_BASE_URL"):
+        both = {**theirs, name: "http://ours:2283"}
+        assert load(tmp_path, environ=both).immich.base_url == "http://ours:2283"
+        assert list(variables(both)) == [name]
 
 
 def test_tables_in_the_environment(tmp_path: Path) -> None:
@@ -158,7 +271,7 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("marker = 'auto/processed'", r"marker: must be a tag name"),
         ("marker = ' '", r"marker: must be a tag name"),
         ("immich = 5", r"immich: "),
-        ("log_level = 'info'", r"log_level: "),
+        ("log_level = 'infos'", r"log_level: "),
         ("[immich]\napi_key = 'k'\n[[account]]\nname = 'ben'", r"^an API key in \[immich\] .* cannot be combined"),
         (
             "[[account]]\nname = 'ben'\n[[account]]\nname = 'ben'",

@@ -52,7 +52,8 @@ def _options(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Configuration file; default: ~/.config/autotagger/config.toml, /etc/autotagger/config.toml.",
+            help="Configuration file, before or after the command; default: ~/.config/autotagger/config.toml, "
+            "/etc/autotagger/config.toml.",
         ),
     ] = None,
     _version: Annotated[
