@@ -320,7 +320,10 @@ class PipelineSettings(Section):
     decoders: int = Field(0, ge=0, le=64, description="Decoding threads per worker; 0 chooses automatically")
     slots: int = Field(32, ge=2, le=256, description="Maximum pictures in shared memory")
     slot_bytes: int = Field(
-        2 << 20, ge=1 << 16, description="Bytes per picture in shared memory; larger ones go through a file"
+        2 << 20,
+        ge=1 << 16,
+        le=1 << 30,
+        description="Bytes per picture in shared memory; larger ones go through a file",
     )
     nice: int = Field(
         0,

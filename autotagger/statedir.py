@@ -20,6 +20,11 @@ LOCAL_DISK = "put state_dir on a local disk"
 _PAGE_BYTES = mmap.PAGESIZE
 
 
+def spill_folder(state_dir: Path) -> Path:
+    """Where pictures go that are larger than a slot of the shared memory."""
+    return state_dir / "spill"
+
+
 def private_folder(folder: Path) -> None:
     """Make `folder` where it is missing; where it is ours, nobody else may enter it. Raises OSError."""
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)

@@ -55,4 +55,4 @@ def _print_table(report: "Report") -> None:
         table.add_row(Text(level.upper() if level == "fail" else level, _STYLE[level]), finding.check, Text(said))
     console = Console(markup=False, highlight=False)
     console.print(table)
-    console.print("\n`autotagger run` would " + ("not start." if report.exit_code else "start."))
+    console.print(f"\n{report.ending}")

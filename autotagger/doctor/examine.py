@@ -14,6 +14,7 @@ from autotagger.doctor.ledger import look_at_ledger
 from autotagger.doctor.machine import look_at_machine
 from autotagger.doctor.model import look_at_model, open_model
 from autotagger.doctor.registry import CHECKS
+from autotagger.doctor.rules import look_at_policy, look_at_port
 from autotagger.doctor.server import look_at_server
 from autotagger.doctor.speed import measure
 from autotagger.settings import Settings
@@ -23,14 +24,26 @@ from autotagger.topology import Topology, choose
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings. `exit_code`: the one that `autotagger run` would end with at its start; 0: it would start."""
+    """All findings. `exit_code`: the one that `autotagger run` would end with at its start; 0: it would start.
+
+    `open_question`: what could not be tried; empty where all was."""
 
     findings: tuple[Finding, ...]
+    open_question: str = ""
 
     @property
     def exit_code(self) -> int:
         failed = [one.result.exit_code for one in self.findings if one.result.level is Level.FAIL]
         return failed[0] if failed else 0
+
+    @property
+    def ending(self) -> str:
+        """What all of it comes to, in a sentence."""
+        if self.exit_code:
+            return "`autotagger run` would not start."
+        if self.open_question:
+            return f"`autotagger run` would start, but {self.open_question}."
+        return "Everything is ready. `autotagger run` would start."
 
     def as_dict(self) -> Mapping[str, Any]:
         """For `doctor --json`: the checks in order, `fix` None where nothing is to be done."""
@@ -52,7 +65,17 @@ class Report:
 def examine(settings: Settings, config: Path | None = None, *, quick: bool = False) -> Report:
     """Look and judge. `config`: the file the settings came from; `quick`: the model is not opened, no speed."""
     facts = look(settings, config, quick=quick)
-    return Report(tuple(Finding(name, check(facts)) for name, check in CHECKS.items()))
+    return Report(tuple(Finding(name, check(facts)) for name, check in CHECKS.items()), _open_question(facts))
+
+
+def _open_question(facts: Facts) -> str:
+    if facts.ledger.holder is not None:
+        return f"a run (process {facts.ledger.holder}) is at work with this state_dir: stop that one first"
+    if facts.model.to_download:
+        return "the model must be downloaded first, and was not tried"
+    if facts.model.device is None:
+        return "the model was not tried"
+    return ""
 
 
 def look(settings: Settings, config: Path | None = None, *, quick: bool = False) -> Facts:
@@ -69,6 +92,7 @@ def look(settings: Settings, config: Path | None = None, *, quick: bool = False)
         found, session = open_model(found, model, settings, streams=streams, threads=threads)
         if session and server.sample:
             speed = measure(model, session, server.sample.bodies, streams, settings.model.decoding)
+    ledger = look_at_ledger(settings)
     return Facts(
         settings=settings,
         plan=plan,
@@ -77,8 +101,11 @@ def look(settings: Settings, config: Path | None = None, *, quick: bool = False)
         server=server,
         machine=machine,
         model=found,
-        ledger=look_at_ledger(settings),
+        ledger=ledger,
         speed=speed,
+        policy_trouble=look_at_policy(settings, model),
+        # a run at work has it already
+        port_trouble=None if ledger.holder else look_at_port(settings.service),
     )
 
 

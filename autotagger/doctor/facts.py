@@ -119,7 +119,8 @@ class ModelFacts:
 @dataclass(frozen=True, slots=True)
 class LedgerFacts:
     """`holder`: process id of the run at work. `closed`: reasons of the libraries where tags do not stick.
-    `lacking`: what a ledger needs and the file system does not have."""
+    `lacking`: what a ledger needs and the file system does not have. `obstacle`: a file or folder of the state
+    folder that a run could not use, because it is something else or somebody else's."""
 
     path: Path
     exists: bool
@@ -130,6 +131,7 @@ class LedgerFacts:
     failed: int = 0
     closed: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    obstacle: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class SpeedFacts:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything. `plan` is how a run would use the machine. `open_files`: files that show the key.
-    `old_keys`: a line for each key of an earlier version that is set."""
+    `old_keys`: a line for each key of an earlier version that is set. `policy_trouble`: why a run could not decide
+    tags by these settings; `port_trouble`: why it could not serve health and metrics."""
 
     settings: Settings
     plan: Topology
@@ -154,3 +157,5 @@ class Facts:
     model: ModelFacts
     ledger: LedgerFacts
     speed: SpeedFacts | None = None
+    policy_trouble: Fatal | None = None
+    port_trouble: str | None = None

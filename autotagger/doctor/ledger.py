@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from autotagger.errors import Fatal
 from autotagger.ledger.database import check_pages
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import Probe, State
+from autotagger.resources import is_exhaustion
 from autotagger.settings import Settings
-from autotagger.statedir import lacking
+from autotagger.statedir import lacking, spill_folder
+
+_USE, _ENTER = os.R_OK | os.W_OK, os.R_OK | os.W_OK | os.X_OK
 
 
 def look_at_ledger(settings: Settings) -> LedgerFacts:
@@ -23,8 +27,9 @@ def look_at_ledger(settings: Settings) -> LedgerFacts:
         writable=_is_writable(path),
         holder=holder_of(path),
         lacking=lacking(_folder_of(path)),
+        obstacle=_obstacle(path),
     )
-    if not facts.exists:
+    if not facts.exists or facts.obstacle:
         return facts
     try:
         check_pages(path)
@@ -41,7 +46,22 @@ def _is_writable(path: Path) -> bool:
     if os.path.exists(path) and not os.access(path, os.W_OK):  # noqa: PTH110 - as above
         return False
     there = _folder_of(path)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return False
+    try:  # /proc and some shares say that they can be written
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError as error:
+        return is_exhaustion(error)  # a full disk is another check's business
+
+
+def _obstacle(path: Path) -> Path | None:
+    """The first of what a run opens in the state folder that is there and cannot be used."""
+    files = [path.with_suffix(".lock"), *(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))]
+    spill = spill_folder(path.parent)
+    blocked = [one for one in files if os.path.lexists(one) and not (one.is_file() and os.access(one, _USE))]
+    blocked += [spill] if os.path.lexists(spill) and not (spill.is_dir() and os.access(spill, _ENTER)) else []
+    return blocked[0] if blocked else None
 
 
 def _folder_of(path: Path) -> Path:

@@ -1,5 +1,7 @@
 """Checks of model files, ledger and external libraries, and how long the library will take."""
 
+from pathlib import Path
+
 from autotagger.doctor.check_result import NO_START, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts
 from autotagger.ledger.database import RESTORE
@@ -31,6 +33,12 @@ def ledger(facts: Facts) -> CheckResult:
         return fail(
             f"{found.path} cannot be written", f"chown the folder {found.path.parent} to this user", NO_START
         )
+    if found.obstacle:
+        return fail(
+            f"a run could not use {found.obstacle}: it is no {_kind(found.obstacle)} of this user's",
+            "move it away, or chown it to this user",
+            NO_START,
+        )
     if found.lacking:
         what = f"{found.path.parent} is on a file system without {' and '.join(found.lacking)}"
         return fail(what, LOCAL_DISK, NO_START)
@@ -41,6 +49,10 @@ def ledger(facts: Facts) -> CheckResult:
         return good(f"none yet; a run creates {found.path}")
     at_work = f"; a run (process {found.holder}) uses it" if found.holder else ""
     return good(f"{found.path} is sound: {found.assets:,} assets{at_work}")
+
+
+def _kind(path: Path) -> str:
+    return "folder" if path.suffix == "" else "file"
 
 
 def failures(facts: Facts) -> CheckResult:

@@ -23,6 +23,7 @@ async def doctor(server: StandIn | None, state_dir: Path, *arguments: str, **env
         "AUTOTAGGER_CONFIG": "/dev/null",
         "AUTOTAGGER_STATE_DIR": str(state_dir),
         "AUTOTAGGER_MODEL": "palette",
+        "AUTOTAGGER_SERVICE_LISTEN_PORT": "0",
         "IMMICH_BASE_URL": server.url if server else "127.0.0.1:9",
         "IMMICH_API_KEY": server.api_key if server else "a-key-that-nobody-may-see",
         "COLUMNS": "120",

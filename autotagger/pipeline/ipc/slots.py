@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from autotagger.errors import StartupFailed
+from autotagger.resources import is_exhaustion
 from autotagger.statedir import private_file, private_folder
 
 
@@ -28,9 +29,16 @@ class SlotMemory:
 
     @classmethod
     def create(cls, count: int, size: int, spill_dir: Path) -> Self:
-        """New memory, zero pages until used; whatever a killed run left in `spill_dir` is removed."""
-        private_folder(spill_dir)
-        _clear(spill_dir)
+        """New memory, zero pages until used; whatever a killed run left in `spill_dir` is removed.
+
+        Raises StartupFailed where that cannot be a folder of ours."""
+        try:
+            private_folder(spill_dir)
+            _clear(spill_dir)
+        except OSError as error:
+            if is_exhaustion(error):
+                raise
+            raise StartupFailed(f"cannot use the folder {spill_dir}: {error.strerror}", kind="spill") from None
         fd = os.memfd_create("autotagger-slots", os.MFD_CLOEXEC)
         os.ftruncate(fd, count * size)
         return cls(fd, count, size, spill_dir)

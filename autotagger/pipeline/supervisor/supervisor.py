@@ -33,6 +33,7 @@ from autotagger.pipeline.supervisor.shutdown import Shutdown, heeding_faults, he
 from autotagger.pipeline.supervisor.status import Observe, RunStatus, process_statuses, unobserved
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import Settings
+from autotagger.statedir import spill_folder
 from autotagger.tagger.model import Model
 from autotagger.topology import with_workers
 
@@ -101,7 +102,7 @@ class Supervisor:
             with LedgerWriter(self._settings.ledger_path) as ledger:
                 self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
             self._ledger = cleanup.enter_context(LedgerReader(self._settings.ledger_path))
-            spill_dir = self._settings.state_dir / "spill"
+            spill_dir = spill_folder(self._settings.state_dir)
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)
             cleanup.callback(self._memory.close)
             self._processes = ProcessPool(
