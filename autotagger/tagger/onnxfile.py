@@ -20,7 +20,10 @@ _GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
 _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_PLACE = 8, 9, 13, 14
-_FLOAT = 1
+#: TensorProto.DataType, those that a picture may be given in.
+FLOAT32, UINT8, FLOAT16 = 1, 2, 10
+#: Some exports write -1 for a dimension that is open; a varint has no sign.
+_NEGATIVE = 1 << 63
 
 
 class FileBytes:
@@ -48,10 +51,11 @@ class FileBytes:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of the graph. A dimension is a number, a name, or "" when the file leaves it open."""
+    """An input or output of the graph. `kind`: the number that ONNX has for its type, 0 where it says none. A
+    dimension is a number, a name, or "" when the file leaves it open."""
 
     name: str
-    is_float32: bool
+    kind: int
     shape: tuple[int | str, ...]
 
 
@@ -86,13 +90,14 @@ def external_files(path: Path, signature: Signature) -> list[Path]:
     """The files of weights beside the model `path`, after checking them.
 
     A model names them itself, so one that was made to could have any file of this machine read: they must lie
-    in the model's own folder. Raises StartupFailed when one does not, is missing, or is cut short.
+    in the model's own folder, or where that is a snapshot of the hub's cache, whose files are links, in the same
+    repository's blobs. Raises StartupFailed when one does not, is missing, or is cut short.
     """
     folder = path.parent.resolve()
     found = []
     for location, length in signature.external.items():
         file = (folder / location).resolve()
-        if not location or "\0" in location or not file.is_relative_to(folder) or file == folder:
+        if not location or "\0" in location or not _is_inside(path.parent, location, file) or file == folder:
             raise StartupFailed(
                 f"the model {path} wants its weights from {location!r}, outside its own folder: it is not opened",
                 kind="model-broken",
@@ -110,6 +115,25 @@ def external_files(path: Path, signature: Signature) -> list[Path]:
             )
         found.append(file)
     return found
+
+
+def _is_inside(folder: Path, location: str, file: Path) -> bool:
+    if file.is_relative_to(folder.resolve()):
+        return True
+    named = Path(location)
+    if named.is_absolute() or ".." in named.parts:
+        return False
+    blobs = blobs_of(folder)
+    return blobs is not None and file.is_relative_to(blobs)
+
+
+def blobs_of(folder: Path) -> Path | None:
+    """The folder of the real files where `folder` is, or lies in, a snapshot of the hub's cache
+    (`models--owner--name/snapshots/<commit>/...`, whose files are links to `models--owner--name/blobs`)."""
+    for above in (folder.absolute(), *folder.absolute().parents):
+        if above.parent.name == "snapshots" and (above.parent.parent / "blobs").is_dir():
+            return (above.parent.parent / "blobs").resolve()
+    return None
 
 
 def _external(raw: FileBytes, graph: tuple[int, int]) -> dict[str, int]:
@@ -160,22 +184,22 @@ def _signature(raw: FileBytes) -> Signature:
 
 def _port(raw: FileBytes, start: int, stop: int) -> Port:
     """ValueInfoProto: name = 1, type = 2; TypeProto: tensor_type = 1; Tensor: elem_type = 1, shape = 2."""
-    name, is_float32, shape = "", False, []
+    name, kind, shape = "", 0, []
     for field, span in _fields(raw, start, stop):
         if field == 1:
             name = _text(raw, span)
         for tensor in _inside(raw, field == 2, span, 1):
             for part, value in _fields(raw, *tensor):
-                is_float32 = is_float32 or (part == 1 and value[0] == _FLOAT)
+                kind = value[0] if part == 1 else kind
                 shape += [_dimension(raw, dim) for dim in _inside(raw, part == 2, value, 1)]
-    return Port(name, is_float32, tuple(shape))
+    return Port(name, kind, tuple(shape))
 
 
 def _dimension(raw: FileBytes, span: tuple[int, int]) -> int | str:
     """Dimension: dim_value = 1, dim_param = 2."""
     for field, value in _fields(raw, *span):
         if field == 1:
-            return value[0]
+            return value[0] if value[0] < _NEGATIVE else ""
         if field == 2:
             return _text(raw, value)
     return ""

@@ -6,8 +6,9 @@ Given this, they map the file into memory instead of reading it: one copy less i
 The format is ONNX's own for weights in another file (TensorProto.external_data, onnx/onnx.proto).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from autotagger.tagger.onnxfile import (
     BYTES,
@@ -27,24 +28,26 @@ _EXTERNAL_PLACE = 1  # TensorProto.DataLocation
 _KEY, _VALUE = 1, 2  # StringStringEntryProto
 
 
-def without_weights(path: Path) -> bytes | None:
+def without_weights(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> bytes | None:
     """The model `path`, a file that `read_signature` could read, with its large initializers as references to
-    `path.name`. None when there are none, or when the model keeps weights in files of their own already."""
+    `path.name`. None when there are none, or when the model keeps weights in files of their own already, unless
+    these are called otherwise than it says: `names` has what each is called, by the name in the model."""
     with path.open("rb") as file:
         raw = FileBytes(file.fileno())
-        graph = _Graph(raw, path.name)
+        graph = _Graph(raw, path.name, names)
         parts = []
         for number, _, start, begin, end in fields_whole(raw, 0, len(raw)):
             whole = number != MODEL_GRAPH
             parts.append(raw.span(start, end) if whole else _field(MODEL_GRAPH, b"".join(graph.parts(begin, end))))
-        return b"".join(parts) if graph.moved and not graph.external else None
+        return b"".join(parts) if names or (graph.moved and not graph.external) else None
 
 
 class _Graph:
     """`moved`: initializers that became references; `external`: those that were before."""
 
-    def __init__(self, raw: FileBytes, name: str) -> None:
+    def __init__(self, raw: FileBytes, name: str, names: Mapping[str, str]) -> None:
         self._raw = raw
+        self._names = names
         self._name = name
         self.moved = 0
         self.external = 0
@@ -64,9 +67,21 @@ class _Graph:
                     pair = _field(_KEY, key.encode()) + _field(_VALUE, value.encode())
                     yield _field(TENSOR_EXTERNAL, pair)
                 yield _varint(TENSOR_PLACE << 3 | VARINT) + _varint(_EXTERNAL_PLACE)
+            elif number == TENSOR_EXTERNAL and self._names:
+                yield _field(TENSOR_EXTERNAL, self._entry(begin, end))
             else:
                 self.external += number == TENSOR_EXTERNAL
                 yield self._raw.span(start_of, end)
+
+    def _entry(self, start: int, stop: int) -> bytes:
+        """A pair that says something of weights elsewhere: the name of the file as it is called."""
+        pair = {
+            number: self._raw.span(begin, end) for number, _, _, begin, end in fields_whole(self._raw, start, stop)
+        }
+        if pair.get(_KEY) == b"location":
+            said = pair.get(_VALUE, b"").decode()
+            pair[_VALUE] = self._names.get(said, said).encode()
+        return b"".join(_field(number, content) for number, content in pair.items())
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -5,6 +5,7 @@ named where it is set.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,20 @@ from autotagger.memory import give_back, give_back_code
 from autotagger.tagger.cores import allowed_cores
 from autotagger.tagger.engine.protocol import Device, Session
 from autotagger.tagger.model import Model
-from autotagger.tagger.onnxfile import Port, Signature, external_files, read_signature
+from autotagger.tagger.onnxfile import (
+    FLOAT16,
+    FLOAT32,
+    UINT8,
+    Port,
+    Signature,
+    blobs_of,
+    external_files,
+    read_signature,
+)
 from autotagger.tagger.weights import without_weights
 
+#: What a model may take its picture as: its name in messages, and what the tensor is converted to.
+_KINDS = {FLOAT32: ("float32", np.float32), FLOAT16: ("float16", np.float16), UINT8: ("uint8", np.uint8)}
 _PROVIDER = "OpenVINOExecutionProvider"
 _SILENT = 4  # onnxruntime's "fatal": what goes wrong reaches us as an exception, and is then said once
 
@@ -80,6 +92,7 @@ class OpenVinoSession:
         self._output = model.manifest.output
         self._shape = model.manifest.input.shape
         self._input_name = source.name
+        self._kind = _KINDS[source.kind][1]
         self._session = _open(model, source, device, streams, threads)
         self._output_name = self._output.name or self._session.get_outputs()[self._output.index].name
 
@@ -95,7 +108,10 @@ class OpenVinoSession:
 
     def _run(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            answer: NDArray[np.float32] = self._session.run([self._output_name], {self._input_name: picture})[0]
+            given = picture if self._kind is np.float32 else picture.astype(self._kind)
+            said = self._session.run([self._output_name], {self._input_name: given})[0]
+            # in one row, also where the model gives n x labels x 1 x 1
+            answer: NDArray[np.float32] = said.reshape(1, -1).astype(np.float32, copy=False)
         except Exception as error:  # the provider's exceptions share no other root
             raise Retryable(f"inference on {self.device} failed: {_one_line(error)}", kind="inference") from None
         return _sigmoid(answer) if self._output.activation == "sigmoid" else answer
@@ -132,6 +148,7 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
     # Without it a part that OpenVINO cannot run goes to onnxruntime's own CPU provider, unsaid.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     path = model.path.resolve()
+    names = _names_in_cache(model, path)
     # Given as bytes, the model finds the weights that it refers to in this folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
 
@@ -145,7 +162,7 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
         )
 
     try:
-        session = _load_lean(load, path) or load(str(path))
+        session = load(without_weights(path, names) or b"") if names else _load_lean(load, path) or load(str(path))
     except Exception as error:  # the provider's exceptions share no other root
         raise StartupFailed(
             f"cannot load the model {model.path} on {device}: {_too_new(error) or _one_line(error)}",
@@ -156,6 +173,14 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
     if session.get_providers()[0] != _PROVIDER:
         raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
     return session
+
+
+def _names_in_cache(model: Model, path: Path) -> dict[str, str]:
+    """What files of weights are called, by their name in the model, where that is a link of the hub's cache:
+    there they are called by their hash, and onnxruntime follows no link out of a folder."""
+    if path.parent != blobs_of(model.folder):
+        return {}
+    return {name: (model.folder / name).resolve().name for name in read_signature(path).external}
 
 
 def _load_lean(load: Callable[[bytes], ort.InferenceSession], path: Path) -> ort.InferenceSession | None:
@@ -187,23 +212,47 @@ def _source(model: Model) -> Port:
     source = signature.inputs[0]
     sides = zip(source.shape[1:], spec.shape, strict=False)
     fits = len(source.shape) == 4 and all(isinstance(have, str) or have == want for have, want in sides)
-    if not fits or not source.is_float32:
+    if not fits:
         raise StartupFailed(
-            f"the model {path} takes {_shape_text(source)}, its manifest says float32 "
+            f"the model {path} takes {_shape_text(source)}, its manifest says "
             f"(n, {', '.join(map(str, spec.shape))}): correct size and layout in [input] of the manifest",
             kind="model-manifest",
         )
+    _check_kind(model, source)
     if isinstance(source.shape[0], int) and source.shape[0] != 1:
         raise StartupFailed(
             f"the model {path} takes {source.shape[0]} pictures at a time; export it with a free or single "
             "batch dimension",
             kind="model-broken",
         )
-    width = _output(model, signature).shape[-1:]
-    if width and isinstance(width[0], int) and width[0] != len(model.labels):
-        raise _misfit(model, width[0])
+    width = _width(_output(model, signature))
+    if width not in (None, len(model.labels)):
+        raise _misfit(model, width)
     external_files(path, signature)
     return source
+
+
+def _check_kind(model: Model, source: Port) -> None:
+    spec, path = model.manifest.input, model.path
+    if source.kind not in _KINDS:
+        raise StartupFailed(
+            f"the model {path} takes its pictures as a type that is not supported (number {source.kind} of "
+            "ONNX's TensorProto.DataType): export it with a float32 input",
+            kind="model-broken",
+        )
+    if source.kind == UINT8 and (spec.scale, spec.mean, spec.std) != (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
+        raise StartupFailed(
+            f"the model {path} takes bytes (uint8) and scales them itself: set scale = 1.0, "
+            "mean = [0.0, 0.0, 0.0] and std = [1.0, 1.0, 1.0] in [input] of its manifest",
+            kind="model-manifest",
+        )
+
+
+def _width(output: Port) -> int | None:
+    """Scores per picture, None where the file leaves it open."""
+    sides = output.shape[1:]
+    known = [side for side in sides if isinstance(side, int)]
+    return math.prod(known) if sides and len(known) == len(sides) else None
 
 
 def _output(model: Model, signature: Signature) -> Port:
@@ -225,7 +274,7 @@ def _output(model: Model, signature: Signature) -> Port:
     return outputs[wanted.index]
 
 
-def _misfit(model: Model, width: int) -> StartupFailed:
+def _misfit(model: Model, width: int | None) -> StartupFailed:
     return StartupFailed(
         f"the model {model.path} scores {width} labels, its label file {model.manifest.labels.file} holds "
         f"{len(model.labels)}: they do not belong together",
@@ -254,9 +303,7 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shape_text(port: Port) -> str:
-    return (
-        f"{'float32' if port.is_float32 else 'another type'} ({', '.join(str(dim or '?') for dim in port.shape)})"
-    )
+    return f"{_KINDS.get(port.kind, ('another type',))[0]} ({', '.join(str(dim or '?') for dim in port.shape)})"
 
 
 def _one_line(error: Exception) -> str:

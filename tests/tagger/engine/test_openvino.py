@@ -190,6 +190,38 @@ def test_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
     assert find_model(str(folder), folder, download=False).identity != before
 
 
+def as_cached(folder: Path, cache: Path) -> Path:
+    """`folder` as the hub's cache keeps it: a snapshot of links to files that are named by their hash."""
+    repo = cache / "models--author--tiny"
+    snapshot = repo / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(repo / "blobs" / f"{number:064x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:064x}")
+    return snapshot
+
+
+@pytest.mark.parametrize("weights", [None, "factors.bin"])
+def test_a_snapshot_of_the_hub_s_cache_is_a_folder_like_any_other(weights: str | None, tmp_path: Path) -> None:
+    folder = weights_in(weights)(tmp_path / "model") if weights else model_folder(tmp_path / "model")
+    session = open_session(find_model(str(folder), tmp_path, download=False), device="CPU")
+    batch = pictures()
+    expected = session.scores(batch)
+    snapshot = as_cached(folder, tmp_path / "cache")
+    cached = find_model(str(snapshot), tmp_path, download=False)
+    assert np.array_equal(open_session(cached, device="CPU").scores(batch), expected)
+
+
+def test_a_link_out_of_the_hub_s_cache_is_not_followed(tmp_path: Path) -> None:
+    snapshot = as_cached(weights_in("factors.bin")(tmp_path / "model"), tmp_path / "cache")
+    (tmp_path / "elsewhere.bin").write_bytes(bytes(12))
+    (snapshot / "factors.bin").unlink()
+    (snapshot / "factors.bin").symlink_to(tmp_path / "elsewhere.bin")
+    with pytest.raises(StartupFailed, match="outside its own folder"):
+        open_session(find_model(str(snapshot), tmp_path, download=False), device="CPU")
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -204,7 +236,7 @@ def test_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
         (broken(shape=("n", 3, 448, 448)), r"takes float32 \(n, 3, 448, 448\), its manifest says"),
         (broken(shape=(8, 448, 448, 3)), "takes 8 pictures at a time"),
         (broken(shape=("n", 448, 3)), r"takes float32 \(n, 448, 3\)"),
-        (broken(kind=TensorProto.FLOAT16), r"takes another type \(batch"),
+        (broken(kind=TensorProto.DOUBLE), r"a type that is not supported \(number 11 of"),
         (broken(extra_input=True), "has 2 inputs"),
         (broken(csv="name,category\na,0\nb,0\n"), "scores 3 labels, its label file selected_tags.csv holds 2"),
         (broken(last="Identity"), "scores outside 0..1: its manifest needs"),
@@ -255,6 +287,66 @@ def test_a_picture_that_gives_no_numbers_fails_alone(tmp_path: Path) -> None:
     assert np.isfinite(session.scores(pictures())).all()
 
 
+def odd_model(
+    *,
+    given: int = TensorProto.FLOAT,
+    gives: int = TensorProto.FLOAT,
+    batch: int | str = "n",
+    tail: tuple[int, ...] = (),
+) -> onnx.ModelProto:
+    """`tiny_model` as exporters also make it."""
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Sigmoid", ["mean"], ["plain"]),
+        helper.make_node("Reshape", ["plain", "shape"], ["shaped"]),
+        helper.make_node("Cast", ["shaped"], ["scores"], to=gives),
+    ]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2 + len(tail)], [-1, 3, *tail])
+    inputs = [helper.make_tensor_value_info("picture", given, (batch, 448, 448, 3))]
+    outputs = [helper.make_tensor_value_info("scores", gives, ("n", 3, *tail))]
+    graph = helper.make_graph(nodes, "odd", inputs, outputs, [shape])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"given": TensorProto.FLOAT16, "gives": TensorProto.FLOAT16},
+        {"given": TensorProto.UINT8},
+        {"batch": -1},
+        {"tail": (1, 1)},
+    ],
+    ids=str,
+)
+def test_what_exporters_also_make_gives_the_same_scores(made: dict[str, Any], tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    (folder / "model.onnx").write_bytes(odd_model(**made).SerializeToString())
+    session = open_session(find_model(str(folder), tmp_path, download=False), device="CPU", streams=1, threads=1)
+    batch = np.zeros((2, 448, 448, 3), np.float32)
+    batch[0], batch[1, ..., 2] = 1.0, 4.0
+    scores = session.scores(batch)
+    assert scores.shape == (2, 3)
+    assert scores.dtype == np.float32
+    assert np.allclose(scores, 1 / (1 + np.exp(-batch.mean(axis=(1, 2)))), atol=1e-3)
+
+
+def test_scores_of_every_place_of_a_picture_are_no_scores_of_labels(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path, csv="name,category\n" + "".join(f"tag{n},0\n" for n in range(3)))
+    model = odd_model(tail=(1, 1))
+    model.graph.output[0].type.tensor_type.shape.dim[3].dim_value = 2
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StartupFailed, match="scores 6 labels"):
+        open_session(find_model(str(folder), tmp_path, download=False), device="CPU")
+
+
+def test_a_model_that_takes_bytes_scales_them_itself(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path, 'name = "tiny"\n[input]\nscale = 0.5')
+    (folder / "model.onnx").write_bytes(odd_model(given=TensorProto.UINT8).SerializeToString())
+    with pytest.raises(StartupFailed, match=r"takes bytes \(uint8\) and scales them itself: set scale = 1.0"):
+        open_session(find_model(str(folder), tmp_path, download=False), device="CPU")
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((1, 3, 448, 448), np.float32), np.zeros((1, 448, 448, 3), np.float64)])
 def test_the_wrong_tensor_is_a_mistake_of_ours(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(ValueError, match="pictures are float32"):
@@ -282,8 +374,8 @@ def test_the_signature_is_read_without_the_weights(tmp_path: Path) -> None:
     path = tmp_path / "old.onnx"
     path.write_bytes(model.SerializeToString())
     signature = read_signature(path)
-    assert [(port.name, port.shape, port.is_float32) for port in signature.inputs] == [
-        ("picture", ("batch", 448, 448, 3), True)
+    assert [(port.name, port.shape, port.kind) for port in signature.inputs] == [
+        ("picture", ("batch", 448, 448, 3), TensorProto.FLOAT)
     ]
     assert [(port.name, port.shape) for port in signature.outputs] == [("scores", ("batch", 3))]
 
