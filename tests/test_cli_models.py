@@ -49,6 +49,18 @@ def test_check_of_a_model_that_works(run: Run) -> None:  # noqa: F811
     assert row["device"] == "CPU"
 
 
+def test_check_writes_the_manifest_of_a_model_that_has_none(tmp_path: Path, run: Run) -> None:  # noqa: F811
+    folder = model_folder(tmp_path / "mine", manifest=None, shape=("n", 96, 96, 3))
+    told = run("models", "check", folder, "--device", "CPU")
+    assert (told.code, (folder / "manifest.toml").exists()) == (3, False)
+    assert "models check --write" in told.err
+    written = run("models", "check", folder, "--write", "--device", "CPU", "--json")
+    assert (written.code, json.loads(written.out)["labels"]) == (0, 3)
+    assert f"wrote {folder}/manifest.toml" in written.err
+    again = run("models", "check", folder, "--write")
+    assert (again.code, "exists already: --write does not replace it" in again.err) == (2, True)
+
+
 def test_check_of_a_model_that_does_not_work(tmp_path: Path, run: Run) -> None:  # noqa: F811
     outcome = run("models", "check", model_folder(tmp_path / "mine"), "--device", "CPU")
     assert outcome.code == 3

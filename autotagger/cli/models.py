@@ -9,7 +9,7 @@ import typer
 
 from autotagger.cli.context import begin
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
-from autotagger.errors import StartupFailed
+from autotagger.errors import BadConfig, StartupFailed
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,21 +79,29 @@ def pull(
 def check(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(metavar="NAME|FOLDER", help="A downloaded model, or a folder.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER", help="A downloaded model, a folder, or an ONNX file.", show_default=False
+        ),
     ],
     device: DeviceOption = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the draft of a manifest beside a model that has none.")
+    ] = False,
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
     """Test a model on drawn pictures.
 
     Shows device, speed, memory and scores, and whether the devices agree. For a folder without a manifest it
-    prints a draft for you to complete. Exit code 3 if a test fails.
+    prints a draft for you to complete, and with --write writes it there. Exit code 3 if a test fails.
     """
     from autotagger.tagger.checkup import check_model
 
     settings = begin(context, {"model": {"device": device}})
     form = Format.JSON if as_json else form
+    if write:
+        _write_manifest(model)
     found = _find(model, settings, form)
     report = check_model(found, _drawn_pictures(), settings.model.device)
     _print_check(found, report, form)
@@ -101,17 +109,34 @@ def check(
         raise StartupFailed(f"the model {found.name} does not work as it is: {'; '.join(report.problems)}")
 
 
-def _find(name: str, settings: Settings, form: Format) -> "Model":
-    from autotagger.tagger.catalog import find_model
+def _write_manifest(name: str) -> None:
+    from autotagger.tagger.catalog import manifest_file, split_path
     from autotagger.tagger.guess import draft_manifest
     from autotagger.tagger.manifest import FILE_NAME
+
+    folder, file = split_path(name)
+    if not folder.is_dir():
+        raise BadConfig(f"--write needs the path of a folder or an ONNX file, and {name} is none")
+    if there := manifest_file(folder, file):
+        raise BadConfig(f"{there} exists already: --write does not replace it")
+    path = folder / (f"{Path(file).stem}.toml" if file else FILE_NAME)
+    try:
+        path.write_text(draft_manifest(folder, file), encoding="utf-8")
+    except OSError as error:
+        raise BadConfig(f"cannot write {path}: {error.strerror}") from None
+    typer.echo(f"wrote {path}: compare channels, scale, mean, std and pad with its author's page", err=True)
+
+
+def _find(name: str, settings: Settings, form: Format) -> "Model":
+    from autotagger.tagger.catalog import find_model, manifest_file, split_path
+    from autotagger.tagger.guess import draft_manifest
 
     try:
         return find_model(name, settings.models_dir, download=False)
     except StartupFailed:
-        folder = Path(name).expanduser()
-        if form is Format.TABLE and folder.is_dir() and not (folder / FILE_NAME).exists():
-            typer.echo(draft_manifest(folder), nl=False)
+        folder, file = split_path(name)
+        if form is Format.TABLE and folder.is_dir() and not manifest_file(folder, file):
+            typer.echo(draft_manifest(folder, file), nl=False)
         raise
 
 

@@ -27,7 +27,8 @@ def catalogue() -> dict[str, Manifest]:
 
 
 def find_model(name_or_folder: str, models_dir: Path, *, download: bool) -> Model:
-    """Find a model by its catalogue name, or in a folder of the user's (anything that holds a `/`, or exists).
+    """Find a model by its catalogue name, or in a folder of the user's (anything that holds a `/`, or exists), or
+    by the path of an ONNX file there.
 
     A catalogue model lives in `models_dir/<name>` and is fetched when it is not there and `download`; files
     that are no longer what the manifest's hashes say are fetched again, once. Raises BadConfig for a name
@@ -39,13 +40,32 @@ def find_model(name_or_folder: str, models_dir: Path, *, download: bool) -> Mode
     known = CATALOGUE / f"{name_or_folder}.toml"
     if "/" not in name_or_folder and known.is_file():
         return _from_catalogue(read_manifest(known), models_dir / name_or_folder, download=download)
-    folder = Path(name_or_folder).expanduser()
+    folder, file = split_path(name_or_folder)
     if not folder.is_dir():
         raise BadConfig(_unknown(name_or_folder))
-    manifest = read_manifest(folder / FILE_NAME) if (folder / FILE_NAME).exists() else guess_manifest(folder)
+    written = manifest_file(folder, file)
+    manifest = read_manifest(written) if written else guess_manifest(folder, file)
     if manifest.source:
         hub.verify(manifest.source, folder)
     return _load(folder, manifest)
+
+
+def split_path(name_or_folder: str) -> tuple[Path, str | None]:
+    """A model's folder, and where the path is one of an ONNX file, its name."""
+    path = Path(name_or_folder).expanduser()
+    return (path.parent, path.name) if path.suffix == ".onnx" and path.is_file() else (path, None)
+
+
+def manifest_file(folder: Path, file: str | None) -> Path | None:
+    """The manifest of the model in `folder`, or of its ONNX file `file`: `name.toml` beside `name.onnx`, else
+    manifest.toml where that is about this file. None where there is none. Raises StartupFailed."""
+    general = folder / FILE_NAME
+    if file is None:
+        return general if general.exists() else None
+    own = folder / f"{Path(file).stem}.toml"
+    if own.exists():
+        return own
+    return general if general.exists() and read_manifest(general).model == file else None
 
 
 def pull_model(name: str, models_dir: Path) -> Path:

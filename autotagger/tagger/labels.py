@@ -68,6 +68,15 @@ def read_label_file(path: Path, spec: LabelSpec) -> LabelFile:
     return LabelFile(labels, {name: found for name, found in series.items() if found}, thresholds)
 
 
+def categories_in(path: Path, form: str) -> tuple[str, ...]:
+    """The categories that a label file of this format names, as it calls them. Raises StartupFailed."""
+    try:
+        rows = list(_FORMATS[form](path, LabelSpec()))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise _bad(f"cannot read the label file {path}: {error}") from None
+    return tuple(dict.fromkeys(row.category for row in rows if row.category is not None))
+
+
 def _from_csv(path: Path, spec: LabelSpec) -> Iterator[_Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)

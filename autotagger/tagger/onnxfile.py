@@ -8,9 +8,10 @@ package is for development only.
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from autotagger.errors import StartupFailed
 
@@ -18,6 +19,7 @@ VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
 _GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
 _NODE_ATTRIBUTE = 5
+T = TypeVar("T")
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_PLACE = 8, 9, 13, 14
 #: TensorProto.DataType, those that a picture may be given in.
@@ -73,9 +75,19 @@ class Signature:
 
 def read_signature(path: Path) -> Signature:
     """Read the graph's inputs and outputs. Raises StartupFailed when `path` is missing or not an ONNX model."""
+    return _read(path, _signature)
+
+
+def node_outputs(path: Path) -> dict[str, tuple[str, str]]:
+    """By the name of every value that the graph computes: the operator, and the first value that it is given.
+    Raises as `read_signature`."""
+    return _read(path, _node_outputs)
+
+
+def _read(path: Path, reading: Callable[[FileBytes], T]) -> T:
     try:
         with path.open("rb") as file:
-            return _signature(FileBytes(file.fileno()))
+            return reading(FileBytes(file.fileno()))
     except FileNotFoundError:
         raise StartupFailed(f"the model {path} is missing", kind="model-missing") from None
     except OSError as error:
@@ -165,10 +177,28 @@ def _tensors(raw: FileBytes, graph: tuple[int, int]) -> Iterator[tuple[int, int]
                     yield from _tensors(raw, value)
 
 
-def _signature(raw: FileBytes) -> Signature:
+def _graph(raw: FileBytes) -> tuple[int, int]:
     graph = next((span for field, span in _fields(raw, 0, len(raw)) if field == MODEL_GRAPH), None)
     if graph is None:
         raise ValueError("no graph")
+    return graph
+
+
+def _node_outputs(raw: FileBytes) -> dict[str, tuple[str, str]]:
+    """NodeProto: input = 1, output = 2, op_type = 4."""
+    found: dict[str, tuple[str, str]] = {}
+    for field, span in _fields(raw, *_graph(raw)):
+        if field != _GRAPH_NODE:
+            continue
+        said = [(part, _text(raw, value)) for part, value in _fields(raw, *span) if part in (1, 2, 4)]
+        source = next((text for part, text in said if part == 1), "")
+        operator = next((text for part, text in said if part == 4), "")
+        found |= {text: (operator, source) for part, text in said if part == 2}
+    return found
+
+
+def _signature(raw: FileBytes) -> Signature:
+    graph = _graph(raw)
     weights: set[str] = set()
     inputs, outputs = [], []
     for field, (start, stop) in _fields(raw, *graph):

@@ -1,14 +1,18 @@
 """Manifests, labels and folders: what a user may hand us, and what we say when it does not fit."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import model as model_module
+from autotagger.tagger.activation import activation_of
 from autotagger.tagger.catalog import catalogue, find_model
+from autotagger.tagger.engine.openvino import open_session
 from autotagger.tagger.guess import draft_manifest
 from autotagger.tagger.labels import Label, load_labels
 from autotagger.tagger.manifest import LabelSpec, read_manifest
@@ -167,6 +171,71 @@ def test_the_manifest_that_is_asked_for_has_what_the_files_say(tmp_path: Path) -
     assert "\n" not in caught.value.message
     (folder / "manifest.toml").write_text(draft_manifest(folder))
     assert read_manifest(folder / "manifest.toml").input.shape == (3, 96, 96)
+
+
+def test_several_models_in_a_folder_each_with_labels_of_its_name(tmp_path: Path) -> None:
+    """As ComfyUI's nodes keep them."""
+    folder = model_folder(tmp_path / "comfy", manifest=None)
+    for name in ("wd-vit-tagger-v3", "wd-v1-4-moat-tagger-v2"):
+        shutil.copy(folder / "model.onnx", folder / f"{name}.onnx")
+        (folder / f"{name}.csv").write_text(f"{WD_CSV}4,only_in_{name},0,5\n" if "moat" in name else WD_CSV)
+    (folder / "model.onnx").unlink()
+    (folder / "selected_tags.csv").unlink()
+    with pytest.raises(
+        StartupFailed, match=r"several models \(wd-v1-4-moat-tagger-v2.onnx, wd-vit-tagger-v3.onnx\)"
+    ):
+        find_model(str(folder), tmp_path, download=False)
+    model = find_model(str(folder / "wd-vit-tagger-v3.onnx"), tmp_path, download=False)
+    assert (model.name, model.path, len(model.labels)) == (
+        "wd-vit-tagger-v3",
+        folder / "wd-vit-tagger-v3.onnx",
+        3,
+    )
+    other = find_model(str(folder / "wd-v1-4-moat-tagger-v2.onnx"), tmp_path, download=False)
+    assert other.labels[-1].name == "only_in_wd-v1-4-moat-tagger-v2"
+
+
+def test_a_snapshot_of_the_hub_s_cache_is_called_as_its_repository(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--SmilingWolf--wd-vit-tagger-v3" / "snapshots" / "7ece29097"
+    model_folder(snapshot, manifest=None)
+    (snapshot.parent.parent / "blobs").mkdir()
+    assert find_model(str(snapshot), tmp_path, download=False).name == "wd-vit-tagger-v3"
+
+
+@pytest.mark.parametrize(
+    ("last", "activation"), [("Sigmoid", "none"), ("Softmax", "none"), ("Neg", None), ("Identity", None)]
+)
+def test_the_activation_of_a_draft_is_that_of_the_graph(last: str, activation: str | None, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path, manifest=None, last=last)
+    assert activation_of(folder / "model.onnx", "scores") == activation
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[-1].op_type = "Identity"
+    model.graph.node.insert(1, onnx.helper.make_node("Add", ["mean", "mean"], ["sum"]))
+    model.graph.node[-1].input[0] = "sum"
+    onnx.save(model, folder / "model.onnx")
+    assert activation_of(folder / "model.onnx", "scores") == "sigmoid"
+    assert 'activation = "sigmoid"  # as the graph ends' in draft_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "categories"),
+    [
+        ("selected_tags.csv", "name,category\na,0\nb,3\nc,5\n", {"general", "copyright", "meta"}),
+        ("top_tags.txt", "1girl\nrating:safe\nsky\n", {"general", "rating"}),
+        ("tag_mapping.json", '{"0": {"tag": "a", "category": "General"}, "1": {"tag": "b", "category": "Model"}, '
+         '"2": {"tag": "c", "category": "Quality"}}', {"general", "model", "quality"}),
+    ],
+)  # fmt: skip
+def test_a_draft_can_be_read_as_it_is(file: str, text: str, categories: set[str], tmp_path: Path) -> None:
+    """Also its labels: a run with it decides tags."""
+    folder = model_folder(tmp_path / "mine", manifest=None, shape=("n", 96, 96, 3))
+    (folder / "selected_tags.csv").unlink()
+    (folder / file).write_text(text)
+    (folder / "manifest.toml").write_text(draft_manifest(folder))
+    model = find_model(str(folder), tmp_path, download=False)
+    assert {label.category for label in model.labels} == categories
+    assert open_session(model, device="CPU").label_count == 3
+    assert categories - {"rating"} <= set(model.manifest.thresholds)
 
 
 def test_a_folder_with_its_authors_preprocess_json_needs_no_manifest(tmp_path: Path) -> None:
