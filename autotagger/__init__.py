@@ -7,4 +7,19 @@ tags) and `ledger` (what was done). `service` shows a run to its surroundings, `
 `quantize` and `bench` measure models, and `demo` is a stand-in for Immich.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autotagger.api import Tagger
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(model: str | None = None, *, config: "Path | None" = None, **policy: object) -> "Tagger":
+    """A tag model that is ready to tag files: see `autotagger.api.Tagger`, whose parameters these are."""
+    from autotagger.api import Tagger  # heavy: every child process imports this package
+
+    return Tagger(model, config=config, **policy)

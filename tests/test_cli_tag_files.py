@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -65,6 +66,29 @@ def test_a_folder_is_its_pictures(folder: Path, run: Run) -> None:  # noqa: F811
     assert tagged(run, folder / "deep", folder / "b.png", "-r") == ["c.webp", "b.png"]
 
 
+def test_every_file_that_is_passed_over_is_named(folder: Path, run: Run) -> None:  # noqa: F811
+    for name in ("new.heic", "raw.cr2", "noted.txt"):
+        (folder / name).write_text("x")
+    outcome = run("tag", folder, "--model", "palette", "--format", "json")
+    assert (outcome.code, len(json.loads(outcome.out))) == (0, 2)
+    assert "new.heic: skipped: .heic is no format that can be read" in outcome.err
+    assert "raw.cr2: skipped" in outcome.err
+    assert "noted.txt" not in outcome.err
+
+
+def test_a_threshold_and_the_categories(folder: Path, run: Run) -> None:  # noqa: F811
+    def tag(*options: str) -> dict[str, Any]:
+        outcome = run("tag", folder / "b.png", "--model", "palette", "--format", "json", *options)
+        found: dict[str, Any] = json.loads(outcome.out)[0]
+        return found
+
+    plain = tag()
+    assert plain["categories"]["white_background"] == "general"
+    assert plain["categories"].keys() == plain["scores"].keys()
+    assert len(tag("--threshold", "general=1")["tags"]) < len(plain["tags"])
+    assert run("tag", folder / "b.png", "--threshold", "general").code == 2
+
+
 def test_links_in_a_circle_end(folder: Path, run: Run) -> None:  # noqa: F811
     (folder / "deep/circle").symlink_to(folder)
     assert tagged(run, folder, "-r") == ["A.JPG", "b.png", "c.webp"]
@@ -87,8 +111,9 @@ def test_txt_beside_each_picture(folder: Path, run: Run) -> None:  # noqa: F811
 def test_txt_of_somebody_else_stays_unless_told(folder: Path, run: Run) -> None:  # noqa: F811
     (folder / "b.txt").write_text("mine")
     outcome = run("tag", folder, "--txt", "--model", "palette", "--format", "json")
-    assert outcome.code == 1
-    assert "b.txt already exists: --overwrite replaces it" in outcome.err
+    assert outcome.code == 0
+    assert [Path(picture["file"]).name for picture in json.loads(outcome.out)] == ["A.JPG"]
+    assert "1 files skipped: they have their .txt already (--overwrite replaces it)" in outcome.err
     assert (folder / "b.txt").read_text() == "mine"
     assert (folder / "A.txt").exists()
     tagged(run, folder, "--txt", "--overwrite")
@@ -113,6 +138,16 @@ def test_xmp_is_added_to_once(folder: Path, run: Run, exiftool: dict[str, str]) 
     assert lists["XMP-dc:Subject"][0] == "holiday"
     assert lists["XMP-dc:Subject"][1:] == lists["XMP-digiKam:TagsList"]
     assert lists["XMP-digiKam:TagsList"].count("white background") == 1
+
+
+def test_xmp_of_a_picture_without_tags_is_nothing_to_write(
+    folder: Path,
+    run: Run,  # noqa: F811
+    exiftool: dict[str, str],
+) -> None:
+    none = {"AUTOTAGGER_POLICY_BLACKLIST": "*", "AUTOTAGGER_POLICY_RATING": "no"}
+    assert tagged(run, folder / "b.png", "--xmp", **exiftool, **none) == ["b.png"]
+    assert not (folder / "b.png.xmp").exists()
 
 
 def test_xmp_that_fails_is_told_of_its_picture(folder: Path, run: Run, exiftool: dict[str, str]) -> None:  # noqa: F811

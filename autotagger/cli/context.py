@@ -75,3 +75,13 @@ def asset_id_of(text: str) -> str:
         raise BadConfig(
             f"{text} is not an asset id: take the long id from the address of the asset's page in Immich"
         ) from None
+
+
+def thresholds_of(given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        category, equals, score = text.partition("=")
+        if not equals:
+            raise BadConfig(f"--threshold {text}: write it as general=0.3")
+        found[category.strip()] = score.strip()
+    return found

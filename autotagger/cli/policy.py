@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from loguru import logger
 
-from autotagger.cli.context import begin, config_path
+from autotagger.cli.context import begin, config_path, thresholds_of
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
-from autotagger.cli.scoring import open_scorer
 from autotagger.config import load_settings
 from autotagger.errors import AssetFailed, BadConfig
 from autotagger.lines import printable
+from autotagger.scorer import open_scorer
 from autotagger.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def count_all(
     from autotagger.scores import unpack
 
     settings = begin(context)
-    given = _thresholds(threshold or [])
+    given = thresholds_of(threshold or [])
     with LedgerReader(settings.ledger_path) as ledger:
         model, name = _scored_most(ledger)
         policy = TagDecider.of_stored(ledger, model, settings).policy
@@ -142,16 +142,6 @@ def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:
     for row in models[1:]:
         logger.warning("skipping {} scores by {}: another model has more", row.scores, row.name)
     return models[0].id, models[0].name
-
-
-def _thresholds(given: list[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        category, equals, score = text.partition("=")
-        if not equals:
-            raise BadConfig(f"--threshold {text}: write it as general=0.3")
-        found[category.strip()] = score.strip()
-    return found
 
 
 # -- printing -------------------------------------------------------------------------------------------------

@@ -49,9 +49,12 @@ def write_txt(picture: Path, tags: Sequence[str], *, overwrite: bool) -> Path:
 def write_xmp(picture: Path, tags: Sequence[str], exiftool: str) -> Path:
     """Add the tags to `picture.jpg.xmp`, which keeps what else it says. Raises AssetFailed.
 
-    Each is taken out before it is put in, so that it is there once however often this is done.
+    Each is taken out before it is put in, so that it is there once however often this is done. Without tags nothing
+    is written.
     """
     path = picture.with_name(picture.name + ".xmp")
+    if not tags:  # exiftool takes nothing to do for a mistake
+        return path
     if "\n" in str(path.absolute()):
         raise AssetFailed("exiftool cannot handle a path with a line break", kind="sidecar-failed")
     changes = [f"-{where}{sign}={tag}" for where in _XMP_LISTS for tag in tags for sign in ("-", "+")]

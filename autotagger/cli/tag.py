@@ -9,26 +9,30 @@ from typing import Annotated
 import typer
 from loguru import logger
 
-from autotagger.cli.context import SOME_FAILED, begin
+from autotagger.cli.context import SOME_FAILED, begin, thresholds_of
 from autotagger.cli.output import Format, FormatOption, encodable, print_json, print_rows
 from autotagger.cli.progress import counted
-from autotagger.cli.scoring import open_scorer
 from autotagger.cli.sidecars import find_exiftool, txt_path, write_txt, write_xmp
 from autotagger.errors import AssetFailed, BadConfig, Retryable
+from autotagger.scorer import open_scorer
 from autotagger.settings import Settings
 from autotagger.tagger.suffixes import PICTURES, VIDEOS
 
 #: So many of the best scores stand beside the tags in a table; JSON and CSV have them all.
 SCORES_SHOWN = 6
+#: What lies beside pictures and is none: nobody misses its tags.
+_BESIDE = frozenset({".txt", ".xmp", ".json", ".csv", ".md", ".db", ".ini", ".html", ".npz"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A picture's final tag names, and its labels with their scores (0.05..1); both best first."""
+    """A picture's final tag names, and its labels with their scores (0.05..1); both best first. `categories`: of
+    each label that has a score."""
 
     file: str
     tags: tuple[str, ...]
     scores: dict[str, float]
+    categories: dict[str, str]
 
 
 def tag(
@@ -40,6 +44,10 @@ def tag(
     model: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="Model to use; the default is [model] name.")
     ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY=SCORE", help="Minimum score of a category; can be repeated."),
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     txt: Annotated[
         bool, typer.Option("--txt", help="Write the tags to picture.txt next to each picture.")
@@ -50,12 +58,15 @@ def tag(
 ) -> None:
     """Tag local pictures and videos, and print tags and scores.
 
-    Changes nothing without --txt or --xmp. JSON is a list of {"file", "tags", "scores"}; CSV has one line per
-    label.
+    Changes nothing without --txt or --xmp. JSON is a list of {"file", "tags", "scores", "categories"}; CSV has
+    one line per label. Pictures that have their picture.txt already are skipped unless --overwrite is given.
     """
-    settings = begin(context, {"model": {"name": model}})
+    given = thresholds_of(threshold or [])
+    settings = begin(context, {"model": {"name": model}, "policy": {"threshold": given}})
     write = _writers(txt=txt, xmp=find_exiftool() if xmp else None, overwrite=overwrite)
     pictures = list(_pictures(files, recursive=recursive))
+    if txt and not xmp and not overwrite:
+        pictures = _without_txt(pictures)
     tag_file = _open_tagger(settings)
     done = []
     failed = 0
@@ -82,6 +93,14 @@ def _writers(*, txt: bool, xmp: str | None, overwrite: bool) -> list[Callable[[P
     return writers
 
 
+def _without_txt(pictures: Sequence[Path]) -> list[Path]:
+    """Those that have no `picture.txt` yet: the same command begun again goes on where it was stopped."""
+    left = [file for file in pictures if not txt_path(file).exists()]
+    if there := len(pictures) - len(left):
+        logger.info("{} files skipped: they have their .txt already (--overwrite replaces it)", there)
+    return left
+
+
 class _TxtWriter:
     """Writes `picture.txt` files, each once: `a.png` and `a.jpg` would share theirs."""
 
@@ -102,7 +121,15 @@ def _pictures(files: Sequence[Path], *, recursive: bool) -> Iterator[Path]:
         if not file.is_dir():
             yield file
             continue
-        found = [path for path in _inside(file, recursive=recursive) if path.suffix.lower() in PICTURES | VIDEOS]
+        found = []
+        for path in _inside(file, recursive=recursive):
+            suffix = path.suffix.lower()
+            if suffix in PICTURES | VIDEOS:
+                found.append(path)
+            elif suffix not in _BESIDE:
+                logger.warning(
+                    "{}: skipped: {} is no format that can be read", path, suffix or "a file without suffix"
+                )
         if not found:
             hint = "" if recursive else "; --recursive includes subfolders"
             raise BadConfig(f"there are no pictures in {file}{hint}")
@@ -129,7 +156,8 @@ def _open_tagger(settings: Settings) -> Callable[[Path], Tagged]:
         sparse = score(file)
         best_first = sorted(zip(sparse.values.tolist(), sparse.labels.tolist(), strict=True), reverse=True)
         scores = {policy.labels[row][0]: round(best, 5) for best, row in best_first if best >= SCORE_FLOOR}
-        return Tagged(encodable(file), policy.tags(sparse), scores)
+        categories = {policy.labels[row][0]: policy.labels[row][1] for _, row in best_first}
+        return Tagged(encodable(file), policy.tags(sparse), scores, {name: categories[name] for name in scores})
 
     return tag_file
 
@@ -140,11 +168,11 @@ def _print(done: list[Tagged], form: Format) -> None:
             print_json([asdict(tagged) for tagged in done])
         case Format.CSV:
             rows = [
-                {"file": tagged.file, "label": label, "score": score}
+                {"file": tagged.file, "label": label, "score": score, "category": tagged.categories[label]}
                 for tagged in done
                 for label, score in tagged.scores.items()
             ]
-            print_rows(("file", "label", "score"), rows, form)
+            print_rows(("file", "label", "score", "category"), rows, form)
         case Format.TABLE:
             print_rows(("file", "tags", "best scores"), [_table_row(tagged) for tagged in done], form)
 
