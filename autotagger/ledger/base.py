@@ -34,6 +34,7 @@ class Reading:
         # peewee cannot annotate what its databases return
         self._db: Any = self._open(path)
         self._known_tags: dict[str, int] | None = None  # as in the table, once it was asked for
+        self._meanings: dict[str, frozenset[str]] = {}  # of tags, as in the table; shared by all views
         self._account: int | None = None
 
     def _open(self, path: Path) -> Any:

@@ -140,7 +140,7 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
         _VERIFY,
         f"SELECT key FROM asset WHERE state = '{State.VERIFIED}' AND NOT {has_meant}",
     )
-    unfinished = f"({LinkState.WANTED:d}, {LinkState.LEAVING:d})"
+    unfinished = f"({LinkState.WANTED:d}, {LinkState.LEAVING:d}, {LinkState.RETIRED:d})"
     yield (
         "verified although a tag is still to be put on or taken off",
         _VERIFY,

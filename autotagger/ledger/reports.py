@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from peewee import JOIN, SQL, NodeList, fn
+from peewee import JOIN, SQL, fn
 
 from autotagger.errors import AssetFailed
 from autotagger.ledger.base import ROWS, Reading
 from autotagger.ledger.filtering import conditions
+from autotagger.ledger.links import REJECTED
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Problem, Rejection
 from autotagger.ledger.schema import Account, Asset, Collection, Event, Link, Origin, Policy, Score, Tag, TagModel
 from autotagger.ledger.states import MEANT, SET_ASIDE, LinkState, State, What
@@ -163,7 +164,7 @@ class ReportsReader(Reading):
             .switch(Link)
             .join(Origin, JOIN.LEFT_OUTER, on=Link.origin == Origin.id)
             .join(TagModel, JOIN.LEFT_OUTER, on=Origin.model == TagModel.id)
-            .where(_REJECTED)
+            .where(REJECTED)
             .order_by(Link.asset)
             .limit(limit)
         )
@@ -175,7 +176,7 @@ class ReportsReader(Reading):
         query = (
             Link.select(Tag.name, fn.COUNT(Link.asset))
             .join(Tag, on=Link.tag == Tag.id)
-            .where(_REJECTED)
+            .where(REJECTED)
             .group_by(Link.tag)
             .having(fn.COUNT(Link.asset) >= least)
             .order_by(fn.COUNT(Link.asset).desc(), Tag.name)
@@ -237,9 +238,3 @@ class ReportsReader(Reading):
         for condition in conditions(chosen):
             query = query.where(condition)
         return query
-
-
-#: The partial index `link_unusual` serves a query only where its own condition is written out in it.
-_REJECTED = NodeList(
-    (Link.state, SQL(f"= {int(LinkState.REJECTED)} AND"), Link.state, SQL("NOT IN (0, 1)")),
-)

@@ -164,6 +164,16 @@ class KnownTag(Table):  # type: ignore[misc]
         without_rowid = True
 
 
+class TagMeaning(Table):  # type: ignore[misc]
+    tag = ForeignKeyField(Tag, column_name="tag")
+    meaning = TextField()
+
+    class Meta:
+        table_name = "tag_meaning"
+        primary_key = CompositeKey("tag", "meaning")
+        without_rowid = True
+
+
 class Event(Table):  # type: ignore[misc]
     asset = ForeignKeyField(Asset, column_name="asset")
     at_ms = IntegerField()
@@ -188,5 +198,6 @@ TABLES: tuple[Any, ...] = (
     Tag,
     Link,
     KnownTag,
+    TagMeaning,
     Event,
 )

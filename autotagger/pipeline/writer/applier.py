@@ -146,7 +146,7 @@ class Applier:
             self._trouble(asset.asset_id, error, State.STALE)
             return None
         self._context.count("read_back", 1)
-        step = reconcile(asset.links, held.tags, self._context.marker)
+        step = reconcile(asset.links, held.tags, self._context.marker, meanings=self._ledger.meanings_of)
         return change(asset.key, step, held.asset.updated_ms)
 
     # -- send ---------------------------------------------------------------------------------------------

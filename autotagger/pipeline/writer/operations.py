@@ -157,7 +157,8 @@ class Verify:
             for name, state in asset.links.items()
             if state is LinkState.REMOVED and name in held.tags
         }
-        step = reconcile({**asset.links, **came_back}, held.tags, self.context.marker)
+        links = {**asset.links, **came_back}
+        step = reconcile(links, held.tags, self.context.marker, meanings=self.context.ledger.meanings_of)
         self._tell(asset, step)
         links = {**(came_back if self.repair else {}), **step.links}
         if self.repair and not step.done:

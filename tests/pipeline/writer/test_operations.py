@@ -126,7 +126,7 @@ async def test_undo_marks_waits_and_deletes_tags_that_nobody_uses(run: Operating
     undo = Undo(run.context, server("all"), Selection())
     assert await undo.step()
     assert run.state(1) == "stale"
-    assert set(run.links(1).values()) == {LinkState.LEAVING}
+    assert set(run.links(1).values()) == {LinkState.RETIRED}
     assert [await undo.step(), undo.after] == [True, None]
     assert await undo.step(), "it is not off yet"
     assert run.immich.count("delete_tag") == 0
