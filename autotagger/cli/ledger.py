@@ -270,14 +270,14 @@ def rebuild(
     if as_json:
         print_json({**asdict(found), "kept": str(found.kept) if found.kept else None, "not_known": NOT_KNOWN})
         return
-    figures = {
+    counts = {
         "marked assets": found.assets,
         "tags of autotagger, markers included": found.ours,
         "tags of others": found.others,
         "assets that Immich did not show": found.unread,
         "old ledger": encodable(found.kept) if found.kept else "none",
     }
-    print_rows(("what", "count"), [{"what": what, "count": n} for what, n in figures.items()], Format.TABLE)
+    print_rows(("what", "count"), [{"what": what, "count": n} for what, n in counts.items()], Format.TABLE)
     typer.echo("\nImmich does not know, so the new ledger does not either:")
     for line in NOT_KNOWN:
         typer.echo(f"- {line}")

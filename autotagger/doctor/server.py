@@ -156,7 +156,7 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
     try:
         marker = next((tag for tag in await client.tags() if tag.value == settings.marker), None)
         has_totals = server.may("asset.statistics")
-        # a total counts what partners share too, and in a household these have a turn of their own
+        # a total counts what partners share too, and several accounts are counted one by one
         if has_totals and not settings.account:
             facts["total"] = await _total(client, settings, None)
         else:

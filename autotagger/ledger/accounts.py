@@ -33,7 +33,7 @@ class AccountsReader(Reading):
         ]
 
     def probing(self) -> list[Canary]:
-        """Every canary whose verdict is open."""
+        """Every canary whose result is open."""
         query = (
             Collection.select(Collection.id, Asset.key, Asset.state, Asset.error_kind, Asset.error)
             .join(Asset, on=Collection.canary == Asset.key)
@@ -93,7 +93,7 @@ class AccountsWriter(AccountsReader, Writing):
             self._skip_closed()
 
     def retry_collection(self, collection: int) -> None:
-        """Forget the verdict: what was skipped for it is done again, with a new canary first."""
+        """Open a closed library again: what was skipped for it is done again, with a new canary first."""
         with self.batch():
             self._decide(collection, Probe.UNTRIED, None, None)
             here = (Asset.collection == collection) & (Asset.state == State.SKIPPED) & (Asset.error_kind == CLOSED)

@@ -118,7 +118,7 @@ def _pause_or_resume(act: Callable[[Path], bool], state_dir: Path) -> None:
 @contextmanager
 def heeding_faults(fail: Callable[[Exception], None]) -> Iterator[None]:
     """Whatever breaks off a callback - the ledger cannot be read, no memory, a mistake of ours - is given to
-    `fail`: the books may be wrong from then on, and the run would wait for ever for what they do not hold."""
+    `fail`: the job table may be wrong from then on, and the run would wait for ever for what it lacks."""
     loop = asyncio.get_running_loop()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The writer: the only process that writes the ledger and the only one that changes anything in Immich.
 
-Three loops on one event loop: record what the flights brought, apply it, verify it.
+Three loops on one event loop: record what the jobs brought, apply it, verify it.
 """
 
 import asyncio
@@ -41,14 +41,13 @@ from autotagger.pipeline.ipc.messages import (
     Swept,
     Trouble,
 )
-from autotagger.pipeline.writer.account_worker import AccountWorker, Office, together
+from autotagger.pipeline.writer.account_worker import AccountWorker, account_workers, together
 from autotagger.pipeline.writer.operations import Retag
 from autotagger.pipeline.writer.retry_policy import retry_policy
-from autotagger.pipeline.writer.throttle import Pace
 
 T = TypeVar("T")
 
-#: Flights recorded in one transaction, and how long the first of them waits for company: a row
+#: Records written in one transaction, and how long the first of them waits for more: a row
 #: costs 0.5 ms in a commit of its own and 0.14 ms among a hundred.
 RECORD_AT_ONCE = 100
 RECORD_WITHIN_S = 0.2
@@ -114,11 +113,7 @@ class Writer:
         self._model = decider.model if decider else None
         if decider and not spec.operation:
             ledger.rescore_others(decider.model)
-        pace = Pace(settings.immich.pace, clock=time.monotonic)
-        office = Office(spec, ledger, decider, pace, wall_ms, self._child.count)
-        self._accounts = {
-            account.id: office.account_worker(account, clients[account.id]) for account in spec.accounts
-        }
+        self._accounts = account_workers(spec, ledger, clients, decider, wall_ms, self._child.count)
         self._operation_told = spec.operation is None
         self._decider = decider
         self._asked: str | None = None  # the request that the operation carries out
@@ -293,13 +288,13 @@ class Writer:
             if account_worker.result is not None
         ]
         if len(results) == len(self._accounts):
-            self._end_errand(together(results))
+            self._end_operation(together(results))
         return any(stepped)
 
     async def _apply(self) -> bool:
         return any(await self._each(lambda account_worker: account_worker.applier.apply_batch()))
 
-    def _end_errand(self, result: dict[str, Any]) -> None:
+    def _end_operation(self, result: dict[str, Any]) -> None:
         self._operation_told = True
         self._child.send(OperationDone(result))
         if self._asked is not None:

@@ -22,8 +22,8 @@ def work(number: int) -> Work:
     return Work(asset_id=ASSETS[number], kind="IMAGE", mime="image/jpeg", file_name=f"{number}.jpg")
 
 
-class Books(RuleBasedStateMachine):
-    """What the dispatcher does to its books, in an order that nobody would think of."""
+class AnyOrder(RuleBasedStateMachine):
+    """What the dispatcher does to its job table, in an order that nobody would think of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,8 +144,8 @@ class Books(RuleBasedStateMachine):
         assert not self.job_table.running_alone or len(self.job_table) == 1
 
 
-Books.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestBooks = Books.TestCase
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestAnyOrder = AnyOrder.TestCase
 
 
 # -- by example ------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ async def test_a_pause_that_cannot_be_written_down_does_not_end_the_run(tmp_path
 
 async def test_an_error_in_a_callback_is_given_on() -> None:
     failed: list[Exception] = []
-    error = ValueError("the books are wrong")
+    error = ValueError("the job table is wrong")
 
     def broken() -> None:
         raise error

@@ -16,7 +16,7 @@ from tests.pipeline.unit import MARKER, NOW_MS, Writing, a_model, an_origin, ass
 TAGS = ("blue", "sky")
 
 
-class Namer:
+class Decider:
     """Gives every asset the same tags, unless a test says otherwise."""
 
     def __init__(self) -> None:
@@ -32,16 +32,16 @@ class Applying(Writing):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.namer, self.paces, self.room = Namer(), list[int](), True
-        self.namer.origin = self.origin = an_origin(self.ledger)
+        self.decider, self.paces, self.room = Decider(), list[int](), True
+        self.decider.origin = self.origin = an_origin(self.ledger)
         self.applier = self.made()
 
     def made(self, *, batch_size: int = 10, names: bool = True, begun: bool = False) -> Applier:
-        namer: Any = self.namer if names else None
+        decider: Any = self.decider if names else None
         pace: Any = self
         return Applier(
             self.context,
-            namer,
+            decider,
             batch_size=batch_size,
             max_attempts=3,
             pace=pace,
@@ -74,7 +74,7 @@ class Applying(Writing):
     def change_tags(self, number: int, tags: tuple[str, ...]) -> None:
         """Another policy is to give a verified asset other tags."""
         keys = self.ledger.reopen_outdated(a_model(self.ledger), "another", 10)
-        self.namer.tags_by_key = {key: tags for key in keys if key == self.row(number).key}
+        self.decider.tags_by_key = {key: tags for key in keys if key == self.row(number).key}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_the_plan_is_in_the_ledger_before_the_call(run: Applying) -> None:
     assert not await run.applier.apply_batch(), "Immich is busy"
     assert run.state(1) == "planned"
     assert run.tag_calls() == []
-    run.namer.tags_by_key[run.row(1).key] = ("another",)
+    run.decider.tags_by_key[run.row(1).key] = ("another",)
     run.room = True
     assert await run.applier.apply_batch()
     assert run.immich.held[asset_id(1)] == {*TAGS, MARKER}, "as planned, whatever the policy says now"
@@ -264,7 +264,7 @@ async def test_one_bad_asset_does_not_fail_the_others_of_its_call(run: Applying)
 async def test_an_outage_is_nobody_s_fault_and_what_was_answered_is_kept(run: Applying) -> None:
     run.add_scored(1, 2)
     open_collections(run.ledger)
-    run.namer.tags_by_key[run.row(2).key] = ("other",)  # another call
+    run.decider.tags_by_key[run.row(2).key] = ("other",)  # another call
     run.immich.fail = {"tag_assets": [Unreachable("no answer")]}
     with pytest.raises(Unreachable):
         await run.applier.apply_batch()
@@ -327,7 +327,7 @@ async def test_what_is_gone_while_it_is_changed_is_gone(run: Applying) -> None:
 async def test_what_is_gone_before_it_is_changed_is_gone(run: Applying) -> None:
     await run.verified(1, 2)
     run.ledger.reopen_outdated(a_model(run.ledger), "another", 10)
-    run.namer.tags_by_key = {run.row(number).key: ("new",) for number in (1, 2)}
+    run.decider.tags_by_key = {run.row(number).key: ("new",) for number in (1, 2)}
     del run.immich.assets[asset_id(1)]
     while "stale" in (states := (run.state(1), run.state(2))) or "scored" in states:
         assert await run.applier.apply_batch()

@@ -1,4 +1,4 @@
-"""The doctor and a household: every account's key is tried, and the libraries are counted together."""
+"""The doctor and two accounts: every account's key is tried, and the libraries are counted together."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from autotagger.doctor.registry import CHECKS
 from autotagger.doctor.server import look_at_server
 from autotagger.immich.dialect import NEEDED, OPTIONAL
 from tests.doctor.support import facts_with
-from tests.pipeline.test_accounts import EACH, Household
+from tests.pipeline.test_accounts import EACH, TwoAccounts
 
 EVERY = (*NEEDED, *OPTIONAL)
 LOOKED_AT = ("server.address", "key.accepted", "key.user.read", "key.accounts", "library.size")
 
 
-async def judged(household: Household) -> dict[str, CheckResult]:
-    settings = household.settings()
+async def judged(accounts: TwoAccounts) -> dict[str, CheckResult]:
+    settings = accounts.settings()
     facts = facts_with(settings=settings, server=await look_at_server(settings))
     return {name: CHECKS[name](facts) for name in LOOKED_AT}
 
 
 async def test_all_keys_are_tried_and_all_libraries_counted(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        household.keys = {user: server.add_key(EVERY, user) for user in (ME, PARTNER)}
-        verdicts = await judged(household)
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        accounts.keys = {user: server.add_key(EVERY, user) for user in (ME, PARTNER)}
+        verdicts = await judged(accounts)
     assert {result.level for result in verdicts.values()} == {Level.PASS}
     assert verdicts["key.accounts"].found == "accepted: anna, ben"
     # and what they share with each other, or others with them, is not counted twice
@@ -37,21 +37,21 @@ async def test_all_keys_are_tried_and_all_libraries_counted(tmp_path: Path) -> N
 async def test_a_key_that_is_refused_is_named_and_does_not_keep_the_others(
     user: str, name: str, tmp_path: Path
 ) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        server.revoke_key(household.keys[user])
-        verdicts = await judged(household)
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        server.revoke_key(accounts.keys[user])
+        verdicts = await judged(accounts)
     assert verdicts["key.accounts"].level is Level.WARN
     assert verdicts["key.accounts"].found.startswith(f"{name}: Immich does not accept the API key")
     assert verdicts["library.size"].level is Level.PASS
 
 
 async def test_nobody_s_key_is_accepted(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        for key in household.keys.values():
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        for key in accounts.keys.values():
             server.revoke_key(key)
-        verdicts = await judged(household)
+        verdicts = await judged(accounts)
     assert (verdicts["key.accepted"].level, verdicts["key.accepted"].exit_code) == (Level.FAIL, REFUSED)
 
 
@@ -62,20 +62,20 @@ async def test_nobody_s_key_is_accepted(tmp_path: Path) -> None:
 async def test_what_another_account_s_key_lacks_is_named(
     missing: str, level: Level, code: int, tmp_path: Path
 ) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        household.keys[ME] = server.add_key(EVERY, ME)
-        household.keys[PARTNER] = server.add_key([one for one in EVERY if one != missing], PARTNER)
-        result = (await judged(household))["key.accounts"]
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        accounts.keys[ME] = server.add_key(EVERY, ME)
+        accounts.keys[PARTNER] = server.add_key([one for one in EVERY if one != missing], PARTNER)
+        result = (await judged(accounts))["key.accounts"]
     assert (result.level, result.exit_code) == (level, code)
     assert "ben" in result.found
     assert missing in result.found
 
 
 async def test_two_keys_of_one_user_keep_a_run_from_starting(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        household.keys[PARTNER] = server.add_key(EVERY, ME)
-        result = (await judged(household))["key.accounts"]
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        accounts.keys[PARTNER] = server.add_key(EVERY, ME)
+        result = (await judged(accounts))["key.accounts"]
     assert (result.level, result.exit_code) == (Level.FAIL, WRONG_SETTING)
     assert result.found == "anna and ben have keys of the same Immich user"
