@@ -5,6 +5,8 @@ Pages go by the asset's key and never by number: page 10,000 costs what page 1 d
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from peewee import JOIN, SQL, NodeList, fn
@@ -92,16 +94,8 @@ class ReportsReader(Reading):
             .tuples()
             .iterator()
         )
-        current: str | None = None
-        names: set[str] = set()
-        for asset_id, name in query:
-            if asset_id != current:
-                if current is not None:
-                    yield current, frozenset(names)
-                current, names = asset_id, set()
-            names.add(name)
-        if current is not None:
-            yield current, frozenset(names)
+        for asset_id, rows in groupby(query, key=itemgetter(0)):
+            yield asset_id, frozenset(name for _, name in rows)
 
     def assets(self, chosen: AssetFilter, *, sort: str = "asset", limit: int | None = None) -> Iterator[AssetRow]:
         """Assets that `chosen` describes, in the order of `sort` (one of SORTS), at most `limit` of them."""

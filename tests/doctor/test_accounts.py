@@ -26,11 +26,11 @@ async def test_all_keys_are_tried_and_all_libraries_counted(tmp_path: Path) -> N
     accounts = TwoAccounts(tmp_path)
     async with accounts.server as server:
         accounts.keys = {user: server.add_key(EVERY, user) for user in (ME, PARTNER)}
-        verdicts = await judged(accounts)
-    assert {result.level for result in verdicts.values()} == {Level.PASS}
-    assert verdicts["key.accounts"].found == "accepted: anna, ben"
+        results = await judged(accounts)
+    assert {result.level for result in results.values()} == {Level.PASS}
+    assert results["key.accounts"].found == "accepted: anna, ben"
     # and what they share with each other, or others with them, is not counted twice
-    assert verdicts["library.size"].found.startswith(f"{2 * EACH} assets, 0 of them marked")
+    assert results["library.size"].found.startswith(f"{2 * EACH} assets, 0 of them marked")
 
 
 @pytest.mark.parametrize(("user", "name"), [(ME, "anna"), (PARTNER, "ben")])
@@ -40,10 +40,10 @@ async def test_a_key_that_is_refused_is_named_and_does_not_keep_the_others(
     accounts = TwoAccounts(tmp_path)
     async with accounts.server as server:
         server.revoke_key(accounts.keys[user])
-        verdicts = await judged(accounts)
-    assert verdicts["key.accounts"].level is Level.WARN
-    assert verdicts["key.accounts"].found.startswith(f"{name}: Immich does not accept the API key")
-    assert verdicts["library.size"].level is Level.PASS
+        results = await judged(accounts)
+    assert results["key.accounts"].level is Level.WARN
+    assert results["key.accounts"].found.startswith(f"{name}: Immich does not accept the API key")
+    assert results["library.size"].level is Level.PASS
 
 
 async def test_nobody_s_key_is_accepted(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ async def test_nobody_s_key_is_accepted(tmp_path: Path) -> None:
     async with accounts.server as server:
         for key in accounts.keys.values():
             server.revoke_key(key)
-        verdicts = await judged(accounts)
-    assert (verdicts["key.accepted"].level, verdicts["key.accepted"].exit_code) == (Level.FAIL, REFUSED)
+        results = await judged(accounts)
+    assert (results["key.accepted"].level, results["key.accepted"].exit_code) == (Level.FAIL, REFUSED)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ class _Reader(pickle.Unpickler):
     """Makes messages and nothing else, whatever the bytes ask for."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """A message's class. Raises UnpicklingError for anything else."""
         if (module, name) == ("collections", "Counter"):
             return Counter
         if module not in SPOKEN:

@@ -107,6 +107,7 @@ class _Rebuild:
         self._possible = decider.policy.possible | {settings.marker}
 
     async def all(self, report: Callable[[int], None]) -> Rebuilt:
+        """Read every marked asset into the ledger; `report` is told how many so far. Returns the counts."""
         marker_id = await TagIds(self._client).known(self._marker)
         assets = ours = others = unread = 0
         used: set[str] = set()

@@ -113,7 +113,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.job_table.drop(job)
 
     @rule(number=st.integers(-1, 1 << 40), asset=st.sampled_from([*ASSETS, "never heard of"]))
-    def news_of_a_flight_that_is_no_more(self, number: int, asset: str) -> None:
+    def news_of_a_job_that_is_no_more(self, number: int, asset: str) -> None:
         if asset not in self.job_table:
             self.job_table.finish(asset)
         if number not in {job.id for job in self.job_table}:
@@ -127,7 +127,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert all((job.slot is not None) == (job.stage in HOLDING) for job in self.job_table)
 
     @invariant()
-    def every_flight_is_in_its_stage(self) -> None:
+    def every_job_is_in_its_stage(self) -> None:
         for stage in Stage:
             there = [job for job in self.job_table if job.stage is stage]
             assert self.job_table.count(stage) == len(there)
