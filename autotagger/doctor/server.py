@@ -129,7 +129,7 @@ async def _used(transport: Transport, facts: _Facts, *, patch: bool) -> None:
             continue
         said = problem(reply.body)
         refused = reply.status in (401, 403) or reply.status >= 500
-        effects[permission] = f"{reply.status} ({said or 'no word of Immich in it'})" if refused else ""
+        effects[permission] = f"{reply.status} ({said or 'no message from Immich'})" if refused else ""
         if permission == "tag.read" and not refused:
             facts["latency_s"] = reply.first_byte_s
             theirs_ms = http_date_ms(reply.headers.get("Date"))

@@ -86,7 +86,7 @@ async def identify(client: ImmichClient) -> ServerVersion:
 async def _my_user_id(client: ImmichClient, server: Server) -> str | None:
     if server.may("user.read"):
         return await client.my_user_id()
-    logger.info("the API key lacks user.read: assets that partners share are not told from your own")
+    logger.info("the API key lacks user.read: assets that partners share cannot be told apart from your own")
     return None
 
 
@@ -138,7 +138,7 @@ async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
     if await _found(client, flat_search(visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
         raise ServerRefused(
             f"Immich {version} finds assets that hold a tag which does not exist: it does not search as "
-            "autotagger asks, and nothing can be told apart; look for a newer autotagger",
+            "autotagger asks, and results cannot be trusted; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
 

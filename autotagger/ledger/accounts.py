@@ -22,7 +22,7 @@ class AccountsReader(Reading):
         """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
         known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
         if name not in known:
-            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
+            raise BadConfig(f"the ledger has no account {name}, only {', '.join(known)}")
         return int(known[name])
 
     def collections(self) -> list[CollectionRow]:

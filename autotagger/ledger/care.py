@@ -50,7 +50,7 @@ def back_up(ledger: Path, copy: Path) -> int:
     ledger or the disk is to blame.
     """
     if copy.exists():
-        raise BadConfig(f"{copy} is there already; a backup never replaces a file")
+        raise BadConfig(f"{copy} already exists; a backup never replaces a file")
     part = copy.with_name(f".{copy.name}.part")
     source: Any = open_as_it_is(ledger)
     try:

@@ -71,7 +71,7 @@ def open_as_it_is(path: Path) -> SqliteDatabase:
     """Open the file of an existing ledger, of whatever schema, for reading. Raises StartupFailed."""
     with told_plainly(path):
         if not path.exists():
-            raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` makes it", kind="no-ledger")
+            raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` creates it", kind="no-ledger")
         database = SqliteDatabase(f"file:{_uri(path)}?mode=ro", uri=True, pragmas={"busy_timeout": 10_000})
         database.connect()
     return database

@@ -117,7 +117,7 @@ class ReportsReader(Reading):
         """One asset. Raises AssetFailed where the ledger does not know it."""
         row = self.find(asset_id)
         if row is None:
-            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has found it yet")
         return row
 
     def links_told(self, key: int) -> list[LinkRow]:

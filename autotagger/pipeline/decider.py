@@ -105,8 +105,7 @@ class TagDecider:
             self._count(asset.key, tags)
         if self._vocabulary.admit(tags for _, tags in decided):
             logger.warning(
-                "the vocabulary of {} tags is full: tags that are not in it yet are left out from now on "
-                "([policy] vocabulary)",
+                "the vocabulary of {} tags is full: new tags are left out from now on ([policy] vocabulary)",
                 self._settings.vocabulary,
             )
         return [(asset, self._vocabulary.allowed(tags)) for asset, tags in decided]

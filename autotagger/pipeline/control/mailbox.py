@@ -95,7 +95,7 @@ class Mailbox:
         except OSError:  # taken back meanwhile; else nothing is wrong with it, and the next look may read it
             return None
         except (ValueError, KeyError, TypeError) as error:
-            logger.warning("the request {} makes no sense ({}); it is put aside as {}.bad", path, error, name)
+            logger.warning("the request {} is invalid ({}); it is renamed to {}.bad", path, error, name)
             with suppress(OSError):  # it is met again, then
                 path.rename(path.with_name(f"{name}.bad"))
             return None

@@ -58,7 +58,7 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
     """
     path = settings.ledger_path
     if path.exists() and not replace and _is_sound(path):
-        raise StartupFailed(f"the ledger {path} is sound; --replace puts it aside all the same", kind="ledger")
+        raise StartupFailed(f"the ledger {path} is intact; --replace sets it aside anyway", kind="ledger")
     lock = LedgerLock(path)
     try:
         lock.acquire()
@@ -136,7 +136,7 @@ class _Rebuild:
         except AssetGone:  # deleted meanwhile: nothing to know of it
             return None
         except (Retryable, AssetFailed) as error:
-            logger.warning("asset {} is left out: {}", asset.id, error.message)
+            logger.warning("asset {} is skipped: {}", asset.id, error.message)
             return None
 
     def _record(self, read: Sequence[TaggedAsset]) -> list[HeldAsset]:

@@ -16,7 +16,7 @@ def hand_over(settings: Settings, model: Model) -> int:
         newest = ledger.newest_rules()
         if newest is None or (newest[0], base_identity(newest[1])) != (model.identity, policy):
             raise StartupFailed(
-                "the service at work was started with another model or policy: restart it, then retag",
+                "the running service was started with another model or policy: restart it, then retag",
                 kind="other-rules",
             )
         known = ledger.model_id(model.identity)

@@ -34,7 +34,7 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
         found = ledger.retriable(kind, asset_id)
         if not found:
             raise AssetFailed(
-                f"nothing to try again fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-retry"
+                f"nothing to retry matches; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-retry"
             )
     count, by = _carry_out(settings, "retry", kind, asset_id, found, lambda it: it.retry(kind, asset_id))
     told = {
@@ -55,7 +55,8 @@ def dismiss(settings: Settings, kind: str | None, asset_id: str | None) -> Outco
                 state = ledger.known(asset_id).state
                 raise AssetFailed(f"asset {asset_id} is {state}: nothing to dismiss", kind="nothing-to-dismiss")
             raise AssetFailed(
-                f"nothing to dismiss fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-dismiss"
+                f"nothing to dismiss matches; classes in the ledger: {_kinds(ledger)}",
+                kind="nothing-to-dismiss",
             )
     count, by = _carry_out(settings, "dismiss", kind, asset_id, found, lambda it: it.dismiss(kind, asset_id))
     told = f"{count} assets are set aside for good; `autotagger retry --error dismissed` takes them back"

@@ -54,7 +54,7 @@ class Shutdown:
     def ask(self, under_way: int) -> None:
         """Ask for a graceful end: what is under way, so many assets, is finished; asked twice, now."""
         if self.stopping:
-            logger.warning("stopping now; what is under way is done again by the next run")
+            logger.warning("stopping now; the next run repeats unfinished work")
             self.end()
             return
         logger.info("stopping: finishing {} assets under way (again to stop now)", under_way)
@@ -70,7 +70,7 @@ class Shutdown:
         if not self.draining:
             self._drain(_HASTY)
         elif self._clock() >= self._stop_by_s + LAST_BATCH_S:
-            logger.warning("stopping now: Immich does not answer; what is under way is done again by the next run")
+            logger.warning("stopping now: Immich does not answer; the next run repeats unfinished work")
             self.end()
 
     def drain(self) -> None:

@@ -276,7 +276,7 @@ class Supervisor:
             self._shutdown.fail(Fatal(message.message, kind=message.kind, exit_code=message.exit_code))
             return
         logger.error(
-            "account {}: {}; it is left alone until autotagger is started again, the other accounts go on",
+            "account {}: {}; it is skipped until autotagger is restarted; the other accounts continue",
             name,
             message.message,
         )

@@ -84,7 +84,7 @@ class Undo:
         there = [(name, tag_id) for name in names if (tag_id := await self._context.tag_ids.known(name))]
         if there and not self._may_delete:
             logger.warning(
-                "{} tags of ours are empty now; the API key lacks tag.delete, so they stay until Immich cleans up",
+                "{} tags are on no asset now; the API key lacks tag.delete, so they stay until Immich cleans up",
                 len(there),
             )
             self.result["empty_tags"] = len(there)

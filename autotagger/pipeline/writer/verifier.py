@@ -97,7 +97,7 @@ class Verifier:
             if canary.state is State.VERIFIED:
                 self._ledger.open_collection(canary.collection, self._context.now_ms())
             elif canary.state is State.FAILED and canary.kind in CLOSING:
-                logger.warning("a whole library is left alone: {}", canary.message)
+                logger.warning("skipping a whole library: {}", canary.message)
                 self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
             elif canary.state in CHANGING:
                 continue
@@ -139,9 +139,7 @@ class Verifier:
         except Unreachable:
             raise
         except Retryable as error:
-            logger.warning(
-                "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
-            )
+            logger.warning("asset {} could not be read back: {}; checked again later", row.asset_id, error.message)
             self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)

@@ -157,23 +157,23 @@ class Writer:
         match request:
             case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.retry(kind, asset_id)
-                logger.info("retry: {} assets are tried again, as asked", count)
+                logger.info("retry: {} assets are retried, as requested", count)
             case Request(kind="dismiss", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.dismiss(kind, asset_id)
-                logger.info("dismiss: {} assets are set aside for good, as asked", count)
+                logger.info("dismiss: {} assets are set aside for good, as requested", count)
             case Request(kind="retag", wish=wish):
                 if self._begin_retag(wish):
                     self._asked = request.id
                     return
             case _:
-                logger.warning("somebody asked for {}, which this version does not know", request.kind)
+                logger.warning("unknown request {}: this version does not support it", request.kind)
         self._child.send(Settled(request.id))
 
     def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
         """Begin an operation beside the other work, unless it is meant for other rules than those of this run."""
         decider, model = self._decider, self._spec.model
         if not decider or not model or wish != {"model": model.identity, "policy": decider.policy.identity}:
-            logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
+            logger.warning("retag was requested with another model or policy than this run's: it is ignored")
             return False
         for account_worker in self._accounts.values():
             account_worker.operation, account_worker.result = Retag(account_worker.context, decider), None
@@ -298,7 +298,7 @@ class Writer:
         self._operation_told = True
         self._child.send(OperationDone(result))
         if self._asked is not None:
-            logger.info("retag, as asked: {} assets were decided again", result["reopened"])
+            logger.info("retag, as requested: {} assets were decided again", result["reopened"])
             self._child.send(Settled(self._asked))
             self._asked = None
 
@@ -330,7 +330,7 @@ class Writer:
         )
 
     async def _wait_out(self, error: Retryable) -> None:
-        logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
+        logger.warning("{}; nothing is lost; continuing in {:.0f} s", error.message, OUTAGE_PAUSE_S)
         self._child.flush()
         self._child.send(Outage(error.message))
         await asyncio.sleep(OUTAGE_PAUSE_S)

@@ -208,3 +208,38 @@ def test_a_twin_is_under_way_until_its_job_ends() -> None:
     assert not table.holds_twin_of(work(3)), "no checksum is nobody's twin"
     table.finish(first.asset_id)
     assert not table.holds_twin_of(twin)
+
+
+def test_an_asset_that_finished_or_was_dropped_is_in_no_job_and_neither_is_its_twin() -> None:
+    table = JobTable(SlotTable(SLOTS))
+    first = Work(asset_id=ASSETS[0], kind="IMAGE", mime=None, file_name="0.jpg", checksum="same")
+    twin = Work(asset_id=ASSETS[1], kind="IMAGE", mime=None, file_name="1.jpg", checksum="same")
+    for end in (lambda job: table.finish(job.work.asset_id), table.drop, table.drop):
+        job = table.start(first, 0.0)
+        assert first.asset_id in table
+        assert table.holds_twin_of(twin)
+        end(job)
+        assert first.asset_id not in table
+        assert not table.holds_twin_of(twin)
+        assert table.finish(first.asset_id) is None
+    table.drop(job)
+    table.start(first, 0.0)
+    assert table.holds_twin_of(twin), "dropped twice, it counts as once"
+
+
+def test_a_slot_is_given_back_once() -> None:
+    slots = SlotTable(SLOTS)
+    table = JobTable(slots)
+    job = table.start(work(0), 0.0)
+    table.scored(job, 1.0)
+    other = table.start(work(1), 2.0)
+    table.drop(job)
+    assert slots.free == SLOTS - 1, "it may be another's by now"
+    assert (job.slot, other.slot is not None) == (None, True)
+
+
+def test_a_new_job_is_new_from_now_on() -> None:
+    table = JobTable(SlotTable(SLOTS))
+    first, second = table.start(work(0), 5.0), table.start(work(1), 6.0)
+    assert (first.length, first.spilled, first.since_s) == (0, False, 5.0)
+    assert first.id < second.id, "the order in which they began"
