@@ -18,6 +18,8 @@ from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Problem
 from autotagger.ledger.schema import Account, Asset, Collection, Event, Link, Origin, Policy, Score, Tag, TagModel
 from autotagger.ledger.states import MEANT, SET_ASIDE, LinkState, State, What
 
+#: Which asset, how it stands, and why.
+_STANDING = (Asset.asset_id, Asset.file_name, Asset.state, Asset.error_kind, Asset.error, Asset.attempts)
 #: A tag that people took off so many assets is proposed for the blacklist: one or two may be single wrong
 #: pictures, at five somebody does not want the tag.
 REJECTED_OFTEN = 5
@@ -63,15 +65,7 @@ class ReportsReader(Reading):
     def problems(self, limit: int) -> list[Problem]:
         """Failed, waiting and skipped assets, with the reasons."""
         query = (
-            Asset.select(
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
-                Asset.due_ms,
-            )
+            Asset.select(*_STANDING, Asset.due_ms)
             .where(Asset.state.in_(SET_ASIDE))
             .order_by(Asset.state, Asset.error_kind, Asset.key)
             .limit(limit)
@@ -199,12 +193,7 @@ class ReportsReader(Reading):
         query = (
             Asset.select(
                 Asset.key,
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
+                *_STANDING,
                 Asset.repairs,
                 Asset.due_ms,
                 Asset.kind,
