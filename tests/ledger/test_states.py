@@ -99,6 +99,6 @@ def test_the_names_and_numbers_that_ledgers_hold_never_change() -> None:
     }  # fmt: skip
     assert {what.name: int(what) for what in What} == {
         "FOUND": 0, "RETRIED": 1, "REOPENED": 2, "CHANGED": 3, "SCORED": 4, "LEAVING": 5, "TAGGED": 6,
-        "UNTAGGED": 7, "REPAIRED": 8, "REJECTED": 9, "VERIFIED": 10, "UNDONE": 11, "DELAYED": 12, "WAITING": 13, "FAILED": 14,
-        "SKIPPED": 15, "GONE": 16,
+        "UNTAGGED": 7, "REPAIRED": 8, "REJECTED": 9, "VERIFIED": 10, "UNDONE": 11, "DELAYED": 12,
+        "WAITING": 13, "FAILED": 14, "SKIPPED": 15, "GONE": 16,
     }  # fmt: skip

@@ -306,6 +306,21 @@ def test_a_twin_s_scores_are_copied_and_count_as_under_way(
     assert run.it.is_finished(), "copies count for the limit"
 
 
+def test_a_copy_that_died_with_its_writer_is_asked_for_again(ledger: LedgerWriter, tmp_path: Path) -> None:
+    a_model(ledger)
+    add_scored(ledger, listed(0, checksum="same"))
+    ledger.add_listed([listed(1, checksum="same")])
+    run = Dispatching(ledger, tmp_path)
+    run.it._work = WorkList(
+        run.it.job_table, ledger, accounts=[1], model="m1", begun=False, copy=run.it._have_copied
+    )
+    assert run.begin() == []
+    run.it.forget_unrecorded()
+    assert run.it.idle
+    assert run.begin() == []
+    assert run.pool.writer.sent == [m.Copy(asset_id(1)), m.Copy(asset_id(1))]
+
+
 def test_an_account_that_is_left_starts_nothing_more(ledger: LedgerWriter, tmp_path: Path) -> None:
     ledger.add_listed([listed(number) for number in range(3)])
     run = Dispatching(ledger, tmp_path, slots=2)

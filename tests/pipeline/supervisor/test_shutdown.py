@@ -130,3 +130,4 @@ async def test_an_error_in_a_callback_is_given_on() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert failed == [error]
+    assert asyncio.get_running_loop().get_exception_handler() is None, "after the run the loop has its own again"
