@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import PREFERENCES, UPDATE, connect, dialect_of, identify, speaks_filter
 from autotagger.immich.parsing import decode, http_date_ms, problem
-from autotagger.immich.searches import flat_search, following, search_by, totals
+from autotagger.immich.searches import following, search_body, totals
 from autotagger.immich.transport import Request, Transport
 from autotagger.immich.types import Asset, Kind, Server, Tag
 from autotagger.settings import ImmichSettings, Settings
@@ -104,7 +105,7 @@ def _uses(*, patch: bool) -> dict[str, Request]:
 
     nobody = f"assets/{uuid4()}"
     return {
-        "asset.read": call("POST", "search/metadata", flat_search(visibility="timeline", size=1)),
+        "asset.read": call("POST", "search/metadata", search_body(filters=False, visibility="timeline", size=1)),
         "asset.view": call("GET", f"{nobody}/thumbnail", query={"size": "preview"}),
         "tag.read": call("GET", "tags"),
         "tag.create": call("PUT", "tags", {"tags": []}),
@@ -176,8 +177,8 @@ async def _searches(client: ImmichClient, settings: Settings, tag: Tag | None) -
     types = settings.immich.types
     kind = cast("Kind", types[0].upper()) if len(set(types)) == 1 else None
     tag_id = tag.id if tag else None
-    search = search_by(await speaks_filter(client))
-    return [search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.immich.visibilities]
+    search = partial(search_body, filters=await speaks_filter(client), kind=kind, tag_id=tag_id)
+    return [search(visibility=visibility) for visibility in settings.immich.visibilities]
 
 
 async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> int:
