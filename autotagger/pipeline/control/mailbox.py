@@ -1,4 +1,4 @@
-"""Requests to a run that is at work: a small durable mailbox, one file a request, in a folder of `state_dir`.
+"""Requests to an active run: a small durable mailbox, one file a request, in a folder of `state_dir`.
 
 Only the writer process may write the ledger. A command that finds the ledger in use posts what it wants done; the
 supervisor's tick finds it, the writer carries it out, and only then is the file taken away: a request outlives

@@ -1,4 +1,4 @@
-"""What is set aside: tried again, or dismissed for good; by ourselves where nobody is at work, else by who is."""
+"""Retry assets, or dismiss them for good: in the ledger itself, or through the running service."""
 
 import time
 from collections.abc import Callable
@@ -38,10 +38,10 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
             )
     count, by = _carry_out(settings, "retry", kind, asset_id, found, lambda it: it.retry(kind, asset_id))
     told = {
-        "next run": f"{count} assets are tried again by the next `autotagger run`",
-        "running service": f"{count} assets are tried again by the run at work",
+        "next run": f"the next `autotagger run` retries {count} assets",
+        "running service": f"the running service retries {count} assets",
     }
-    later = f"the run at work is asked to try {count} assets again; it is busy and will, or else the next one"
+    later = f"the running service is busy: it retries {count} assets later, or else the next run does"
     return Outcome(count, by, told.get(by, later))
 
 
@@ -60,7 +60,7 @@ def dismiss(settings: Settings, kind: str | None, asset_id: str | None) -> Outco
             )
     count, by = _carry_out(settings, "dismiss", kind, asset_id, found, lambda it: it.dismiss(kind, asset_id))
     told = f"{count} assets are set aside for good; `autotagger retry --error dismissed` takes them back"
-    later = f"the run at work is asked to set {count} assets aside; it is busy and will, or else the next one"
+    later = f"the running service is busy: it sets {count} assets aside later, or else the next run does"
     return Outcome(count, by, later if by == "running service, later" else told)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.immich.parsing import ms_iso
 from autotagger.ledger.rows import Change
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState, Probe, State
@@ -120,6 +121,9 @@ async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run
     assert run.state((0xF << 124) + 1) == "applied", "its jobs may still take its tags away"
     assert run.reads() == 0
     assert run.counts["proven"] == 1
+    bodies = [body for name, body in run.immich.calls if name == "search"]
+    assert bodies
+    assert all(body["updatedAfter"] == ms_iso(NOW_MS - 1) for body in bodies), "from just before the oldest call"
 
 
 async def test_without_the_marker_or_anything_applied_nothing_is_listed(run: Verifying) -> None:
