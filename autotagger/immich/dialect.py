@@ -30,7 +30,7 @@ OPTIONAL: Final = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo deletes tags of ours that are empty then",
+    "tag.delete": "undo deletes tags of autotagger that are empty then",
     PREFERENCES: "`autotagger doctor` sees whether tags are switched on",
 }
 #: Only for [policy.rating_action].

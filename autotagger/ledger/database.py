@@ -27,7 +27,7 @@ _PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "
 DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error, Malformed)
 #: The one advice for a damaged ledger.
 RESTORE = (
-    "stop the service; then put your newest `autotagger ledger backup` in its place, or have it written anew from "
+    "stop the service; then put your newest `autotagger ledger backup` in its place, or rebuild it from "
     "Immich: `autotagger ledger rebuild` (the damaged file is kept)"
 )
 #: How long the end of a run waits for somebody who reads the ledger at that moment.

@@ -30,11 +30,11 @@ from autotagger.settings import Settings
 
 #: What Immich cannot tell, whoever asks.
 NOT_KNOWN = (
-    "tags that a person gave and that the model could give too: they count as ours, and undo takes them off",
-    "tags of ours under names or a model that today's settings cannot give: they count as a person's now",
-    "tags that a person took off: retag may put them back",
-    "scores: a change of policy has to infer again; and which run did what, and when",
-    "whether our tags were in Immich before us: undo empties them and leaves them there",
+    "tags that a person added and that the model could add too: they count as autotagger's, and undo removes them",
+    "tags of autotagger that the current settings and model cannot produce: they count as a person's",
+    "tags that a person removed: retag may add them again",
+    "scores (after a change of policy, pictures must be scored again), and which run did what and when",
+    "whether autotagger created its tags in Immich: undo leaves them there, empty",
 )
 
 

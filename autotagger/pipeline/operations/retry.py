@@ -21,7 +21,7 @@ By = Literal["next run", "running service", "running service, later"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`assets`: how many are concerned; `by`: who sees to it; `told`: the same for a person."""
+    """`assets`: how many are concerned; `by`: who does it; `told`: the same for a person."""
 
     assets: int
     by: By
@@ -76,7 +76,7 @@ def _carry_out(
     found: int,
     change: Callable[[LedgerWriter], int],
 ) -> tuple[int, By]:
-    """Do it, or have it done; returns how many assets it concerns, and who sees to it."""
+    """Change the ledger, or ask the running service to; returns how many assets, and who does it."""
     lock = LedgerLock(settings.ledger_path)
     try:
         lock.acquire()

@@ -164,7 +164,7 @@ class Supervisor:
         self._dispatch()
 
     def _hand_out_requests(self) -> None:
-        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        """What other commands ask for, unless the end has begun: then the next run does it."""
         if self._processes.writer.ready and not self._shutdown.draining:
             for request in self._mailbox.fresh():
                 self._processes.writer.send(m.Asked(request))

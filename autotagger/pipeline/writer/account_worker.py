@@ -47,7 +47,7 @@ class AccountWorker:
         return not more or (self.context.ledger.changes, operation.after) != before
 
     async def verify(self, *, look: bool) -> tuple[bool, bool]:
-        """Whether there was an asset to look at, and whether a canary had an end."""
+        """Whether there was an asset to look at, and whether a canary was decided."""
         if look:
             self.verifier.retry_closed()
             await self.verifier.look()

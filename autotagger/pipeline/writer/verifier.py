@@ -91,7 +91,7 @@ class Verifier:
         return bool(due) or caught_up
 
     def judge_canaries(self) -> bool:
-        """Open or close the libraries whose canary has an end; returns whether there were any."""
+        """Open or close the libraries whose canary was decided; returns whether there were any."""
         judged = False
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:

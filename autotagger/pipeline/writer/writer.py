@@ -303,7 +303,7 @@ class Writer:
             self._asked = None
 
     async def _verify(self, *, look: bool) -> tuple[bool, bool]:
-        """Whether there was an asset to look at, and whether a canary had an end."""
+        """Whether there was an asset to look at, and whether a canary was decided."""
         ends = await self._each(lambda account_worker: account_worker.verify(look=look))
         return any(looked for looked, _ in ends), any(judged for _, judged in ends)
 
