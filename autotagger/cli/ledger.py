@@ -133,7 +133,9 @@ def dismiss(
     asset: Annotated[str | None, typer.Argument(metavar="[ID]", help="The asset's id.")] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--error", metavar="CLASS", help="All in this class of trouble: see `autotagger status`."),
+        typer.Option(
+            "--error", metavar="CLASS", help="Every asset with this error class; see `autotagger status`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -146,7 +148,7 @@ def dismiss(
 
     settings = begin(context)
     if (asset is None) == (kind is None):
-        raise BadConfig("name one asset by its id, or a class of trouble with --error")
+        raise BadConfig("name one asset by its id, or an error class with --error")
     outcome = set_aside(settings, kind, asset_id_of(asset) if asset is not None else None)
     if as_json:
         print_json({"assets": outcome.assets, "by": outcome.by})

@@ -104,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         if guilty:
             self.job_table.scored(job, 0.0)
         else:
-            assert self.job_table.is_suspect(asset_id)
+            assert asset_id in {work.asset_id for work in self.job_table._suspects}
 
     @rule()
     def the_writer_died(self) -> None:

@@ -209,9 +209,10 @@ async def test_where_nothing_arrived_the_call_is_made_once_more_with_new_ids(run
     await run.context.tag_ids.resolve([*TAGS, MARKER])
     run.immich.tag_names.clear()
     assert await run.applier.apply_batch()
-    assert run.immich.count("tag_assets") == 2
+    assert run.immich.count("tag_assets") == run.counts["tag_calls"] == 2
     assert run.immich.held[asset_id(1)] == {*TAGS, MARKER}
     assert (run.row(1).state, run.row(1).suspect) == ("applied", 0)
+    assert run.immich.count("asset") == 1, "the second count was complete: not read again"
 
 
 async def test_where_nothing_arrives_twice_the_asset_is_not_ours_to_tag(run: Applying) -> None:
@@ -314,6 +315,19 @@ async def test_what_did_not_have_the_tag_is_read(run: Applying) -> None:
     assert await run.applier.apply_batch()
     assert run.immich.count("asset") == 1, "only that one: of the other a tag was taken off"
     assert [run.state(1), run.state(2)] == ["applied", "applied"]
+
+
+async def test_a_wave_whose_call_failed_stays_planned_and_is_sent_again(run: Applying) -> None:
+    await taking_off(run, 1, 2)
+    run.immich.fail = {"untag_assets": [Retryable("busy", kind="server-error")]}
+    assert await run.applier.apply_batch()
+    assert run.immich.count("asset") == 0, "nothing to read: the call came to nothing"
+    assert [run.state(1), run.state(2)] == ["planned", "planned"]
+    assert (run.row(1).attempts, run.row(1).due_ms) == (1, NOW_MS + 60_000)
+    run.now_ms += 60_000
+    assert await run.applier.apply_batch()
+    assert run.immich.held[asset_id(1)] == {"sky", MARKER}
+    assert run.state(1) == "applied"
 
 
 async def test_what_is_gone_while_it_is_changed_is_gone(run: Applying) -> None:
