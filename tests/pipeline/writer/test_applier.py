@@ -1,6 +1,7 @@
 """The applier: one call an asset, and what each answer makes of it; on a real ledger and Immich's laws."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,15 @@ async def test_tags_of_which_a_part_arrived_are_never_sent_into_the_jobs_of_that
     assert run.immich.count("tags") == before + 1, "the ids are asked for anew"
 
 
+async def test_where_a_part_was_there_and_nothing_is_new_no_second_call_is_made_either(run: Applying) -> None:
+    await planned_earlier(run, 1)
+    run.immich.held[asset_id(1)] = {"sky"}
+    run.immich.swallows = {asset_id(1)}
+    assert await run.applier.apply_batch()
+    assert run.immich.count("tag_assets") == 1
+    assert (run.row(1).state, run.row(1).suspect) == ("applied", 1)
+
+
 async def test_where_nothing_arrived_the_call_is_made_once_more_with_new_ids(run: Applying) -> None:
     await planned_earlier(run, 1)
     await run.context.tag_ids.resolve([*TAGS, MARKER])
@@ -315,6 +325,18 @@ async def test_what_did_not_have_the_tag_is_read(run: Applying) -> None:
     assert await run.applier.apply_batch()
     assert run.immich.count("asset") == 1, "only that one: of the other a tag was taken off"
     assert [run.state(1), run.state(2)] == ["applied", "applied"]
+
+
+async def test_a_wave_that_had_arrived_before_counts_from_its_own_change(run: Applying) -> None:
+    await taking_off(run, 1, 2)
+    for number in (1, 2):
+        run.immich.held[asset_id(number)].discard("blue")
+    run.immich.now_ms += 10_000
+    changed_ms = run.immich.now_ms - 4_000
+    run.immich.assets[asset_id(1)] = replace(run.immich.assets[asset_id(1)], updated_ms=changed_ms)
+    assert await run.applier.apply_batch()
+    assert run.row(1).answered_ms == changed_ms, "its background job ended then"
+    assert run.row(2).answered_ms == run.immich.now_ms, "nothing has changed it yet"
 
 
 async def test_a_wave_whose_call_failed_stays_planned_and_is_sent_again(run: Applying) -> None:
