@@ -407,7 +407,7 @@ def _default_state_dir() -> Path:
 
 
 def home_folder() -> Path:
-    """The home of whoever runs us; a container's made-up user has none."""
+    """The home folder of this user, or `/`."""
     try:
         return Path.home()
     except RuntimeError:  # a container's made-up user has none

@@ -30,9 +30,9 @@ def api_root(base_url: str) -> URL:
         url = URL(text)
         host, port = url.host, url.explicit_port
     except ValueError:
-        raise BadConfig(f"base_url {_shown(text)} is no address: {_EXAMPLE}") from None
+        raise BadConfig(f"base_url {_shown(text)} is not an address: {_EXAMPLE}") from None
     if url.scheme not in ("http", "https") or not host or re.search(r"\s", text):
-        raise BadConfig(f"base_url {_shown(text)} is no http or https address: {_EXAMPLE}")
+        raise BadConfig(f"base_url {_shown(text)} is not an http or https address: {_EXAMPLE}")
     if url.user is not None or url.password is not None or "@" in url.path:  # a password may hold a slash
         raise BadConfig("base_url must hold no user and password; Immich takes the API key only")
     if port == 443 and not _SCHEME.match(base_url.strip().strip("\"'").strip()):

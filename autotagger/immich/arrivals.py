@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import search_by
+from autotagger.immich.searches import search_body
 from autotagger.immich.sweep import choice_of
 from autotagger.immich.types import Asset, Kind, Server
 
@@ -39,8 +39,10 @@ async def extracted(client: ImmichClient, *, after_ms: int, visibilities: Sequen
 async def _pages(
     client: ImmichClient, after_ms: int, kind: Kind | None, visibilities: Sequence[str], *, with_exif: bool
 ) -> AsyncIterator[tuple[Asset, ...]]:
-    search = search_by(await speaks_filter(client))
+    filters = await speaks_filter(client)
     for visibility in visibilities:
-        body = search(visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif)
+        body = search_body(
+            filters=filters, visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif
+        )
         async for page in pages(client, body):
             yield page.assets

@@ -33,8 +33,7 @@ from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")
 
-#: Asset-tag pairs in one call. Above 32,767 Immich fails and writes nothing (docs/immich.md,
-#: law 5): stay far below.
+#: Asset-tag pairs in one call. Immich fails above 32,767 and writes nothing (docs/immich.md, law 5).
 MAX_PAIRS = 5000
 #: So many different assets refused by a proxy, and nothing answered in between: it is not the assets.
 _REFUSED_ASSETS = 5
@@ -203,7 +202,7 @@ class ImmichClient:
             found |= {tag.value: tag for tag in await self._json(request, parsing.tags)}
         missing = [value for value in wanted if value not in found]
         if missing:
-            raise AssetFailed(f"Immich did not make the tag {missing[0]!r}", kind="tag-refused")
+            raise AssetFailed(f"Immich did not create the tag {missing[0]!r}", kind="tag-refused")
         return {value: found[value] for value in wanted}
 
     async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> int:
@@ -215,7 +214,7 @@ class ImmichClient:
         """
         pairs = len(asset_ids) * len(tag_ids)
         if not 0 < pairs <= MAX_PAIRS:
-            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} may be")
+            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} are allowed")
         body = {"assetIds": [_path_id(one) for one in asset_ids], "tagIds": [_path_id(one) for one in tag_ids]}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
         return await self._json(_put("tag_assets", "tags/assets", body, about=about), parsing.count)

@@ -9,6 +9,7 @@ pass brings again is dropped by id.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import fall_back, speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import PAGE_SIZE, filter_search, search_by, totals
+from autotagger.immich.searches import PAGE_SIZE, search_body, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
 
 _Body = dict[str, Any]
@@ -152,12 +153,7 @@ async def _unmarked(
     for search in _searches(True, visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
         sample.update(asset.id for asset in (await client.search(search)).assets)
 
-    def searches(size: int) -> list[_Body]:
-        return [
-            filter_search(visibility=visibility, kind=kind, without_tag_id=marker_id, size=size)
-            for visibility in visibilities
-        ]
-
+    searches = _searches(True, visibilities, kind, without_tag_id=marker_id)
     async for assets in _Listing(client, searches).batches():
         if any(asset.id in sample for asset in assets):
             raise _FilterIgnored
@@ -170,19 +166,19 @@ def _searches(
     kind: Kind | None,
     *,
     tag_id: str | None = None,
+    without_tag_id: str | None = None,
     updated_after_ms: int | None = None,
 ) -> Callable[[int], list[_Body]]:
     """The searches of one pass, given its page size: `visibility` takes one value at a time."""
-
-    search = search_by(filters)
-
-    def searches(size: int) -> list[_Body]:
-        return [
-            search(visibility=visibility, kind=kind, tag_id=tag_id, updated_after_ms=updated_after_ms, size=size)
-            for visibility in visibilities
-        ]
-
-    return searches
+    search = partial(
+        search_body,
+        filters=filters,
+        kind=kind,
+        tag_id=tag_id,
+        without_tag_id=without_tag_id,
+        updated_after_ms=updated_after_ms,
+    )
+    return lambda size: [search(visibility=visibility, size=size) for visibility in visibilities]
 
 
 @dataclass(slots=True)

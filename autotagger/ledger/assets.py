@@ -202,8 +202,8 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         """Have failed and waiting assets tried again now, and what waits for its next call; returns how many.
 
         `kind`: only those with this class of trouble; `asset_id`: only this one. What was undone or dismissed, and
-        what is in a library where tags do not stick, takes part only where one of the two is given; a library's
-        verdict is forgotten then. Scores are kept where the trouble was not the picture's.
+        what is in a library where tags do not stick, takes part only where one of the two is given; the library is
+        opened again then. Scores are kept where the trouble was not the picture's.
         """
         with self.batch():
             count = self.retriable(kind, asset_id)

@@ -78,7 +78,7 @@ class Writing(Reading):
     `batch`.
 
     What is done to an asset is noted in its history (table `event`), with the time of `clock` (epoch ms) and the
-    number of the `run` that is at work.
+    number of the active `run`.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:

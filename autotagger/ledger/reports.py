@@ -5,6 +5,8 @@ Pages go by the asset's key and never by number: page 10,000 costs what page 1 d
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from peewee import JOIN, SQL, fn
@@ -17,6 +19,8 @@ from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Problem
 from autotagger.ledger.schema import Account, Asset, Collection, Event, Link, Origin, Policy, Score, Tag, TagModel
 from autotagger.ledger.states import MEANT, SET_ASIDE, LinkState, State, What
 
+#: Which asset, how it stands, and why.
+_STANDING = (Asset.asset_id, Asset.file_name, Asset.state, Asset.error_kind, Asset.error, Asset.attempts)
 #: A tag that people took off so many assets is proposed for the blacklist: one or two may be single wrong
 #: pictures, at five somebody does not want the tag.
 REJECTED_OFTEN = 5
@@ -62,15 +66,7 @@ class ReportsReader(Reading):
     def problems(self, limit: int) -> list[Problem]:
         """Failed, waiting and skipped assets, with the reasons."""
         query = (
-            Asset.select(
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
-                Asset.due_ms,
-            )
+            Asset.select(*_STANDING, Asset.due_ms)
             .where(Asset.state.in_(SET_ASIDE))
             .order_by(Asset.state, Asset.error_kind, Asset.key)
             .limit(limit)
@@ -93,16 +89,8 @@ class ReportsReader(Reading):
             .tuples()
             .iterator()
         )
-        current: str | None = None
-        names: set[str] = set()
-        for asset_id, name in query:
-            if asset_id != current:
-                if current is not None:
-                    yield current, frozenset(names)
-                current, names = asset_id, set()
-            names.add(name)
-        if current is not None:
-            yield current, frozenset(names)
+        for asset_id, rows in groupby(query, key=itemgetter(0)):
+            yield asset_id, frozenset(name for _, name in rows)
 
     def assets(self, chosen: AssetFilter, *, sort: str = "asset", limit: int | None = None) -> Iterator[AssetRow]:
         """Assets that `chosen` describes, in the order of `sort` (one of SORTS), at most `limit` of them."""
@@ -124,7 +112,7 @@ class ReportsReader(Reading):
         """One asset. Raises AssetFailed where the ledger does not know it."""
         row = self.find(asset_id)
         if row is None:
-            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has found it yet")
         return row
 
     def links_told(self, key: int) -> list[LinkRow]:
@@ -206,12 +194,7 @@ class ReportsReader(Reading):
         query = (
             Asset.select(
                 Asset.key,
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
+                *_STANDING,
                 Asset.repairs,
                 Asset.due_ms,
                 Asset.kind,

@@ -105,7 +105,7 @@ MAY_BECOME: Mapping[State, frozenset[State]] = {
 
 
 class ForbiddenMove(RuntimeError):
-    """An asset was to go where `LIFE` does not let it: a fault of ours, and nothing of the transaction is kept."""
+    """An asset was to go where `LIFE` does not let it: a bug, and nothing of the transaction is kept."""
 
 
 class LinkState(IntEnum):

@@ -109,8 +109,7 @@ class TagDecider:
             self._count(asset.key, tags)
         if self._vocabulary.admit(tags for _, tags in decided):
             logger.warning(
-                "the vocabulary of {} tags is full: tags that are not in it yet are left out from now on "
-                "([policy] vocabulary)",
+                "the vocabulary of {} tags is full: new tags are left out from now on ([policy] vocabulary)",
                 self._settings.vocabulary,
             )
         unwanted = self._ledger.taken_off([asset.key for asset, _ in decided]) if self._ledger else {}

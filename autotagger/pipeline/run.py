@@ -49,7 +49,7 @@ async def run_pipeline(
     return await supervisor.run()
 
 
-async def run_errand(
+async def run_operation(
     settings: Settings, operation: Operation, *, report: Callable[[Summary], None] = lambda _: None
 ) -> Summary:
     """Do an operation, and nothing else. Returns when Immich holds what is meant, or at a signal; begun again, it

@@ -5,7 +5,7 @@
 | `/health` | 200 when live and ready, else 503; JSON says which and why |
 | `/health/live`, `/health/ready` | the same body; the status of one of the two |
 | `/metrics` | Prometheus' text format |
-| `/status` | the run in figures, JSON |
+| `/status` | the run in numbers, JSON |
 """
 
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from autotagger import __version__
 from autotagger.errors import StartupFailed
 from autotagger.service.metrics import CONTENT_TYPE, exposition, registry_of, resident_bytes
 from autotagger.service.observer import Observer
-from autotagger.service.words import figures
+from autotagger.service.words import run_stats
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ def health_document(observer: Observer) -> dict[str, Any]:
 
 
 def status_document(observer: Observer) -> dict[str, Any]:
-    """Health, and once the run has begun its figures, processes and places."""
+    """Health, and once the run has begun its numbers, processes and places."""
     document = {**health_document(observer), "version": __version__, "immich_reachable": observer.reachable}
     if (status := observer.status) is None:
         return document
@@ -95,7 +95,7 @@ def status_document(observer: Observer) -> dict[str, Any]:
         "paused": status.paused,
         "rest": status.idle_reason or None,
         "stopping": status.stopping,
-        "run": figures(status.summary, observer.pace),
+        "run": run_stats(status.summary, observer.pace),
         "under_way": status.jobs,
         "slots": {"free": status.free_slots, "used": status.slots - status.free_slots},
         "processes": [asdict(one) | {"resident_bytes": resident_bytes(one.pid)} for one in status.processes],

@@ -181,7 +181,7 @@ def test_one_hostile_item_never_costs_the_page(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "means"),
+    ("said", "duration"),
     [
         ("0:00:00.00000", None),
         ("00:00:07.000", 7000),
@@ -194,5 +194,5 @@ def test_one_hostile_item_never_costs_the_page(fields: dict[str, Any]) -> None:
         ("soon", None),
     ],
 )
-def test_durations_of_every_version(said: object, means: int | None) -> None:
-    assert parsing.duration_ms(said) == means
+def test_durations_of_every_version(said: object, duration: int | None) -> None:
+    assert parsing.duration_ms(said) == duration

@@ -235,7 +235,7 @@ async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
 async def test_a_mistake_in_a_step_of_the_supervisor_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the books lost by it, nobody would ever bring."""
+    """What the job table lost by it, nobody would ever bring."""
 
     def mistaken(*_: object) -> None:
         raise AssertionError("a mistake of ours")

@@ -11,7 +11,7 @@ from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.scores import unpack
 from autotagger.settings import Settings
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
@@ -53,7 +53,7 @@ async def test_a_removal_holds_under_another_name(names: str, tmp_path: Path) ->
         victim, _ = await with_one_taken_off(server, tmp_path)
         before = held_links(server)
         settings = again(names, server, tmp_path)
-        await run_errand(settings, RETAG)
+        await run_operation(settings, RETAG)
         await server.settle()
         after = held_links(server)
         assert not spellings(after[victim])
@@ -66,7 +66,7 @@ async def test_a_removal_holds_under_another_name(names: str, tmp_path: Path) ->
         first = settings_for(server, tmp_path, policy=LOW)
         planned = await plan_library(first, score=0)
         assert planned.added[OFF] == sum(bool(spellings(tags)) for tags in after.values())
-        await run_errand(first, RETAG)
+        await run_operation(first, RETAG)
         await server.settle()
         assert held_links(server) == before == ledger_links(first)
 
@@ -75,7 +75,7 @@ async def test_a_removal_holds_after_undo_and_a_second_tagging(tmp_path: Path) -
     async with StandIn(tiny_library(12)) as server:
         victim, settings = await with_one_taken_off(server, tmp_path)
         before = held_links(server)
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert not held_links(server)
         with LedgerWriter(settings.ledger_path) as ledger:
@@ -93,7 +93,7 @@ async def test_a_removal_holds_for_the_same_picture_imported_again(names: str | 
     """Its id is another one; its checksum is not. The removal had been seen, by verify."""
     async with StandIn(tiny_library(12)) as server:
         victim, settings = await with_one_taken_off(server, tmp_path)
-        summary = await run_errand(settings, Operation("verify"))
+        summary = await run_operation(settings, Operation("verify"))
         assert (summary.operation or {})["rejected"] == 1
         tags = held_links(server)[victim]
         new_id = server.reimport(victim, with_xmp=False)[victim]
@@ -106,10 +106,10 @@ async def test_a_removal_holds_for_the_same_picture_imported_again(names: str | 
 async def test_what_a_person_puts_back_themselves_is_wanted_again(tmp_path: Path) -> None:
     async with StandIn(tiny_library(12)) as server:
         victim, settings = await with_one_taken_off(server, tmp_path)
-        await run_errand(settings, Operation("verify"))
+        await run_operation(settings, Operation("verify"))
         server.tag(victim, OFF)
         await server.settle()
-        await run_errand(again("rename", server, tmp_path), RETAG)
+        await run_operation(again("rename", server, tmp_path), RETAG)
         await server.settle()
         assert spellings(held_links(server)[victim]) >= {OFF}
 
@@ -117,7 +117,7 @@ async def test_what_a_person_puts_back_themselves_is_wanted_again(tmp_path: Path
 async def test_policy_test_says_that_a_person_took_it_off(tmp_path: Path) -> None:
     async with StandIn(tiny_library(12)) as server:
         victim, settings = await with_one_taken_off(server, tmp_path)
-        await run_errand(settings, Operation("verify"))
+        await run_operation(settings, Operation("verify"))
         titled = again("case", server, tmp_path)
         with LedgerReader(titled.ledger_path) as ledger:
             scored = ledger.scores_of(victim)

@@ -159,7 +159,7 @@ async def test_metrics_are_what_was_counted() -> None:
     assert ("autotagger_model_info", ("device", "CPU"), ("identity", "0123456789ab"), ("name", "palette")) in found
 
 
-async def test_status_is_the_run_in_figures() -> None:
+async def test_status_is_the_run_in_numbers() -> None:
     watched = observer()
     async with answered(watched, HOST, 0) as port:
         assert "run" not in (await get(port, "/status"))[1]

@@ -214,7 +214,7 @@ class Fetcher:
             self._told_of_flattening = True
             logger.warning(
                 "{} is transparent and its preview is not: it is tagged as if on black. "
-                "Give the API key asset.download to have such pictures tagged on white",
+                "Add asset.download to the API key to tag such pictures on white",
                 work.file_name,
             )
         self._child.count("flattened")

@@ -185,7 +185,7 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class OperationDone:
     """The writer has seen to the operation: what is left is to wait until the changes have settled. `result`: its
-    figures."""
+    counts."""
 
     result: dict[str, Any]
 

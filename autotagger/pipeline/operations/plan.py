@@ -120,7 +120,7 @@ async def plan_library(
         except StartupFailed as error:
             if error.kind != "ledger-locked":
                 raise
-            logger.info("a run is under way: planned from what it has scored so far")
+            logger.info("a run is active: planned from what it has scored so far")
     model = await load_model(settings)
     in_immich: set[str] = set()
     for key in api_keys(settings).values():

@@ -1,11 +1,11 @@
-"""A run in figures."""
+"""A run in numbers."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from autotagger.ledger.states import State
 
-#: Figures of a run that are always reported, also when they are 0.
+#: Counts of a run that are always reported, also when they are 0.
 REPORTED: tuple[str, ...] = (
     "listed",
     "preview_downloads",
@@ -29,7 +29,7 @@ REPORTED: tuple[str, ...] = (
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs;
-    `operation`: the figures of retag, undo or verify.
+    `operation`: the counts of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
     refused, and why.

@@ -164,7 +164,7 @@ class Supervisor:
         self._dispatch()
 
     def _hand_out_requests(self) -> None:
-        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        """What other commands ask for, unless the end has begun: then the next run does it."""
         if self._processes.writer.ready and not self._shutdown.draining:
             for request in self._mailbox.fresh():
                 self._processes.writer.send(m.Asked(request))
@@ -276,7 +276,7 @@ class Supervisor:
             self._shutdown.fail(Fatal(message.message, kind=message.kind, exit_code=message.exit_code))
             return
         logger.error(
-            "account {}: {}; it is left alone until autotagger is started again, the other accounts go on",
+            "account {}: {}; it is skipped until autotagger is restarted; the other accounts continue",
             name,
             message.message,
         )
