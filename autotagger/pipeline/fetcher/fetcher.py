@@ -142,11 +142,12 @@ class Fetcher:
             except ServerRefused as error:
                 self._leave(lister.account, error)
         poll_from_ms = min(end.poll_from_ms for end in ends)
+        unreadable = sum(end.unreadable for end in ends)
         swept = [end for end in ends if isinstance(end, Swept)]
         if swept:
-            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms))
+            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms, unreadable))
         else:
-            self._child.send(Polled(poll_from_ms))
+            self._child.send(Polled(poll_from_ms, unreadable))
 
     def _leave(self, account: int, error: ServerRefused) -> None:
         """An account whose key is refused is left alone as long as there is another; else raise `error`."""
