@@ -22,6 +22,7 @@ from tests.pipeline.support import MARKER, held_links, run_once, settings_for
 from tests.service.support import summary
 
 LONG_S = 60
+PATIENT = {"AUTOTAGGER_VERIFY_SETTLE_TIMEOUT_S": "60"}
 Ended = tuple[int, str, str]
 
 
@@ -54,6 +55,11 @@ async def ended(process: asyncio.subprocess.Process) -> Ended:
 
 async def run(server: StandIn, state_dir: Path, *words: str, **environ: str) -> Ended:
     return await ended(await begin(server, state_dir, *words, **environ))
+
+
+def not_in_the_file(state_dir: Path) -> list[Path]:
+    """What a copy of the ledger's file alone would lack."""
+    return [path for path in state_dir.glob("*-wal") if path.stat().st_size]
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -129,7 +135,7 @@ async def test_what_waits_for_a_slow_queue_is_told_and_no_success(tmp_path: Path
         assert "10 scored, waiting for Immich" in line
         server.jobs.resume()
         await server.settle()
-        code, _, line = await run(server, tmp_path, "run", "--once", AUTOTAGGER_VERIFY_SETTLE_TIMEOUT_S="60")
+        code, _, line = await run(server, tmp_path, "run", "--once", **PATIENT)
         assert code == 0, line
 
 
@@ -154,15 +160,15 @@ async def test_one_run_that_is_paused_meanwhile_finishes_what_it_has_begun_and_e
 
 
 async def remove_all(server: StandIn, state_dir: Path) -> asyncio.subprocess.Process:
-    return await begin(server, state_dir, "undo", "--all", "--yes")
+    return await begin(server, state_dir, "undo", "--all", "--yes", **PATIENT)
 
 
 async def retag(server: StandIn, state_dir: Path) -> asyncio.subprocess.Process:
-    return await begin(server, state_dir, "retag", AUTOTAGGER_POLICY_CASE="upper")
+    return await begin(server, state_dir, "retag", AUTOTAGGER_POLICY_CASE="upper", **PATIENT)
 
 
 async def verify(server: StandIn, state_dir: Path) -> asyncio.subprocess.Process:
-    return await begin(server, state_dir, "verify")
+    return await begin(server, state_dir, "verify", **PATIENT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -195,6 +201,7 @@ async def test_an_interrupted_operation_ends_with_130_and_the_next_one_ends_it(
         code, _, line = await ended(process)
         assert code == 130
         assert line == "autotagger: interrupted: what is done is kept; the same command continues"
+        assert not_in_the_file(tmp_path) == []
         server.faults = None
         server.jobs.resume()
         await server.settle()
@@ -225,3 +232,39 @@ async def test_a_signal_before_a_run_has_begun(words: tuple[str, ...], code: int
         process.send_signal(signal.SIGTERM)
         found, _, line = await ended(process)
         assert found == code, line
+
+
+@pytest.mark.parametrize("listing", ["sweep", "poll"])
+async def test_a_service_says_that_a_listing_has_no_end_and_stays(listing: str, tmp_path: Path) -> None:
+    async with StandIn(tiny_library(3)) as server:
+        everything = {asset.id for asset in server.library.assets}
+
+        async def endless(call: Call) -> web.StreamResponse | None:
+            if call.name != "search":
+                return None
+            return web.json_response({"assets": {"items": [], "nextPage": "2"}})
+
+        server.faults = endless if listing == "sweep" else None
+        quick = {"AUTOTAGGER_SERVICE_LISTEN_PORT": "0", "AUTOTAGGER_WATCH_POLL_INTERVAL_S": "0.5"}
+        process = await begin(server, tmp_path, "run", **quick)
+        if listing == "poll":
+            await until(lambda: held_links(server).keys() == everything)
+            await server.settle()
+            server.faults = endless
+        assert process.stderr is not None
+        async with asyncio.timeout(LONG_S):
+            while b"goes round in circles" not in (line := await process.stderr.readline()):
+                assert line, "it has ended"
+        assert b"trying again" in line
+        process.send_signal(signal.SIGTERM)
+        code, _, last = await ended(process)
+        assert code == 0
+        assert "circles" not in last
+
+
+async def test_a_date_header_beyond_sense_changes_nothing(tmp_path: Path) -> None:
+    async with StandIn(tiny_library(6), proxy_skew_s=250_000_000_000.0) as server:
+        code, _, line = await run(server, tmp_path, "run", "--once", **PATIENT)
+        assert code == 0, line
+        await server.settle()
+        assert held_links(server).keys() == {asset.id for asset in server.library.assets}

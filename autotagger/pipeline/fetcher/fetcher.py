@@ -137,7 +137,8 @@ class Fetcher:
                 if len(self._spec.accounts) > 1:
                     self._poll_from[lister.account] = end.poll_from_ms
             except Retryable as error:
-                self._child.send(Outage(f"listing the library: {error.message}"))
+                unreachable = isinstance(error, Unreachable)
+                self._child.send(Outage(f"listing the library: {error.message}", unreachable))
                 return
             except ServerRefused as error:
                 self._leave(lister.account, error)

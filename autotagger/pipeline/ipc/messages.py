@@ -243,9 +243,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Immich was unreachable for the whole retry budget."""
+    """Immich was unreachable for the whole retry budget; not `unreachable`: it was, and cannot be listed."""
 
     message: str
+    unreachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,8 @@ class Supervisor:
                 self._dispatcher.failed(child, message)
             case m.Recorded(asset_ids):
                 self._dispatcher.recorded(child, asset_ids)
-            case m.Outage(text):
-                self._outage(text)
+            case m.Outage(text, unreachable):
+                self._outage(text, unreachable=unreachable)
                 if child is self._processes.fetcher:
                     self._listing.failed()
             case m.Refused():
@@ -295,8 +295,8 @@ class Supervisor:
         self._dispatcher.leave_account(message.account)
         (self._processes.fetcher if child is self._processes.writer else self._processes.writer).send(message)
 
-    def _outage(self, text: str) -> None:
-        """Immich is unreachable: a service waits for it, --once does not."""
+    def _outage(self, text: str, *, unreachable: bool = True) -> None:
+        """Immich is unreachable, or cannot be listed: a service waits for it, --once does not."""
         if self._once:
             text = f"{text}; what is done is kept, run it again later"
             self._shutdown.fail(ServerRefused(text, kind="immich-unreachable"))
@@ -304,7 +304,8 @@ class Supervisor:
         if self._clock() >= self._tell_outage_s:
             self._tell_outage_s = self._clock() + TELL_OUTAGE_EVERY_S
             logger.warning("{}; what is done is kept, trying again", text)
-        self._dispatcher.pause()
+        if unreachable:
+            self._dispatcher.pause()
 
     # -- dispatch -----------------------------------------------------------------------------------------
 
