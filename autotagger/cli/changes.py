@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.endings import confirmed, leave_as
 from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOption
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.lines import printable
@@ -146,7 +147,7 @@ def undo(
     if tag == settings.marker:
         raise BadConfig(f"the marker {tag} is only removed together with the other tags: use --all or --asset ID")
     whose = f" of account {account}" if account else ""
-    if not yes and not typer.confirm(printable(f"Remove {_words(selection)}{whose} from Immich?")):
+    if not yes and not confirmed(printable(f"Remove {_words(selection)}{whose} from Immich?")):
         raise typer.Abort
     _see_to(settings, Operation("undo", selection=selection), as_json)
 
@@ -180,8 +181,7 @@ def verify(
         if form is Format.TABLE:
             counts = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
             print_rows(("what", "count"), counts, form)
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+    leave_as(summary)
     if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
         raise typer.Exit(SOME_FAILED)
 
@@ -212,5 +212,4 @@ def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None
         print_json(summary.as_dict())
     else:
         Console().print(summary_table(summary))
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+    leave_as(summary)

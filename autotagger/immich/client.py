@@ -55,7 +55,8 @@ class ImmichClient:
 
     Every call raises, after its tries: Unreachable when Immich is down for longer than `retry_budget_s`;
     Retryable (`server-error`) when Immich is up but keeps failing on this one asset; ServerRefused when the key
-    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone. What else a
+    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone (Retryable
+    where ping is refused too, and no other asset so far). What else a
     call raises is said there. `calls` counts calls by name (a call that is tried three times counts once):
     `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
 
@@ -198,7 +199,8 @@ class ImmichClient:
         found: dict[str, Tag] = {}
         for start in range(0, len(wanted), _UPSERT_CHUNK):
             chunk = wanted[start : start + _UPSERT_CHUNK]
-            request = _put("upsert_tags", "tags", {"tags": chunk}, about=f"{len(chunk)} tags")
+            about = f"{len(chunk)} tags ({chunk[0]!r} ...)"  # refusals are counted by it
+            request = _put("upsert_tags", "tags", {"tags": chunk}, about=about)
             found |= {tag.value: tag for tag in await self._json(request, parsing.tags)}
         missing = [value for value in wanted if value not in found]
         if missing:
@@ -305,11 +307,16 @@ class ImmichClient:
         raise Unreachable(f"{cause} (tried for {budget_s:.0f} s)")
 
     async def _blamed(self, about: str, refusal: ServerRefused) -> AutotaggerError:
-        """Whose fault a proxy's refusal is: the asset's, as long as Immich and other assets are let through."""
+        """Whose fault a proxy's refusal is: the asset's, as long as Immich or other assets are let through."""
         self._refused.add(about)
-        if len(self._refused) >= _REFUSED_ASSETS or not await self.ping():
+        if len(self._refused) >= _REFUSED_ASSETS:
             return refusal
-        return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
+        if await self.ping():
+            return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
+        if len(self._refused) > 1:
+            return refusal
+        # Some proxies let no ping through, and one that lets nothing through may be no more than restarting.
+        return Retryable(f"{about}: {refusal.message}", kind=PROXY_REFUSED)
 
     async def _attempt(self, request: Request, read: Callable[[Reply], T]) -> T:
         """One exchange in one place of the limiter, which learns how it went."""

@@ -178,9 +178,9 @@ def tags(raw: Any) -> list[Tag]:
 
 
 def _written_ms(item: Any) -> int:
-    """`updatedAt` of a tag, 0 without: only the writer's clock needs it, and it says what it lacks."""
+    """`updatedAt` of a tag, 0 without, or beyond sense: only the writer's clock needs it, and it tells."""
     try:
-        return iso_ms(_text(item, "updatedAt"))
+        return _time_ms(item, "updatedAt")
     except BadAnswer:
         return 0
 

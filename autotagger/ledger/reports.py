@@ -58,6 +58,14 @@ class ReportsReader(Reading):
         failed = [(kind, count) for kind, state, count in query.tuples() if state == State.FAILED]
         return dict(sorted(failed, key=lambda one: -one[1]))
 
+    def failed_in(self, run: int) -> dict[str, int]:
+        """Assets that failed in the run of this number and still do, by class, most first."""
+        here = (Event.asset == Asset.key) & (Event.what == What.FAILED) & (Event.run == run)
+        query = Asset.select(Asset.error_kind, fn.COUNT(Asset.key))
+        query = query.where(Asset.error_kind.is_null(False) & (Asset.state == State.FAILED))
+        query = query.where(fn.EXISTS(Event.select(SQL("1")).where(here))).group_by(Asset.error_kind)
+        return dict(sorted(query.tuples(), key=lambda one: -one[1]))
+
     def troubles(self) -> list[str]:
         """Every class of trouble that an asset is in."""
         kinds = Asset.select(Asset.error_kind).where(Asset.error_kind.is_null(False)).distinct()

@@ -171,7 +171,7 @@ async def test_sigterm_finishes_what_is_under_way_and_loses_nothing(tmp_path: Pa
         run.send_signal(signal.SIGTERM)
         assert run.stdout is not None
         await run.stdout.read()
-        assert await run.wait() == 0
+        assert await run.wait() == 130
         with LedgerReader(tmp_path / "state" / "ledger.sqlite3") as ledger:
             counts = ledger.counts()
             last = ledger.last_run()
