@@ -49,8 +49,8 @@ def write_txt(picture: Path, tags: Sequence[str], *, overwrite: bool) -> Path:
 def write_xmp(picture: Path, tags: Sequence[str], exiftool: str) -> Path:
     """Add the tags to `picture.jpg.xmp`, which keeps what else it says. Raises AssetFailed.
 
-    Each is taken out before it is put in, so that it is there once however often this is done. Without tags nothing
-    is written.
+    Each is taken out before it is put in, so that it is there once however often this is done. Without tags
+    nothing is written.
     """
     path = picture.with_name(picture.name + ".xmp")
     if not tags:  # exiftool takes nothing to do for a mistake

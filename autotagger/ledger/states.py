@@ -105,7 +105,7 @@ MAY_BECOME: Mapping[State, frozenset[State]] = {
 
 
 class ForbiddenMove(RuntimeError):
-    """An asset was to go where `LIFE` does not let it: a fault of ours, and nothing of the transaction is kept."""
+    """An asset was to go where `LIFE` does not let it: a bug, and nothing of the transaction is kept."""
 
 
 class LinkState(IntEnum):
@@ -123,6 +123,7 @@ class LinkState(IntEnum):
     REMOVED = 5  # ours, taken off by us
     REJECTED = 6  # ours, taken off by a person
     LOST = 7  # somebody else's, lost by a call of ours: to be put back
+    RETIRED = 8  # ours, to be taken off; not looked at since: a person may have been faster
 
 
 class What(IntEnum):
@@ -149,6 +150,8 @@ class What(IntEnum):
 
 #: Links that we mean an asset to have.
 MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
+#: Links of ours that are to be taken off.
+GOING = (LinkState.LEAVING, LinkState.RETIRED)
 #: Links that a complete call carries: those, and what our own calls lost of somebody else's.
 TO_BE_THERE = (*MEANT, LinkState.LOST)
 

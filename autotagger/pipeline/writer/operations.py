@@ -26,10 +26,10 @@ from autotagger.pipeline.writer.sampling import is_sampled
 #: Assets of one step: a transaction of some milliseconds, or so many reads under way at once.
 REOPENED_AT_ONCE = 500
 READ_AT_ONCE = 25
-#: Findings told one by one; the figures count them all.
+#: Findings told one by one; the counts include them all.
 MAX_FINDINGS = 1_000
 #: What verify counts.
-FIGURES = ("read", "as_meant", "missing", "rejected", "came_back", "gone", "changed", "unreadable", "repairing")
+COUNTS = ("read", "as_meant", "missing", "rejected", "came_back", "gone", "changed", "unreadable", "repairing")
 
 
 class Retag:
@@ -84,7 +84,7 @@ class Undo:
         there = [(name, tag_id) for name in names if (tag_id := await self._context.tag_ids.known(name))]
         if there and not self._may_delete:
             logger.warning(
-                "{} tags of ours are empty now; the API key lacks tag.delete, so they stay until Immich cleans up",
+                "{} tags are on no asset now; the API key lacks tag.delete, so they stay until Immich cleans up",
                 len(there),
             )
             self.result["empty_tags"] = len(there)
@@ -117,8 +117,8 @@ class Verify:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The figures, and the findings one by one."""
-        return {**{name: self.counts[name] for name in FIGURES}, "findings": self.findings}
+        """The counts, and the findings one by one."""
+        return {**{name: self.counts[name] for name in COUNTS}, "findings": self.findings}
 
     async def step(self) -> bool:
         """Read the next assets; returns whether there may be more."""
@@ -157,7 +157,8 @@ class Verify:
             for name, state in asset.links.items()
             if state is LinkState.REMOVED and name in held.tags
         }
-        step = reconcile({**asset.links, **came_back}, held.tags, self.context.marker)
+        links = {**asset.links, **came_back}
+        step = reconcile(links, held.tags, self.context.marker, meanings=self.context.ledger.meanings_of)
         self._tell(asset, step)
         links = {**(came_back if self.repair else {}), **step.links}
         if self.repair and not step.done:
