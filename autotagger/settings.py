@@ -98,6 +98,12 @@ class ImmichSettings(Section):
     ca_file: AnyPath | None = Field(
         None, description="Certificate of the authority that signed Immich's certificate"
     )
+    client_cert_file: AnyPath | None = Field(
+        None, description="Client certificate that a proxy asks for (PEM); it may contain the key"
+    )
+    client_key_file: AnyPath | None = Field(
+        None, description="Private key of the client certificate (PEM), where it is in another file"
+    )
     picture: Literal["preview", "thumbnail", "original"] = Field(
         "preview", description="Size of picture to download"
     )

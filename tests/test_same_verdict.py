@@ -73,6 +73,7 @@ TABLE = {
     "no such model": Broken(2, "palete", {"AUTOTAGGER_MODEL": "palete"}),
     "a folder without a model": Broken(3, "manifest", {"AUTOTAGGER_MODEL": "STATE"}, a_file("x", b"")),
     "no certificate": Broken(2, "ca_file", {"AUTOTAGGER_IMMICH_CA_FILE": "/nowhere"}),
+    "no client certificate": Broken(2, "client_cert_file", {"AUTOTAGGER_IMMICH_CLIENT_CERT_FILE": "/nowhere"}),
     "another protocol": Broken(2, "base_url", {"IMMICH_BASE_URL": "ftp://photos"}),
     "no key": Broken(2, "no API key", {"IMMICH_API_KEY": ""}),
     "no key file": Broken(2, "API key file", {"IMMICH_API_KEY": "", "IMMICH_API_KEY_FILE": "/nowhere"}),

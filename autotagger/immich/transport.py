@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 import aiohttp
@@ -205,15 +206,34 @@ async def _read(request: Request, response: aiohttp.ClientResponse) -> bytes:
 
 
 def _tls_context(settings: ImmichSettings) -> ssl.SSLContext | None:
-    if settings.ca_file is None:
+    """None where nothing is set: then aiohttp's own does."""
+    if settings.client_key_file and not settings.client_cert_file:
+        raise BadConfig("client_key_file in [immich] needs a client_cert_file")
+    if settings.ca_file is None and settings.client_cert_file is None:
         return None
     context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or "not a certificate in PEM form"
-        raise BadConfig(f"cannot use ca_file {settings.ca_file}: {reason}") from None
+    if settings.ca_file:
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = error.strerror or "not a certificate in PEM form"
+            raise BadConfig(f"cannot use ca_file {settings.ca_file}: {reason}") from None
+    if settings.client_cert_file:
+        _load_client_certificate(context, settings.client_cert_file, settings.client_key_file)
     return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    def no_password() -> str:  # else OpenSSL asks at the terminal, and a service waits for ever
+        raise BadConfig(f"the key of client_cert_file {certificate} has a password: store it without one")
+
+    try:
+        context.load_cert_chain(certificate, key, password=no_password)
+    except (OSError, ssl.SSLError) as error:
+        missing = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else None
+        files = f"{certificate} with client_key_file {key}" if key else str(certificate)
+        reason = missing or "no certificate with its private key in PEM form"
+        raise BadConfig(f"cannot use client_cert_file {files}: {reason}") from None
 
 
 def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:

@@ -238,3 +238,44 @@ async def test_tls_is_verified_and_an_own_authority_can_be_named(tmp_path: Path)
     async with serving(tags) as plain, client_of(plain.url.replace("http:", "https:"), retry_budget_s=0) as client:
         with pytest.raises(Retryable, match="http instead of https"):
             await client.tags()
+
+
+async def test_a_client_certificate_is_shown_to_a_proxy_that_asks_for_one(tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ours = authority.issue_cert("autotagger@localhost")
+    ours.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    ours.private_key_pem.write_to_path(tmp_path / "key.pem")
+    ours.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with serving(tags, context) as server:
+        ways: list[dict[str, Any]] = [
+            {"client_cert_file": tmp_path / "client.pem"},
+            {"client_cert_file": tmp_path / "cert.pem", "client_key_file": tmp_path / "key.pem"},
+        ]
+        for given in ways:
+            async with client_of(server.url, ca_file=tmp_path / "ca.pem", **given) as client:
+                assert len(await client.tags()) == 1
+        async with client_of(server.url, ca_file=tmp_path / "ca.pem", retry_budget_s=0) as client:
+            with pytest.raises(Retryable):
+                await client.tags()
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"client_cert_file": "missing.pem"}, "cannot use client_cert_file .*No such file"),
+        ({"client_cert_file": "junk.pem"}, "no certificate with its private key"),
+        ({"client_key_file": "junk.pem"}, "needs a client_cert_file"),
+    ],
+)
+def test_an_unusable_client_certificate_is_named(given: dict[str, str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "junk.pem").write_text("junk")
+    files = {key: tmp_path / name for key, name in given.items()}
+    with pytest.raises(BadConfig, match=says):
+        ImmichClient(ImmichSettings(base_url="https://host", **files), SecretStr(KEY))
