@@ -30,6 +30,8 @@ LAST_LOOK_MS = 3_600_000
 #: Immich can die between its INSERT and the background job, which then never comes. A day later what is there
 #: counts: proof enough when it is all, and repaired when it is not.
 NEVER_SETTLES_MS = 86_400_000
+#: A canary is never left alone for longer, and when it has waited so long (our clock) that is told.
+CANARY_LOOK_MS, TELL_CANARY_MS = 30_000, 120_000
 #: One background job of Immich on two cores (docs/immich.md: eight assets a second).
 JOB_MS = 125
 #: Complete calls made again for one asset before its loss is reported.
@@ -56,6 +58,8 @@ class Verifier:
         self._ledger = context.ledger
         self._sample = sample
         self._actions = actions
+        self._waiting_since_ms: dict[int, int] = {}  # canaries, by key
+        self._told_waiting: set[int] = set()
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
@@ -142,11 +146,11 @@ class Verifier:
             logger.warning(
                 "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
             )
-            self._look_later(row, is_canary=is_canary)
+            await self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)
         if not await self._may_judge(row, held):
-            self._look_later(row, is_canary=is_canary)
+            await self._look_later(row, is_canary=is_canary)
             return
         links = self._ledger.links_of([row.key])[row.key]
         step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave)
@@ -157,7 +161,7 @@ class Verifier:
         elif step.missing or (row.is_wave and wave_of(leaving(links), self._context.marker) & step.surplus):
             self._repair(row, held.asset.updated_ms, step)
         elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
-            self._look_later(row, is_canary=is_canary)
+            await self._look_later(row, is_canary=is_canary)
         else:  # as meant, or the next wave: the marker is to leave, or what is to leave after a put
             self._ledger.record_change([change(row.key, step, held.asset.updated_ms)])
             self._context.count("proven", int(step.done))
@@ -197,11 +201,27 @@ class Verifier:
             self._ledger.record_verified(keys)
             self._context.count("proven", len(keys))
 
-    def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
-        # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
-        age = max(abs(self._context.now_ms() - row.answered_ms), FIRST_LOOK_MS)
-        wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
-        self._ledger.look_later(row.key, self._context.now_ms() + wait)
+    async def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
+        """Look again after as long as it has been waiting, by the clock that told the time of its call. Where that
+        was set since, nobody can tell how long that is."""
+        age_ms = await self._context.clock.now_ms() - row.answered_ms
+        wait_ms = min(max(age_ms, FIRST_LOOK_MS), CANARY_LOOK_MS if is_canary else LAST_LOOK_MS)
+        if is_canary:
+            self._tell_waiting(row)
+        self._ledger.look_later(row.key, self._context.now_ms() + wait_ms)
+
+    def _tell_waiting(self, row: AppliedAsset) -> None:
+        """A canary that waits for minutes keeps a whole library waiting: one line says so."""
+        since_ms = self._waiting_since_ms.setdefault(row.key, self._context.now_ms())
+        if self._context.now_ms() - since_ms < TELL_CANARY_MS or row.key in self._told_waiting:
+            return
+        self._told_waiting.add(row.key)
+        logger.info(
+            "asset {} is the first of its library to be tagged, and Immich has not written it back for {} minutes: "
+            "the others wait until it has (its background jobs may be many)",
+            row.asset_id,
+            (self._context.now_ms() - since_ms) // 60_000,
+        )
 
     def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
         """What the call should have brought about is not there: the same once more, a limited number of times."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
 from autotagger.ledger.rows import Change
@@ -106,6 +107,15 @@ def run(tmp_path: Path) -> Iterator[Verifying]:
     run = Verifying(tmp_path)
     yield run
     run.close()
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The lines that were logged."""
+    lines: list[str] = []
+    handler = logger.add(lambda line: lines.append(line.record["message"]), level="INFO")
+    yield lines
+    logger.remove(handler)
 
 
 async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run: Verifying) -> None:
@@ -268,6 +278,27 @@ async def test_a_canary_is_never_left_alone_for_long(run: Verifying) -> None:
     run.later(30_000)
     assert await run.verifier.look_at_due()
     assert run.row(1).due_ms - run.now_ms == 30_000
+
+
+@pytest.mark.parametrize("ahead_ms", [-600_000, 600_000])
+async def test_looks_are_spaced_by_the_database_s_clock_alone(ahead_ms: int, run: Verifying) -> None:
+    run.immich.now_ms += ahead_ms
+    run.applied(1, suspect=True, look_ms=NOW_MS + 1_000)
+    run.ledger.record_answer([run.row(1).key], NOW_MS + ahead_ms, NOW_MS + 1_000, suspect=True)
+    run.later(1_000)
+    assert await run.verifier.look_at_due() is True
+    assert run.row(1).due_ms - run.now_ms == 1_000
+
+
+async def test_a_canary_that_waits_for_minutes_is_told_in_one_line(run: Verifying, told: list[str]) -> None:
+    run.applied(1, canary=True)
+    run.ledger.look_later(run.row(1).key, NOW_MS)
+    for _ in range(10):
+        assert await run.verifier.look_at_due()
+        run.later(30_000)
+    assert len(told) == 1
+    assert f"asset {asset_id(1)} is the first of its library" in told[0]
+    assert "for 2 minutes" in told[0]
 
 
 async def test_one_round_of_looks_is_bounded(run: Verifying) -> None:
