@@ -28,7 +28,7 @@ def status(
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.reader import LedgerReader
-    from autotagger.ledger.states import State
+    from autotagger.ledger.states import Probe, State
     from autotagger.pipeline.control.pause import PAUSED, is_paused
 
     settings = look(context)
@@ -55,6 +55,7 @@ def status(
         accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
         unwanted = ledger.unwanted()
+        closed = [row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED]
         withheld = _withheld(ledger, settings)
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
@@ -86,6 +87,8 @@ def status(
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
             typer.echo(printable(f"the last run skipped account {name}: {why}"))
+        for reason in closed:
+            typer.echo(printable(f"a whole library is skipped: {reason}"))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)

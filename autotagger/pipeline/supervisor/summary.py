@@ -32,7 +32,7 @@ class Summary:
     `operation`: the figures of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
-    refused, and why.
+    refused, and why. `closed`: assets that are skipped because tags do not stick in their library.
     """
 
     states: dict[State, int]
@@ -44,6 +44,7 @@ class Summary:
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     operation: dict[str, Any] | None = None
+    closed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: states and the `REPORTED` counts; accounts, refused and operation only where there are any."""
@@ -58,6 +59,7 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
+            **({"closed": self.closed} if self.closed else {}),
             **({"errand": self.operation} if self.operation is not None else {}),
         }
 

@@ -326,6 +326,7 @@ class Supervisor:
             accounts=self._ledger.account_counts() if accounts else {},
             refused=dict(self._refused),
             operation=self._operation_result,
+            closed=self._ledger.closed_assets(),
         )
 
     def _status(self) -> RunStatus:

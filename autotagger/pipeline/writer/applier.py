@@ -28,8 +28,9 @@ from autotagger.policy.batching import TagCall, plan_calls
 LOOKED_AT_ONCE = 100
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
 #: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
-#: ten minutes.
+#: ten minutes; or for ten seconds as long as no more assets than `LOOKED_AT_ONCE` are unsettled.
 SOON_LOOK_MS = 1_000
+FEW_LOOK_MS = 10_000
 LOOK_MS = 600_000
 
 
@@ -286,8 +287,9 @@ class Applier:
             self._context.count("untagged" if asset.leaving else "tagged", 1)
             if asset.fresh:  # a change or a repair sends again what was counted before
                 self._context.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
+        few = self._ledger.unsettled() + sum(map(len, alike.values())) <= LOOKED_AT_ONCE
         for (called_ms, suspect, soon), keys in alike.items():
-            look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
+            look_ms = now_ms + (SOON_LOOK_MS if soon else FEW_LOOK_MS if few else LOOK_MS)
             self._ledger.record_answer(keys, called_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:

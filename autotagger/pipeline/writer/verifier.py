@@ -13,8 +13,9 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
+from autotagger.ledger.accounts import REFUSES_TAGS
 from autotagger.ledger.links import leaving, meant
-from autotagger.ledger.rows import AppliedAsset
+from autotagger.ledger.rows import AppliedAsset, Canary
 from autotagger.ledger.states import CHANGING, LinkState, Probe, State
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import LOOKED_AT_ONCE, change
@@ -39,11 +40,17 @@ MAX_REPAIRS = 3
 #: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
 CANARY_AGAIN_MS = 86_400_000
 
-#: Problems of a canary that are its whole library's.
-CLOSING = frozenset({"tags-do-not-stick", "tags-refused"})
-DO_NOT_STICK = (
-    "Immich dropped the tags again: it cannot write the .xmp files of this external library. Mount it read-write "
-    "(or put a writable overlay on it); it is tried again after a day"
+#: So many canaries in a row have to fail before their library is closed: one .xmp may be broken (law 17).
+CANARIES = 3
+#: What is said of a picture, and of a whole library: Immich's own folder of uploads is nobody's to mount.
+DO_NOT_STICK = "Immich dropped the tags again: it cannot write the .xmp file of this picture"
+EXTERNAL = (
+    "it cannot write the .xmp files of this external library. Mount it read-write (or put a writable overlay on "
+    "it); it is tried again after a day"
+)
+UPLOADS = (
+    "it cannot write the .xmp files beside its uploads. Look for the reason in Immich's log (a full disk, or a "
+    "folder that is not its own); it is tried again after a day"
 )
 
 
@@ -60,6 +67,7 @@ class Verifier:
         self._actions = actions
         self._waiting_since_ms: dict[int, int] = {}  # canaries, by key
         self._told_waiting: set[int] = set()
+        self._told_closed: set[int] = set()  # collections
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
@@ -100,9 +108,8 @@ class Verifier:
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:
                 self._ledger.open_collection(canary.collection, self._context.now_ms())
-            elif canary.state is State.FAILED and canary.kind in CLOSING:
-                logger.warning("a whole library is left alone: {}", canary.message)
-                self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
+            elif canary.state is State.FAILED and canary.kind in REFUSES_TAGS:
+                self._judge_failed(canary)
             elif canary.state in CHANGING:
                 continue
             else:  # it failed for itself, is gone, or gone and back again: another one
@@ -111,13 +118,40 @@ class Verifier:
         return judged
 
     def retry_closed(self) -> None:
-        """Give libraries that were closed long enough ago another canary."""
+        """Give libraries that were closed long enough ago another canary; say which others stay closed."""
         for collection in self._ledger.collections():
-            closed = collection.state is Probe.CLOSED and collection.decided_ms is not None
-            if closed and self._context.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
+            if collection.state is not Probe.CLOSED:
+                continue
+            if self._context.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
                 self._ledger.retry_collection(collection.id)
+                self._told_closed.discard(collection.id)
+            else:
+                self._tell_closed(collection.id, collection.reason or "")
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _judge_failed(self, canary: Canary) -> None:
+        """Tags do not stick to a canary: another one is tried, until enough of them have failed, or all that an
+        external library has."""
+        library = next(row.library_id for row in self._ledger.collections() if row.id == canary.collection)
+        failed = self._ledger.failed_canaries(canary.collection)
+        all_failed = not self._ledger.has_more_canaries(canary.collection)
+        if failed < CANARIES and not (all_failed and (library or canary.kind == "tags-refused")):
+            logger.warning(
+                "tags do not stick to the first picture of a library ({}): another one is tried", canary.message
+            )
+            self._ledger.untry_collection(canary.collection)
+            return
+        reason = canary.message or ""
+        if canary.kind == "tags-do-not-stick":
+            reason = f"Immich dropped the tags of {failed} pictures again: {EXTERNAL if library else UPLOADS}"
+        self._ledger.close_collection(canary.collection, reason, self._context.now_ms())
+        self._tell_closed(canary.collection, reason)
+
+    def _tell_closed(self, collection: int, reason: str) -> None:
+        if collection not in self._told_closed:
+            self._told_closed.add(collection)
+            logger.warning("a whole library is skipped: {}", reason)
 
     def _canaries(self) -> set[int]:
         return {canary.key for canary in self._ledger.probing()}
@@ -217,7 +251,7 @@ class Verifier:
             return
         self._told_waiting.add(row.key)
         logger.info(
-            "asset {} is the first of its library to be tagged, and Immich has not written it back for {} minutes: "
+            "asset {} is the first of its library to be tagged; Immich has not written it back for {} minutes; "
             "the others wait until it has (its background jobs may be many)",
             row.asset_id,
             (self._context.now_ms() - since_ms) // 60_000,
