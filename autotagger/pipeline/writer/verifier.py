@@ -22,6 +22,7 @@ from autotagger.pipeline.writer.applier import LOOKED_AT_ONCE, change
 from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.sampling import is_sampled
+from autotagger.pipeline.writer.strangers import contest
 
 #: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
 LOOKS_AT_ONCE = 50
@@ -87,6 +88,9 @@ class Verifier:
 
     async def _judge(self, looks: Mapping[str, tuple[int, str]]) -> None:
         """Verify, of assets that hold the marker, those that have settled. `looks`: updatedAt and visibility."""
+        if others := self._ledger.untouched(looks):
+            self._ledger.add_marked(others)
+            contest(self._context)
         rows = self._ledger.applied(list(looks))
         ripe = [row for row in rows if settled(row.updated_ms, looks[row.asset_id][0], row.answered_ms)]
         canaries = self._canaries()
@@ -187,7 +191,8 @@ class Verifier:
             await self._look_later(row, is_canary=is_canary)
             return
         links = self._ledger.links_of([row.key])[row.key]
-        step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave)
+        contested = self._ledger.is_contested(self._context.now_ms())
+        step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave, contested=contested)
         if is_canary and step.missing and step.missing == meant(links):
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
