@@ -93,6 +93,7 @@ def summary_table(summary: "Summary") -> "Table":
         (f"{name}: {state}", str(n)) for name, mine in summary.accounts.items() for state, n in mine.items() if n
     ]
     right += [(f"{name}: key refused", "-") for name in summary.refused]
+    right += [("skipped: tags do not stick there", str(summary.closed))] if summary.closed else []
     for row in range(max(len(left), len(right))):
         cells = (*(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", "")))
         # text and no markup: an account may be called [/b]

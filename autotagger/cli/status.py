@@ -28,7 +28,7 @@ def status(
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.reader import LedgerReader
-    from autotagger.ledger.states import State
+    from autotagger.ledger.states import Probe, State
     from autotagger.pipeline.control.pause import PAUSED, is_paused
 
     settings = look(context)
@@ -55,6 +55,8 @@ def status(
         accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
         unwanted = ledger.unwanted()
+        strangers, contested_ms = ledger.strangers(), ledger.contested_ms()
+        closed = [row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED]
         withheld = _withheld(ledger, settings)
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
@@ -68,6 +70,8 @@ def status(
                     name: {str(state): count for state, count in mine.items()} for name, mine in accounts.items()
                 },
                 "failures": failures,
+                "marked_by_others": strangers,
+                "another_autotagger": _when(contested_ms),
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
                 "withheld": withheld,
                 "last_run": _last_run(last),
@@ -79,6 +83,7 @@ def status(
         each = [(f"{name}: {state}", n) for name, mine in accounts.items() for state, n in mine.items() if n]
         rows += [{"what": what, "assets": count} for what, count in each]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
+    rows += [{"what": "marked by others (skipped)", "assets": strangers}] if strangers else []
     rows += [{"what": f"removed by people (blacklist candidate): {tag}", "assets": n} for tag, n in unwanted]
     if withheld:
         told = "withheld by the vocabulary of {vocabulary}: {different_tags} tags, so many times"
@@ -86,6 +91,13 @@ def status(
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
             typer.echo(printable(f"the last run skipped account {name}: {why}"))
+        if contested_ms:
+            typer.echo(
+                f"another autotagger sets the marker {printable(settings.marker)} too "
+                f"(seen {_when(contested_ms)}): give each its own `marker`, or stop one of them"
+            )
+        for reason in closed:
+            typer.echo(printable(f"a whole library is skipped: {reason}"))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)

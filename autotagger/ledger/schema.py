@@ -67,6 +67,7 @@ class ChoiceField(peewee.Field):
 class Account(Table):  # type: ignore[misc]
     name = TextField(unique=True)
     user_id = TextField(null=True)
+    contested_ms = IntegerField(null=True)
 
 
 class Collection(Table):  # type: ignore[misc]

@@ -146,6 +146,7 @@ class What(IntEnum):
     FAILED = 14
     SKIPPED = 15
     GONE = 16
+    ADOPTED = 19  # tags of ours were copied onto it from another asset; note: the tags
 
 
 #: Links that we mean an asset to have.

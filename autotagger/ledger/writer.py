@@ -5,7 +5,8 @@ from autotagger.ledger.calls import CallsWriter
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.runs import RunsWriter
 from autotagger.ledger.scores import ScoresWriter
+from autotagger.ledger.strangers import StrangersWriter
 
 
-class LedgerWriter(AssetsWriter, ScoresWriter, CallsWriter, RunsWriter, LedgerReader):
+class LedgerWriter(AssetsWriter, ScoresWriter, StrangersWriter, CallsWriter, RunsWriter, LedgerReader):
     """Every change of the ledger. There is one writer: it holds the `LedgerLock`."""

@@ -194,6 +194,11 @@ class OperationDone:
 
 
 @dataclass(frozen=True, slots=True)
+class LookedAround:
+    """The sweep is in the ledger, with what had to be looked at for it: what is to be fetched is there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The writer is done; `unsettled` assets are applied and not verified yet."""
 

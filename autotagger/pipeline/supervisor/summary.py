@@ -57,7 +57,8 @@ class Summary:
     `operation`: the counts of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
-    refused, and why. `ending`: None while the run goes on.
+    refused, and why. `closed`: assets that are skipped because tags do not stick in their library. `ending`: None
+    while the run goes on.
     """
 
     states: dict[State, int]
@@ -69,6 +70,7 @@ class Summary:
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     operation: dict[str, Any] | None = None
+    closed: int = 0
     ending: Ending | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
+            **({"closed": self.closed} if self.closed else {}),
             **({"errand": self.operation} if self.operation is not None else {}),
             **({"ending": self.ending.as_dict()} if self.ending is not None else {}),
         }

@@ -17,6 +17,7 @@ from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.operations import Retag, Undo, Verify
 from autotagger.pipeline.writer.rating_actions import RatingActions, actions_of
+from autotagger.pipeline.writer.strangers import Strangers
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.pipeline.writer.verifier import Verifier
@@ -32,8 +33,10 @@ class AccountWorker:
     verifier: Verifier
     actions: RatingActions
     deletions: Deletions
+    strangers: Strangers
     operation: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
+    _swept: bool = False
 
     async def step(self) -> bool:
         """Take the operation a step further. Returns whether it got further; if not, it waits for Immich."""
@@ -45,6 +48,20 @@ class AccountWorker:
         if not more:
             self.result, self.operation = operation.result, None
         return not more or (self.context.ledger.changes, operation.after) != before
+
+    def expect(self, sweep: int) -> None:
+        """The sweep of this number is complete and noted."""
+        self.deletions.expect(sweep)
+        self._swept = True
+
+    async def look_around(self) -> bool:
+        """Look at what a sweep did not list, and at markers that are not ours; returns whether there was any."""
+        if await self.deletions.look():
+            return True
+        if self._swept:
+            self._swept = False
+            self.strangers.expect(self.deletions.gone)
+        return await self.strangers.look()
 
     async def verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary was decided."""
@@ -95,7 +112,9 @@ def account_workers(
         actions = RatingActions(context, {} if spec.scoring_only else rating_actions)
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
         operation = _operation(spec.operation, account, context, decider)
-        return AccountWorker(context, applier, verifier, actions, Deletions(context), operation)
+        return AccountWorker(
+            context, applier, verifier, actions, Deletions(context), Strangers(context), operation
+        )
 
     return {account.id: worker(account) for account in spec.accounts}
 

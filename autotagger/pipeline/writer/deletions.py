@@ -20,7 +20,8 @@ MAX_STILL_THERE = 1_000
 
 
 class Deletions:
-    """Looks once, after a complete sweep, at every asset at rest that it did not list."""
+    """Looks once, after a complete sweep, at every asset at rest that it did not list. `gone`: the keys of those
+    that are gone since the last `expect`."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context
@@ -28,11 +29,13 @@ class Deletions:
         self._sweep = 0
         self._still_there = 0
         self._missing: deque[tuple[int, str]] = deque()
+        self.gone: list[int] = []
 
     def expect(self, sweep: int) -> None:
         """The sweep of this number is complete and noted."""
         self._sweep, self._still_there = sweep, 0
         self._missing.clear()
+        self.gone = []
 
     async def look(self) -> bool:
         """Look at some of them; returns whether there were any. Raises Unreachable: they are looked at again."""
@@ -51,6 +54,7 @@ class Deletions:
         gone = [key for (key, _), end in zip(missing, ends, strict=True) if end is None]
         self._ledger.note_listed(found, sweep=self._sweep)
         self._ledger.record_gone(gone)
+        self.gone += gone
         for _ in missing:  # not before: after an outage they are looked at again
             self._missing.popleft()
         self._context.count("gone", len(gone))

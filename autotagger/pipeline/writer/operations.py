@@ -22,6 +22,7 @@ from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 from autotagger.pipeline.writer.sampling import is_sampled
+from autotagger.pipeline.writer.strangers import Strangers
 
 #: Assets of one step: a transaction of some milliseconds, or so many reads under way at once.
 REOPENED_AT_ONCE = 500
@@ -37,6 +38,7 @@ class Retag:
 
     def __init__(self, context: AccountContext, decider: TagDecider) -> None:
         self._ledger = context.ledger
+        self._strangers, self._surveyed = Strangers(context), False
         self._decider = decider
         decider.expect_recount()
         self.after = 0  # so that no step looks again at what those before it passed
@@ -46,6 +48,9 @@ class Retag:
         """Reopen some; returns whether the operation needs another step. Assets with a call under way have to
         settle first: those that had when they were passed are found when it begins again at the first."""
         await self._decider.recount()
+        if not self._surveyed:
+            await self._strangers.survey(decide=True)
+            self._surveyed = True
         rules = self._decider.model, self._decider.identity
         keys = self._ledger.reopen_outdated(*rules, REOPENED_AT_ONCE, after=self.after)
         self.result["reopened"] += len(keys)
@@ -62,10 +67,14 @@ class Undo:
         self._may_delete = server.may("tag.delete")
         self._selection = selection
         self.after: int | None = 0  # None: it is through
+        self._surveyed = False
         self.result: dict[str, Any] = {"deleted_tags": 0}
 
     async def step(self) -> bool:
         """Mark what has to leave, wait until all of it has left and is proven, delete empty tags."""
+        if not self._surveyed:
+            await Strangers(self._context).survey(decide=False)
+            self._surveyed = True
         if self.after is not None:
             self.after = self._ledger.take_back(self._selection, marker=self._context.marker, after=self.after)
             return True
@@ -158,7 +167,9 @@ class Verify:
             if state is LinkState.REMOVED and name in held.tags
         }
         links = {**asset.links, **came_back}
-        step = reconcile(links, held.tags, self.context.marker, meanings=self.context.ledger.meanings_of)
+        ledger, marker = self.context.ledger, self.context.marker
+        contested = ledger.is_contested(self.context.now_ms())
+        step = reconcile(links, held.tags, marker, contested=contested, meanings=ledger.meanings_of)
         self._tell(asset, step)
         links = {**(came_back if self.repair else {}), **step.links}
         if self.repair and not step.done:

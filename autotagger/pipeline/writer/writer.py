@@ -30,6 +30,7 @@ from autotagger.pipeline.ipc.messages import (
     Finish,
     Hold,
     Listed,
+    LookedAround,
     Noted,
     OperationDone,
     Outage,
@@ -104,6 +105,7 @@ class Writer:
         self._something = asyncio.Event()
         self._held = False
         self._drain: Drain | None = None
+        self._swept = False
         self._finished = asyncio.Event()
 
         settings = spec.settings
@@ -140,7 +142,8 @@ class Writer:
                 self._something.set()
             case Swept(number=number):
                 for account_worker in self._accounts.values():
-                    account_worker.deletions.expect(number)
+                    account_worker.expect(number)
+                self._swept = True
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -203,7 +206,8 @@ class Writer:
             for part in (message for message in messages if isinstance(message, Listed)):
                 self._ledger.of_account(part.account).add_listed(part.assets)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
-                self._ledger.add_marked([asset.asset_id for asset in part.marked])
+                marked = [asset.asset_id for asset in part.marked]
+                self._ledger.of_account(part.account).add_marked(marked, part.marked)
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             troubles = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)]
             if scored and self._model is not None:
@@ -261,7 +265,12 @@ class Writer:
                 look = time.monotonic() >= next_look and not (applied and draining)
                 looked, judged = await self._verify(look=look)
                 next_look = time.monotonic() + interval_s if look else next_look
-                looked_for = any(await self._each(lambda account_worker: account_worker.deletions.look()))
+                swept = self._swept
+                looked_for = any(await self._each(lambda account_worker: account_worker.look_around()))
+                if swept and not looked_for:
+                    self._swept = False
+                    self._child.flush()
+                    self._child.send(LookedAround())
             except Retryable as error:
                 await self._wait_out(error)
                 continue
