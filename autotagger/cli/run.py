@@ -49,5 +49,5 @@ def run(
         Console().print(summary_table(summary))
     if once and summary.refused:
         raise typer.Exit(REFUSED)
-    if once and summary.states[State.FAILED]:
+    if once and (summary.lost_many or summary.states[State.FAILED]):
         raise typer.Exit(SOME_FAILED)

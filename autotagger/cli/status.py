@@ -28,8 +28,9 @@ def status(
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.reader import LedgerReader
-    from autotagger.ledger.states import State
+    from autotagger.ledger.states import State, are_many
     from autotagger.pipeline.control.pause import PAUSED, is_paused
+    from autotagger.pipeline.supervisor.summary import UNMARKED
 
     settings = look(context)
     form = Format.JSON if as_json else form
@@ -54,7 +55,7 @@ def status(
             return
         accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
-        unwanted = ledger.unwanted()
+        unwanted, unmarked, deleted = ledger.unwanted(), ledger.unmarked(), ledger.deleted_tags()
         withheld = _withheld(ledger, settings)
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
@@ -68,6 +69,8 @@ def status(
                     name: {str(state): count for state, count in mine.items()} for name, mine in accounts.items()
                 },
                 "failures": failures,
+                "unmarked": unmarked,
+                "deleted_tags": [{"tag": tag, "assets": count} for tag, count in deleted],
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
                 "withheld": withheld,
                 "last_run": _last_run(last),
@@ -80,12 +83,16 @@ def status(
         rows += [{"what": what, "assets": count} for what, count in each]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
     rows += [{"what": f"removed by people (blacklist candidate): {tag}", "assets": n} for tag, n in unwanted]
+    rows += [{"what": f"deleted in Immich: {tag}", "assets": count} for tag, count in deleted]
+    rows += [{"what": "verified, without their marker in Immich", "assets": unmarked}] if unmarked else []
     if withheld:
         told = "withheld by the vocabulary of {vocabulary}: {different_tags} tags, so many times"
         rows += [{"what": told.format(**withheld), "assets": withheld["tags_on_assets"]}]
     if form is Format.TABLE:
         for name, why in ((last and last[2]) or {}).get("refused", {}).items():
             typer.echo(printable(f"the last run skipped account {name}: {why}"))
+        if are_many(unmarked, states[State.VERIFIED]):
+            typer.echo(UNMARKED.format(unmarked))
         if paused:
             typer.echo(PAUSED)
     print_rows(("what", "assets"), rows, form)

@@ -123,6 +123,7 @@ class LinkState(IntEnum):
     REMOVED = 5  # ours, taken off by us
     REJECTED = 6  # ours, taken off by a person
     LOST = 7  # somebody else's, lost by a call of ours: to be put back
+    DELETED = 8  # ours, gone with the tag itself, which somebody deleted: put back only when that is asked for
 
 
 class What(IntEnum):
@@ -145,6 +146,8 @@ class What(IntEnum):
     FAILED = 14
     SKIPPED = 15
     GONE = 16
+    TAG_DELETED = 17  # somebody deleted tags of ours in Immich's tag page; note: the tags
+    TAKEN_OVER = 18  # the file was imported anew: what we know of the asset's tags comes from the one before
 
 
 #: Links that we mean an asset to have.
@@ -160,3 +163,14 @@ class Probe(StrEnum):
     PROBING = "probing"
     OPEN = "open"
     CLOSED = "closed"
+
+
+#: So many assets at once are an event to be told, and no removals by a person, who takes a tag off single wrong
+#: pictures. It is the number from which a tag that people removed is proposed for the blacklist, too.
+MANY = 5
+
+
+def are_many(count: int, of: int) -> bool:
+    """Whether so many assets are more than a person's single removals: `MANY`, or half of the library, so that the
+    loss of a small one is told too. A share alone would pass over 900 of 100,000."""
+    return count >= MANY or 0 < of <= 2 * count

@@ -78,7 +78,12 @@ def application(observer: Observer) -> web.Application:
 
 def health_document(observer: Observer) -> dict[str, Any]:
     found = observer.health
-    return {"live": found.live, "ready": found.ready, "reasons": list(found.reasons)}
+    return {
+        "live": found.live,
+        "ready": found.ready,
+        "reasons": list(found.reasons),
+        "warnings": list(found.warnings),
+    }
 
 
 def status_document(observer: Observer) -> dict[str, Any]:

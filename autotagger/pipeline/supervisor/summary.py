@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotagger.ledger.states import State
+from autotagger.ledger.states import State, are_many
 
 #: Figures of a run that are always reported, also when they are 0.
 REPORTED: tuple[str, ...] = (
@@ -25,6 +25,12 @@ REPORTED: tuple[str, ...] = (
     "restarts",
 )
 
+#: What is said of assets that lost their tags, or their marker alone; a look at each tells which.
+UNMARKED = (
+    "{} assets have lost their marker in Immich, or all their tags: `autotagger verify` tells which, "
+    "`autotagger verify --repair` puts back what is missing"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -32,7 +38,7 @@ class Summary:
     `operation`: the figures of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
-    refused, and why.
+    refused, and why. `unmarked`: verified assets that have lost their marker in Immich.
     """
 
     states: dict[State, int]
@@ -44,9 +50,16 @@ class Summary:
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     operation: dict[str, Any] | None = None
+    unmarked: int = 0
+
+    @property
+    def lost_many(self) -> bool:
+        """Whether so many assets have lost their tags in Immich that no person did it one by one."""
+        return are_many(self.unmarked, self.states[State.VERIFIED])
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: states and the `REPORTED` counts; accounts, refused and operation only where there are any."""
+        """For JSON: states and the `REPORTED` counts; accounts, refused, unmarked and
+        operation only where there are any."""
         states = _spelt(self.states)
         accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {
@@ -58,6 +71,7 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
+            **({"unmarked": self.unmarked} if self.unmarked else {}),
             **({"errand": self.operation} if self.operation is not None else {}),
         }
 

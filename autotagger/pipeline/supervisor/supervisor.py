@@ -326,6 +326,7 @@ class Supervisor:
             accounts=self._ledger.account_counts() if accounts else {},
             refused=dict(self._refused),
             operation=self._operation_result,
+            unmarked=self._ledger.unmarked(),
         )
 
     def _status(self) -> RunStatus:

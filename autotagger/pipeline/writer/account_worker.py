@@ -15,6 +15,7 @@ from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
+from autotagger.pipeline.writer.losses import Losses
 from autotagger.pipeline.writer.operations import Retag, Undo, Verify
 from autotagger.pipeline.writer.rating_actions import RatingActions, actions_of
 from autotagger.pipeline.writer.tag_ids import TagIds
@@ -32,6 +33,7 @@ class AccountWorker:
     verifier: Verifier
     actions: RatingActions
     deletions: Deletions
+    losses: Losses
     operation: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
 
@@ -53,6 +55,15 @@ class AccountWorker:
             await self.verifier.look()
         looked = await self.verifier.look_at_due()
         return looked, self.verifier.judge_canaries()
+
+    def expect(self, sweep: int) -> None:
+        """The sweep of this number is complete and noted."""
+        self.deletions.expect(sweep)
+        self.losses.expect()
+
+    async def look_around(self) -> bool:
+        """Look at what a sweep did not list, or listed without its tags; returns whether there was anything."""
+        return await self.deletions.look() or await self.losses.look()
 
     def is_idle(self, *, operation_only: bool) -> bool:
         """Whether nothing is left to be sent or proven; `operation_only`: of what had its tags before."""
@@ -99,7 +110,7 @@ class Office:
         operation = self._operation(account, context)
         actions = RatingActions(context, self.actions if not self.spec.scoring_only else {})
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
-        return AccountWorker(context, applier, verifier, actions, Deletions(context), operation)
+        return AccountWorker(context, applier, verifier, actions, Deletions(context), Losses(context), operation)
 
     def _operation(self, account: Account, context: AccountContext) -> Retag | Undo | Verify | None:
         """The operation that the run is for, if it is for one."""

@@ -145,7 +145,7 @@ class Writer:
                 self._something.set()
             case Swept(number=number):
                 for account_worker in self._accounts.values():
-                    account_worker.deletions.expect(number)
+                    account_worker.expect(number)
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -208,6 +208,10 @@ class Writer:
             for part in (message for message in messages if isinstance(message, Listed)):
                 self._ledger.of_account(part.account).add_listed(part.assets)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
+                if part.sweep:
+                    self._ledger.note_markers(
+                        [asset.asset_id for asset in part.marked], [asset.asset_id for asset in part.assets]
+                    )
                 self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             troubles = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)]
@@ -260,13 +264,14 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
+                # Before anything is read for a change: what left many assets at once is no person's removal.
+                looked_for = any(await self._each(lambda account_worker: account_worker.look_around()))
                 stepped = await self._step()
                 applied = not (self._held or self._spec.scoring_only) and await self._apply()
                 # While there is always more to apply, too: what no listing has named for long is read one by one.
                 look = time.monotonic() >= next_look and not (applied and draining)
                 looked, judged = await self._verify(look=look)
                 next_look = time.monotonic() + interval_s if look else next_look
-                looked_for = any(await self._each(lambda account_worker: account_worker.deletions.look()))
             except Retryable as error:
                 await self._wait_out(error)
                 continue
