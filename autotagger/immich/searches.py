@@ -26,6 +26,7 @@ class Search(Protocol):
         updated_after_ms: int | None = None,
         created_after_ms: int | None = None,
         with_exif: bool = False,
+        trash: bool = False,
         size: int = PAGE_SIZE,
     ) -> dict[str, Any]: ...
 
@@ -38,6 +39,7 @@ def flat_search(
     updated_after_ms: int | None = None,
     created_after_ms: int | None = None,
     with_exif: bool = False,
+    trash: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
     """The body of a search by flat fields, up to 3.x; trash is excluded by Immich itself.
@@ -45,6 +47,7 @@ def flat_search(
     `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
     only what holds this tag. `updated_after_ms`, `created_after_ms`: only what was updated, or taken in, then or
     later, on the database's clock. `with_exif`: only what Immich has read the metadata of.
+    `trash`: also what is in the trash.
     """
     body: dict[str, Any] = {"size": size, "page": 1, "visibility": visibility}
     if kind is not None:
@@ -57,6 +60,8 @@ def flat_search(
         body["createdAfter"] = ms_iso(created_after_ms)
     if with_exif:
         body["withExif"] = True
+    if trash:
+        body["withDeleted"] = True
     return body
 
 
@@ -69,13 +74,16 @@ def filter_search(
     updated_after_ms: int | None = None,
     created_after_ms: int | None = None,
     with_exif: bool = False,
+    trash: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
     """The same as a search of 3.2 and later, which also knows `without_tag_id`: only what does not hold this tag.
 
     Trash must be excluded by name.
     """
-    wanted: dict[str, Any] = {"visibility": {"eq": visibility}, "trashedAt": {"eq": None}}
+    wanted: dict[str, Any] = {"visibility": {"eq": visibility}}
+    if not trash:
+        wanted["trashedAt"] = {"eq": None}
     if kind is not None:
         wanted["type"] = {"eq": kind}
     if tag_id is not None:

@@ -64,14 +64,16 @@ async def sweep(
 
 
 async def tagged(
-    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None
+    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None, trash: bool = False
 ) -> AsyncIterator[tuple[Asset, ...]]:
     """List every asset that holds the tag `tag_id` or one below it, wherever it may be seen, each once.
 
-    `updated_after_ms`: only those whose updatedAt is later (the server's clock).
+    `updated_after_ms`: only those whose updatedAt is later (the server's clock); `trash`: also what is in there.
     """
     filters = await speaks_filter(client)
-    searches = _searches(filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
+    searches = _searches(
+        filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms, trash=trash
+    )
     async for assets in _Listing(client, searches).batches():
         yield assets
 
@@ -171,6 +173,7 @@ def _searches(
     *,
     tag_id: str | None = None,
     updated_after_ms: int | None = None,
+    trash: bool = False,
 ) -> Callable[[int], list[_Body]]:
     """The searches of one pass, given its page size: `visibility` takes one value at a time."""
 
@@ -178,7 +181,14 @@ def _searches(
 
     def searches(size: int) -> list[_Body]:
         return [
-            search(visibility=visibility, kind=kind, tag_id=tag_id, updated_after_ms=updated_after_ms, size=size)
+            search(
+                visibility=visibility,
+                kind=kind,
+                tag_id=tag_id,
+                updated_after_ms=updated_after_ms,
+                trash=trash,
+                size=size,
+            )
             for visibility in visibilities
         ]
 

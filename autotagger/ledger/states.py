@@ -75,7 +75,11 @@ LIFE = (
         State.PENDING,
         "another picture is behind it, or another model is to score it",
     ),
-    Transition((*UNDECIDED, State.VERIFIED, State.SKIPPED), State.STALE, "`undo` takes tags of ours off"),
+    Transition(
+        (*UNDECIDED, State.VERIFIED, State.SKIPPED),
+        State.STALE,
+        "`undo` takes tags of ours off, or its file was imported anew",
+    ),
     Transition(
         (State.STALE, State.APPLIED, State.VERIFIED), State.SKIPPED, "`undo` is done: nothing of ours is left"
     ),
@@ -90,7 +94,7 @@ LIFE = (
     Transition(
         tuple(state for state in State if state is not State.GONE),
         State.GONE,
-        "deleted in Immich, or in its trash",
+        "deleted in Immich, in its trash, or in the locked folder",
     ),
     Transition((State.GONE,), State.PENDING, "it is back"),
     Transition((State.GONE,), State.STALE, "it is back, with tags of ours: it is read first"),

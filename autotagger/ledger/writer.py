@@ -2,11 +2,12 @@
 
 from autotagger.ledger.assets import AssetsWriter
 from autotagger.ledger.calls import CallsWriter
+from autotagger.ledger.imports import ImportsWriter
 from autotagger.ledger.losses import LossesWriter
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.runs import RunsWriter
 from autotagger.ledger.scores import ScoresWriter
 
 
-class LedgerWriter(AssetsWriter, ScoresWriter, LossesWriter, CallsWriter, RunsWriter, LedgerReader):
+class LedgerWriter(ImportsWriter, AssetsWriter, ScoresWriter, LossesWriter, CallsWriter, RunsWriter, LedgerReader):
     """Every change of the ledger. There is one writer: it holds the `LedgerLock`."""

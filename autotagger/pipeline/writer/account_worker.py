@@ -16,11 +16,13 @@ from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
 from autotagger.pipeline.writer.losses import Losses
-from autotagger.pipeline.writer.operations import Retag, Undo, Verify
+from autotagger.pipeline.writer.operations import Retag
 from autotagger.pipeline.writer.rating_actions import RatingActions, actions_of
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.pipeline.writer.throttle import Pace, Queues
+from autotagger.pipeline.writer.undo import Undo
 from autotagger.pipeline.writer.verifier import Verifier
+from autotagger.pipeline.writer.verify import Verify
 
 
 @dataclass(slots=True)
@@ -122,8 +124,8 @@ class Office:
                 return Retag(context, self.decider)
             case Operation(kind="undo", selection=selection):
                 return Undo(context, account.server, selection)
-            case Operation(sample=sample, repair=repair):
-                return Verify(context, sample, repair)
+            case Operation(sample=sample, repair=repair, deleted_tags=deleted_tags):
+                return Verify(context, sample, repair, deleted_tags)
 
 
 def together(results: Iterable[dict[str, Any]]) -> dict[str, Any]:

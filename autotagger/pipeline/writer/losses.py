@@ -48,7 +48,7 @@ class Losses:
             return True
         self._expected = False
         self._tell_unmarked(self._ledger.confirm_doubts())
-        await self._look_for_tags()
+        await self.look_for_tags()
         return True
 
     async def survey(self) -> None:
@@ -106,7 +106,7 @@ class Losses:
 
     # -- tags ---------------------------------------------------------------------------------------------
 
-    async def _look_for_tags(self) -> None:
+    async def look_for_tags(self) -> None:
         """Find tags of ours that were deleted, or deleted and made anew, since the last look."""
         there = {tag.value: tag.id for tag in await self._context.client.tags()}
         known = self._ledger.immich_ids()

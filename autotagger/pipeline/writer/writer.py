@@ -206,7 +206,9 @@ class Writer:
         copies = [message.asset_id for message in messages if isinstance(message, Copy)]
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
-                self._ledger.of_account(part.account).add_listed(part.assets)
+                mine = self._ledger.of_account(part.account)
+                mine.add_listed(part.assets)
+                mine.add_imported(part.marked)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
                 if part.sweep:
                     self._ledger.note_markers(
