@@ -55,6 +55,8 @@ class ImportsWriter(AssetsWriter, ImportsReader):
 
     def add_imported(self, marked: Sequence[ListedAsset]) -> None:
         """Of assets that hold the marker, add the new ones with the file of an asset that has tags of ours."""
+        if not marked:
+            return
         with self.batch():
             ids = [asset.asset_id for asset in marked]
             known = {row for (row,) in Asset.select(Asset.asset_id).where(Asset.asset_id.in_(ids)).tuples()}
@@ -64,8 +66,9 @@ class ImportsWriter(AssetsWriter, ImportsReader):
             query = Asset.select(Asset.checksum).where(Asset.checksum.in_(sums) & fn.EXISTS(ours))
             before = {checksum for (checksum,) in self._own(query).tuples()}
             mine = [asset for asset in fresh if asset.checksum in before]
-            self.add_listed(mine)
-            self.add_marked([asset.asset_id for asset in mine])
+            if mine:
+                self.add_listed(mine)
+                self.add_marked([asset.asset_id for asset in mine])
 
     def take_over(self, imported: Sequence[Imported]) -> int:
         """What is known of the tags of assets that are gone goes over to the new ones; returns how many."""

@@ -1,4 +1,4 @@
-"""What left many assets at once: looked for after a complete sweep, and before an operation (docs/immich.md, 15).
+"""What left many assets at once: looked for after a sweep, and before an operation (docs/immich.md, law 15).
 
 A restored backup, or the marker deleted in Immich's tag page, takes the marker off thousands of assets that the
 ledger has as done. A tag deleted there is gone from all of them. Neither is a removal by a person, picture by
