@@ -25,7 +25,11 @@ NOT_READY: dict[str, Any] = {
 MARKED_BY_OTHERS = "already marked in Immich, and not by this ledger's runs"
 #: Problem of an asset whose preview was not there.
 PREVIEW_MISSING = "preview-missing"
-DELETED = "deleted in Immich, or in its trash; its tags are remembered in case it comes back"
+TRASHED = "in Immich's trash; its tags are remembered in case it comes back"
+DELETED = (
+    "Immich does not show it: it is in the locked folder, or deleted for good (Immich does not tell which); its "
+    "tags are remembered in case it comes back"
+)
 #: States in which another picture behind the asset means: score it (again).
 _SCORED_ANEW = (*UNDECIDED, State.VERIFIED)
 #: Those of them in which it was scored, or failed to be, as what it was taken for.
@@ -194,14 +198,14 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
                 self._set_aside(Asset.key == key, state, kind, message, due_ms=due_ms, attempts=attempts)
                 self._note_trouble(key, state, kind)
 
-    def record_gone(self, keys: Sequence[int]) -> None:
-        """Assets that Immich no longer has, or has in its trash. One that is being changed is left alone: its call
-        will tell."""
+    def record_gone(self, keys: Sequence[int], *, trashed: bool = False) -> None:
+        """Assets that Immich does not show any more, or has in its trash. One that is being changed is left alone:
+        its call will tell."""
         with self.batch():
             resting = self._standing(keys, [state for state in State if state not in CHANGING])
             self._leave_rest(resting)
             self._note(resting, What.GONE)
-            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", DELETED)
+            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", TRASHED if trashed else DELETED)
 
     def retry(self, kind: str | None = None, asset_id: str | None = None) -> int:
         """Have failed and waiting assets tried again now, and what waits for its next call; returns how many.

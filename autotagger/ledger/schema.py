@@ -166,6 +166,7 @@ class KnownTag(Table):  # type: ignore[misc]
     tag = ForeignKeyField(Tag, column_name="tag")
     listed = IntegerField()
     ours = IntegerField()
+    immich_id = TextField(null=True)
 
     class Meta:
         table_name = "known_tag"

@@ -345,6 +345,7 @@ class Supervisor:
             refused=dict(self._refused),
             operation=self._operation_result,
             closed=self._ledger.closed_assets(),
+            unmarked=self._ledger.unmarked(),
         )
 
     def _ending(self) -> Ending:

@@ -86,7 +86,7 @@ def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wav
     match state:
         case LinkState.WANTED if is_there:
             return LinkState.PROVEN if is_marker else LinkState.FOUND
-        case LinkState.SENT if is_there:
+        case LinkState.SENT | LinkState.DELETED if is_there:
             return LinkState.PROVEN
         case LinkState.PROVEN if not is_there and not is_marker and marker in held and blame:
             return LinkState.REJECTED
