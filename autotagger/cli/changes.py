@@ -155,6 +155,12 @@ def undo(
 def verify(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Restore missing tags.")] = False,
+    deleted_tags: Annotated[
+        bool,
+        typer.Option(
+            "--deleted-tags", help="With --repair: also restore tags that were deleted in Immich's tag page."
+        ),
+    ] = False,
     sample: Annotated[
         float,
         typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to check, 0 to 1."),
@@ -165,12 +171,18 @@ def verify(
 ) -> None:
     """Compare Immich with the ledger and list the differences.
 
-    A tag can be missing, removed by a person, or back after its removal; an asset can be gone or changed.
+    A tag can be missing, removed by a person, deleted in the tag page, or back after its removal; an asset can be
+    gone or changed. Before --repair changes anything, it says what many assets have in common.
     """
+    from autotagger.errors import BadConfig
     from autotagger.pipeline.ipc.messages import Operation
 
+    if deleted_tags and not repair:
+        raise BadConfig("--deleted-tags needs --repair")
     settings = begin(context, account=account)
-    summary = _done(settings, Operation("verify", sample=1.0 if full else sample, repair=repair))
+    share = 1.0 if full else sample
+    asked = Operation("verify", sample=share, repair=repair, deleted_tags=deleted_tags)
+    summary = _done(settings, asked)
     result = summary.operation or {}
     if form is Format.JSON:
         print_json(result)
@@ -179,10 +191,12 @@ def verify(
         if result.get("findings") or form is Format.CSV:
             print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
-            counts = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
+            counts = [{"what": name, "count": n} for name, n in result.items() if isinstance(n, int)]
+            deleted = result.get("deleted_tags", [])
+            counts += [{"what": f"deleted in Immich: {one['tag']}", "count": one["assets"]} for one in deleted]
             print_rows(("what", "count"), counts, form)
     leave_as(summary)
-    if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
+    if not repair and any(map(result.get, ("missing", "unmarked", "came_back", "changed"))):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -213,3 +227,5 @@ def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None
     else:
         Console().print(summary_table(summary))
     leave_as(summary)
+    if any(map((summary.operation or {}).get, ("left", "still_marked"))):  # of undo, which has said why
+        raise typer.Exit(SOME_FAILED)

@@ -37,7 +37,12 @@ def ending_of(summary: "Summary") -> tuple[int, str]:
         return INTERRUPTED, "interrupted: what is done is kept; the same command continues"
     if ending and ending.paused:
         return SOME_FAILED, "paused before all was done: `autotagger resume` ends the pause"
-    reasons = "; ".join(_reasons(ending)) if ending else ""
+    told = _reasons(ending) if ending else []
+    if summary.closed and summary.operation is None:
+        told.append(
+            f"{summary.closed:,} skipped in libraries where tags do not stick (`autotagger status` says why)"
+        )
+    reasons = "; ".join(told)
     if summary.refused:
         names = ", ".join(summary.refused)
         return REFUSED, "; ".join(filter(None, (f"key refused: {names}", reasons)))

@@ -130,6 +130,11 @@ class ImmichClient:
             Request("my_user_id", "GET", "users/me"), parsing.user_id, budget_s=_START_BUDGET_S
         )
 
+    async def tags_enabled(self) -> bool | None:
+        """Whether Immich shows tags to the key's owner, None if it does not say. Needs `userPreference.read`."""
+        request = Request("preferences", "GET", "users/me/preferences")
+        return await self._json(request, parsing.tags_enabled, budget_s=_START_BUDGET_S)
+
     async def search(self, body: Mapping[str, Any]) -> Page:
         """One page of `POST /search/metadata`; bodies come from `searches`. Needs `asset.read`."""
         return await self._json(_post("search", "search/metadata", body), parsing.page)
@@ -227,6 +232,11 @@ class ImmichClient:
         Returns the ids of those that had it and lost it now. Raises AssetGone when Immich does not have the tag
         any more.
         """
+        answers = await self.untag(asset_ids, tag_id)
+        return frozenset(asset_id for asset_id, answer in answers.items() if answer == "success")
+
+    async def untag(self, asset_ids: Sequence[str], tag_id: str) -> dict[str, str]:
+        """The same, with Immich's word for each asset: `success`, `not_found` without the tag, or why not."""
         request = Request(
             "untag_assets",
             "DELETE",
@@ -234,7 +244,7 @@ class ImmichClient:
             body=orjson.dumps({"ids": [_path_id(one) for one in asset_ids]}),
             about=f"tag {tag_id} on {len(asset_ids)} assets",
         )
-        return await self._json(request, parsing.successes)
+        return await self._json(request, parsing.outcomes)
 
     async def delete_tag(self, tag_id: str) -> None:
         """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""

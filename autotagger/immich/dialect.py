@@ -25,6 +25,11 @@ _FIRST = (
 NEEDED = ("asset.read", "asset.view", "tag.read", "tag.create", "tag.asset")
 #: Only for a look at whether the user has tags switched on.
 PREFERENCES: Final = "userPreference.read"
+#: What is said of a user who has tags switched off.
+TAGS_HIDDEN: Final = (
+    "tags are switched off for this user: Immich keeps them and shows none "
+    "(Immich: Account Settings > Features > Tags > Enable)"
+)
 #: What a key may do beyond what it must, and what that is good for.
 OPTIONAL: Final = {
     "asset.download": "originals of transparent pictures, which previews show on black",
@@ -65,6 +70,17 @@ async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
             f"{error.message}: is Immich running, and is base_url right (Immich itself listens on port 2283)?"
         ) from None
     return Server(version, dialect, permissions, user_id)
+
+
+async def hides_tags(client: ImmichClient, server: Server) -> bool:
+    """Whether the key's owner has tags switched off, as a new user of 2.7 has: Immich keeps them and shows none
+    (law 21). False where that cannot be told."""
+    if not server.may(PREFERENCES):
+        return False
+    try:
+        return await client.tags_enabled() is False
+    except (ServerRefused, Retryable):
+        return False
 
 
 async def identify(client: ImmichClient) -> ServerVersion:

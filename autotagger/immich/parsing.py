@@ -75,6 +75,12 @@ def user_id(raw: Any) -> str:
     return _text(_mapping(raw), "id").lower()
 
 
+def tags_enabled(raw: Any) -> bool | None:
+    """Of `GET /users/me/preferences`; None where it does not say."""
+    enabled = _mapping(_mapping(raw).get("tags")).get("enabled")
+    return enabled if isinstance(enabled, bool) else None
+
+
 def total(raw: Any) -> int:
     """Of `POST /search/statistics`."""
     return _whole(_mapping(raw), "total")
@@ -85,10 +91,13 @@ def count(raw: Any) -> int:
     return _whole(_mapping(raw), "count")
 
 
-def successes(raw: Any) -> frozenset[str]:
-    """Of `DELETE /tags/{id}/assets`: the ids whose results say success."""
+def outcomes(raw: Any) -> dict[str, str]:
+    """Of `DELETE /tags/{id}/assets`: by id `success`, or what the error is called."""
     items = [_mapping(item) for item in _list(raw)]
-    return frozenset(str(item.get("id")) for item in items if item.get("success") is True)
+    return {
+        str(item.get("id")): "success" if item.get("success") is True else str(item.get("error") or "unknown")
+        for item in items
+    }
 
 
 def queued(raw: Any) -> int:

@@ -24,6 +24,7 @@ def search_body(
     updated_after_ms: int | None = None,
     created_after_ms: int | None = None,
     with_exif: bool = False,
+    trash: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
     """The body of a search: by `filters` as of 3.2, or by the flat fields before.
@@ -31,20 +32,20 @@ def search_body(
     `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
     only what holds this tag; `without_tag_id`, by filters alone: only what does not. `updated_after_ms`,
     `created_after_ms`: only what was updated, or taken in, then or later, on the database's clock. `with_exif`:
-    only what Immich has read the metadata of. A flat search excludes trash by itself, the other by name.
+    only what Immich has read the metadata of. `trash`: also what is in the trash.
     """
     assert filters or without_tag_id is None, "flat fields cannot ask for what lacks a tag"
     moments = (("updated", updated_after_ms), ("created", created_after_ms))
     after = {name: ms_iso(moment_ms) for name, moment_ms in moments if moment_ms is not None}
     extra = {"withExif": True} if with_exif else {}
     if not filters:
-        flat = {"type": kind, "tagIds": tag_id and [tag_id]} | {
+        flat = {"type": kind, "tagIds": tag_id and [tag_id], "withDeleted": trash or None} | {
             f"{name}After": text for name, text in after.items()
         }
         given = {name: value for name, value in flat.items() if value is not None}
         return {"size": size, "page": 1, "visibility": visibility, **given, **extra}
     tags = {name: [tag] for name, tag in (("all", tag_id), ("none", without_tag_id)) if tag is not None}
-    wanted: dict[str, Any] = {"visibility": {"eq": visibility}, "trashedAt": {"eq": None}}
+    wanted: dict[str, Any] = {"visibility": {"eq": visibility}} | ({} if trash else {"trashedAt": {"eq": None}})
     wanted |= {"type": {"eq": kind}} if kind is not None else {}
     wanted |= {"tagIds": tags} if tags else {}
     wanted |= {f"{name}At": {"gte": text} for name, text in after.items()}

@@ -82,7 +82,9 @@ def _refused(request: Request, reply: Reply, said: str) -> AutotaggerError:
         kind = "original-missing" if request.name == "original" else "preview-missing"
         return Retryable(f"{request.about}: Immich has no {request.name} of it yet ({said})", kind=kind)
     if reply.status == 404 or said.lower().startswith(_NO_ACCESS):
-        return AssetGone(f"{request.about}: Immich no longer shows it ({said})")
+        return AssetGone(
+            f"{request.about}: Immich does not show it: in the locked folder, or deleted for good ({said})"
+        )
     return AssetFailed(line, kind="refused")
 
 

@@ -67,21 +67,25 @@ async def sweep(
 
 
 async def tagged(
-    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None
+    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None, trash: bool = False
 ) -> AsyncIterator[tuple[Asset, ...]]:
     """List every asset that holds the tag `tag_id` or one below it, wherever it may be seen, each once.
 
-    `updated_after_ms`: only those whose updatedAt is later (the server's clock).
+    `updated_after_ms`: only those whose updatedAt is later (the server's clock); `trash`: also what is in there.
     """
-    listing = _marked(client, await speaks_filter(client), tag_id, updated_after_ms)
+    listing = _marked(client, await speaks_filter(client), tag_id, updated_after_ms, trash=trash)
     async for assets in listing.batches():
         yield assets
     if listing.unreadable:
         logger.debug("{} items with a tag of ours could not be read and are left out", listing.unreadable)
 
 
-def _marked(client: ImmichClient, filters: bool, tag_id: str, updated_after_ms: int | None = None) -> "_Listing":
-    searches = _searches(filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
+def _marked(
+    client: ImmichClient, filters: bool, tag_id: str, updated_after_ms: int | None = None, *, trash: bool = False
+) -> "_Listing":
+    searches = _searches(
+        filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms, trash=trash
+    )
     return _Listing(client, searches)
 
 
@@ -183,6 +187,7 @@ def _searches(
     tag_id: str | None = None,
     without_tag_id: str | None = None,
     updated_after_ms: int | None = None,
+    trash: bool = False,
 ) -> Callable[[int], list[_Body]]:
     """The searches of one pass, given its page size: `visibility` takes one value at a time."""
     search = partial(
@@ -192,6 +197,7 @@ def _searches(
         tag_id=tag_id,
         without_tag_id=without_tag_id,
         updated_after_ms=updated_after_ms,
+        trash=trash,
     )
     return lambda size: [search(visibility=visibility, size=size) for visibility in visibilities]
 

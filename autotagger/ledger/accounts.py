@@ -9,10 +9,12 @@ from autotagger.errors import BadConfig
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, Reading, Writing, find_or_add
 from autotagger.ledger.rows import Canary, CollectionRow
 from autotagger.ledger.schema import Account, Asset, Collection, Link, Score
-from autotagger.ledger.states import UNDECIDED, LinkState, Probe, State
+from autotagger.ledger.states import CHANGING, UNDECIDED, LinkState, Probe, State
 
 #: Kind of the assets of a collection where tags do not stick.
 CLOSED = "library-closed"
+#: Problems of a picture which, when several have them, are their whole library's.
+REFUSES_TAGS = frozenset({"tags-do-not-stick", "tags-refused"})
 
 
 class AccountsReader(Reading):
@@ -40,6 +42,21 @@ class AccountsReader(Reading):
             .where(Collection.state == Probe.PROBING)
         )
         return [Canary(*row) for row in self._own(query, Collection).tuples()]
+
+    def failed_canaries(self, collection: int) -> int:
+        """How many assets of a collection have failed because no tag stuck to them."""
+        return int(_refusing(collection).count())
+
+    def has_more_canaries(self, collection: int) -> bool:
+        """Whether a collection has assets to which tags stuck, or that are still to be tried."""
+        hopeful = (State.PENDING, State.SCORED, State.VERIFIED, *CHANGING)
+        here = (Asset.collection == collection) & Asset.state.in_(hopeful)
+        return bool(Asset.select().where(here).exists())
+
+    def closed_assets(self) -> int:
+        """How many assets are skipped because tags do not stick in their library."""
+        query = Asset.select().where((Asset.error_kind == CLOSED) & (Asset.state == State.SKIPPED))
+        return int(self._own(query).count())
 
 
 class AccountsWriter(AccountsReader, Writing):
@@ -83,12 +100,13 @@ class AccountsWriter(AccountsReader, Writing):
         self._decide(collection, Probe.UNTRIED, None, None)
 
     def close_collection(self, collection: int, reason: str, now_ms: int) -> None:
-        """Tags do not stick here: whatever was not applied is skipped, and what the canary got is forgotten."""
+        """Tags do not stick here: whatever was not applied is skipped, and what the canaries got is forgotten."""
         with self.batch():
-            canary = Collection.get_by_id(collection).canary
-            ours = (Link.asset == canary) & (Link.state != LinkState.FOUND)
+            failed = [key for (key,) in _refusing(collection).tuples()]
+            canaries = {Collection.get_by_id(collection).canary, *failed}
+            ours = Link.asset.in_(canaries) & (Link.state != LinkState.FOUND)
             Link.delete().where(ours).execute()
-            self._set_aside(Asset.key == canary, State.SKIPPED, CLOSED, reason)
+            self._set_aside(Asset.key.in_(canaries), State.SKIPPED, CLOSED, reason)
             self._decide(collection, Probe.CLOSED, reason, now_ms)
             self._skip_closed()
 
@@ -148,3 +166,8 @@ class AccountsWriter(AccountsReader, Writing):
             self._change(Asset.collection == collection, account=account)
             if state == Probe.CLOSED:
                 self.retry_collection(collection)
+
+
+def _refusing(collection: int) -> Any:
+    failed = (Asset.state == State.FAILED) & Asset.error_kind.in_(REFUSES_TAGS)
+    return Asset.select(Asset.key).where((Asset.collection == collection) & failed)

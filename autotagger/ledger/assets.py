@@ -12,6 +12,7 @@ from autotagger.ledger.links import LinksWriter
 from autotagger.ledger.rows import ListedAsset, Work
 from autotagger.ledger.schema import Asset, Event, Link, Score
 from autotagger.ledger.states import CHANGING, GOING, MEANT, SET_ASIDE, TO_FETCH, UNDECIDED, LinkState, State, What
+from autotagger.ledger.strangers import ALREADY_MARKED, CAME_WITH_IT, GOT_THE_MARKER
 
 #: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
 BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
@@ -21,9 +22,14 @@ NOT_READY: dict[str, Any] = {
     "error_kind": "not-ready",
     "error": "just uploaded: Immich is still reading its metadata",
 }
+MARKED_BY_OTHERS = "already marked in Immich, and not by this ledger's runs"
 #: Problem of an asset whose preview was not there.
 PREVIEW_MISSING = "preview-missing"
-DELETED = "deleted in Immich, or in its trash; its tags are remembered in case it comes back"
+TRASHED = "in Immich's trash; its tags are remembered in case it comes back"
+DELETED = (
+    "Immich does not show it: it is in the locked folder, or deleted for good (Immich does not tell which); its "
+    "tags are remembered in case it comes back"
+)
 #: States in which another picture behind the asset means: score it (again).
 _SCORED_ANEW = (*UNDECIDED, State.VERIFIED)
 #: Those of them in which it was scored, or failed to be, as what it was taken for.
@@ -137,18 +143,21 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
             self._skip_closed()
             return added
 
-    def add_marked(self, asset_ids: Sequence[str]) -> None:
+    def add_marked(self, asset_ids: Sequence[str], came: Sequence[ListedAsset] = ()) -> None:
         """Assets that hold the marker already: what we had not begun with them is not to be done. Where the
-        marker is of our own putting (another picture is scored again), it is."""
+        marker is of our own putting (another picture is scored again), it is. `came`: those of them that a listing
+        brought, which are added where they are new."""
         with self.batch():
-            for chunk in chunked(asset_ids, ROWS):
-                not_begun = Asset.state.in_(UNDECIDED) & Asset.origin.is_null()
-                self._set_aside(
-                    Asset.asset_id.in_(list(chunk)) & not_begun,
-                    State.SKIPPED,
-                    "already-marked",
-                    "already marked in Immich by another run",
-                )
+            self._skip_marked(asset_ids, GOT_THE_MARKER)
+            if came:
+                self.add_listed(came)
+                self._skip_marked([asset.asset_id for asset in came], CAME_WITH_IT)
+
+    def _skip_marked(self, asset_ids: Sequence[str], how: int) -> None:
+        for chunk in chunked(asset_ids, ROWS):
+            not_begun = Asset.state.in_(UNDECIDED) & Asset.origin.is_null()
+            here = Asset.asset_id.in_(list(chunk)) & not_begun
+            self._set_aside(here, State.SKIPPED, ALREADY_MARKED, MARKED_BY_OTHERS, due_ms=how)
 
     def note_listed(self, assets: Sequence[ListedAsset], *, sweep: int = 0) -> None:
         """Compare what a listing says with what the ledger knows, and act on the difference. `sweep`: its number,
@@ -189,14 +198,14 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
                 self._set_aside(Asset.key == key, state, kind, message, due_ms=due_ms, attempts=attempts)
                 self._note_trouble(key, state, kind)
 
-    def record_gone(self, keys: Sequence[int]) -> None:
-        """Assets that Immich no longer has, or has in its trash. One that is being changed is left alone: its call
-        will tell."""
+    def record_gone(self, keys: Sequence[int], *, trashed: bool = False) -> None:
+        """Assets that Immich does not show any more, or has in its trash. One that is being changed is left alone:
+        its call will tell."""
         with self.batch():
             resting = self._standing(keys, [state for state in State if state not in CHANGING])
             self._leave_rest(resting)
             self._note(resting, What.GONE)
-            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", DELETED)
+            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", TRASHED if trashed else DELETED)
 
     def retry(self, kind: str | None = None, asset_id: str | None = None) -> int:
         """Have failed and waiting assets tried again now, and what waits for its next call; returns how many.

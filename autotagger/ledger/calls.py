@@ -83,9 +83,16 @@ class CallsReader(LinksReader):
     def resting(self, after: int, limit: int) -> list[RestingAsset]:
         """The next verified assets with a key above `after`. Their links are proven: they were read back, or
         their marker was."""
+        return self._resting(Asset.key > after, limit)
+
+    def resting_of(self, keys: Sequence[int]) -> list[RestingAsset]:
+        """Those of the assets that are verified."""
+        return self._resting(Asset.key.in_(list(keys)))
+
+    def _resting(self, which: Any, limit: int | None = None) -> list[RestingAsset]:
         query = (
             Asset.select(Asset.key, Asset.asset_id, Asset.file_name, Asset.checksum)
-            .where((Asset.state == State.VERIFIED) & (Asset.key > after))
+            .where((Asset.state == State.VERIFIED) & which)
             .order_by(Asset.key)
             .limit(limit)
         )

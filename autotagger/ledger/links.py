@@ -143,6 +143,11 @@ class LinksReader(Reading):
                 return True
             after = keys[-1]
 
+    def leaving_of(self, keys: Sequence[int], selection: Selection, *, marker: str) -> dict[int, set[str]]:
+        """Which links of the assets a selection names, by key."""
+        chunks = (self._leaving(list(chunk), selection, marker) for chunk in chunked(keys, ROWS))
+        return {key: names for found in chunks for key, names in found.items()}
+
     # -- inside -------------------------------------------------------------------------------------------
 
     def _window(self, selection: Selection, after: int, window: int, *, passed_over: Sequence[State]) -> list[int]:
@@ -155,14 +160,15 @@ class LinksReader(Reading):
         """Which of the links that we mean the assets to have a selection names."""
         origins = self._origins(selection)
         found: dict[int, set[str]] = {}
-        for key, links in self._meant_with_origins(keys).items():
+        for key, found_links in self._meant_with_origins(keys).items():
+            links = {name: origin for name, (origin, _) in found_links.items()}
             chosen = {
                 name
                 for name, origin in links.items()
                 if selection.tag in (None, name) and (origins is None or origin in origins)
             }
             # As long as a tag of ours stays, the marker does; it leaves with the last one.
-            stays = links.keys() - chosen - {marker}
+            stays = {name for name, (_, state) in found_links.items() if state in MEANT} - chosen - {marker}
             found[key] = chosen - {marker} if stays else chosen | {marker} if chosen else chosen
         return found
 
@@ -177,11 +183,13 @@ class LinksReader(Reading):
             query = query.where(TagModel.name == selection.model)
         return {origin for (origin,) in query.tuples()}
 
-    def _meant_with_origins(self, keys: Sequence[int]) -> dict[int, dict[str, int]]:
-        query = Link.select(Link.asset, Tag.name, Link.origin).join(Tag, on=Link.tag == Tag.id)
-        found: dict[int, dict[str, int]] = {}
-        for key, name, origin in query.where(Link.asset.in_(list(keys)) & Link.state.in_(MEANT)).tuples():
-            found.setdefault(key, {})[name] = origin
+    def _meant_with_origins(self, keys: Sequence[int]) -> dict[int, dict[str, tuple[int, LinkState]]]:
+        """Links that are meant, or left with their tag and may come back with it from the .xmp."""
+        query = Link.select(Link.asset, Tag.name, Link.origin, Link.state).join(Tag, on=Link.tag == Tag.id)
+        query = query.where(Link.asset.in_(list(keys)) & Link.state.in_((*MEANT, LinkState.DELETED)))
+        found: dict[int, dict[str, tuple[int, LinkState]]] = {}
+        for key, name, origin, state in query.tuples():
+            found.setdefault(key, {})[name] = (origin, state)
         return found
 
 

@@ -67,6 +67,7 @@ class ChoiceField(peewee.Field):
 class Account(Table):  # type: ignore[misc]
     name = TextField(unique=True)
     user_id = TextField(null=True)
+    contested_ms = IntegerField(null=True)
 
 
 class Collection(Table):  # type: ignore[misc]
@@ -165,6 +166,7 @@ class KnownTag(Table):  # type: ignore[misc]
     tag = ForeignKeyField(Tag, column_name="tag")
     listed = IntegerField()
     ours = IntegerField()
+    immich_id = TextField(null=True)
 
     class Meta:
         table_name = "known_tag"

@@ -76,7 +76,12 @@ def answer_of(observer: Observer, allowed_hosts: Collection[str]) -> Answer:
 
 def health_document(observer: Observer) -> dict[str, Any]:
     found = observer.health
-    return {"live": found.live, "ready": found.ready, "reasons": list(found.reasons)}
+    return {
+        "live": found.live,
+        "ready": found.ready,
+        "reasons": list(found.reasons),
+        "warnings": list(found.warnings),
+    }
 
 
 def status_document(observer: Observer) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def _state(status: RunStatus) -> Iterator[Metric]:
     yield _info("immich", "The server.", {"version": status.server_version})
     yield _gauges("assets", "Assets in the ledger.", "state", {str(k): v for k, v in summary.states.items()})
     yield _gauges("assets_failed", "Failed assets in the ledger.", "kind", summary.failures)
+    yield _gauge("assets_unmarked", "Verified assets that have lost their marker in Immich.", summary.unmarked)
     yield _gauges("queue_depth", "Pictures in work.", "stage", status.jobs)
     slots = {"free": status.free_slots, "used": status.slots - status.free_slots}
     yield _gauges("slots", "Slots for pictures in shared memory.", "state", slots)

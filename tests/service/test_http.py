@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,20 @@ async def test_health_says_in_its_status_whether_it_lives_and_is_ready(at: str, 
         assert await asked(port) == body
         assert (body["live"], body["ready"]) == (live == 200, ready == 200)
         assert bool(body["reasons"]) == (status != 200)
+
+
+async def test_tags_that_were_lost_in_immich_are_a_warning_and_no_reason_to_restart() -> None:
+    watched = observer()
+    lost = replace(summary(states={State.VERIFIED: 6}), unmarked=6)
+    watched.observe(run_status(summary=lost))
+    async with answered(watched, HOST, 0) as port:
+        status, body = await get(port, "/health")
+        assert (status, body["ready"], body["reasons"]) == (200, True, [])
+        assert "verify --repair" in body["warnings"][0]
+        assert await asked(port) == body
+        assert "autotagger_assets_unmarked 6.0" in (await get(port, "/metrics"))[1]
+    watched.observe(run_status(summary=replace(lost, unmarked=1, states={**lost.states, State.VERIFIED: 12})))
+    assert watched.health.warnings == (), "one is a person's removal"
 
 
 async def test_whoever_listens_everywhere_is_asked_on_loopback() -> None:

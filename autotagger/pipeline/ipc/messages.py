@@ -32,12 +32,13 @@ class Trouble:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What is asked for. `selection`: of undo; `sample`: share of the assets that verify reads; `repair`: whether
-    it mends what it finds."""
+    it mends what it finds, `deleted_tags`: also tags that somebody deleted in Immich."""
 
     kind: Literal["retag", "undo", "verify"]
     selection: Selection = field(default_factory=Selection)
     sample: float = 1.0
     repair: bool = False
+    deleted_tags: bool = False
 
 
 # -- supervisor to fetcher ---------------------------------------------------------------------------------
@@ -191,6 +192,11 @@ class OperationDone:
     counts."""
 
     result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAround:
+    """The sweep is in the ledger, with what had to be looked at for it: what is to be fetched is there."""
 
 
 @dataclass(frozen=True, slots=True)

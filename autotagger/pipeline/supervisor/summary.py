@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotagger.ledger.states import State
+from autotagger.ledger.states import State, are_many
 
 #: Counts of a run that are always reported, also when they are 0.
 REPORTED: tuple[str, ...] = (
@@ -23,6 +23,12 @@ REPORTED: tuple[str, ...] = (
     "lost",
     "flattened",
     "restarts",
+)
+
+#: What is said of assets that lost their tags, or their marker alone; a look at each tells which.
+UNMARKED = (
+    "{} assets have lost their marker in Immich, or all their tags: `autotagger verify` tells which, "
+    "`autotagger verify --repair` puts back what is missing"
 )
 
 
@@ -57,7 +63,8 @@ class Summary:
     `operation`: the counts of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
-    refused, and why. `ending`: None while the run goes on.
+    refused, and why. `closed`: assets that are skipped because tags do not stick in their library; `unmarked`:
+    verified assets that have lost their marker in Immich. `ending`: None while the run goes on.
     """
 
     states: dict[State, int]
@@ -69,11 +76,17 @@ class Summary:
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     operation: dict[str, Any] | None = None
+    closed: int = 0
+    unmarked: int = 0
     ending: Ending | None = None
 
+    @property
+    def lost_many(self) -> bool:
+        """Whether so many assets have lost their tags in Immich that no person did it one by one."""
+        return are_many(self.unmarked, self.states[State.VERIFIED])
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: states and the `REPORTED` counts; accounts, refused, operation and ending only where there are
-        any."""
+        """For JSON: states and the `REPORTED` counts; what else there is only where there is any."""
         states = _spelt(self.states)
         accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {
@@ -85,6 +98,8 @@ class Summary:
             "unsettled": self.unsettled,
             **({"accounts": accounts} if accounts else {}),
             **({"refused": self.refused} if self.refused else {}),
+            **({"closed": self.closed} if self.closed else {}),
+            **({"unmarked": self.unmarked} if self.unmarked else {}),
             **({"errand": self.operation} if self.operation is not None else {}),
             **({"ending": self.ending.as_dict()} if self.ending is not None else {}),
         }

@@ -88,6 +88,7 @@ class Supervisor:
             heeds_pause=operation is None and not scoring_only,
             clock=clock,
         )
+        self._looked_around = operation is not None
         self._counts: Counter[str] = Counter()
         self._device = ""
         self._tell_outage_s = float("-inf")
@@ -248,6 +249,8 @@ class Supervisor:
                 self._leave_account(child, message)
             case m.Ended(text, kind, exit_code):
                 self._shutdown.fail(Fatal(text, kind=kind, exit_code=exit_code))
+            case m.LookedAround():
+                self._looked_around = True
             case m.Settled(request_id):
                 self._mailbox.settle(request_id)
             case m.OperationDone(result):
@@ -273,6 +276,7 @@ class Supervisor:
         """What a dead writer had not recorded is done again; what it was told is told to the new one."""
         self._dispatcher.forget_unrecorded()
         self._mailbox.hand_out_again()
+        self._looked_around |= self._schedule.listed  # the new one was told of no sweep
         self._listing.writer_is_new()
         if self._shutdown.draining:
             self._processes.writer.send(self._shutdown.draining)
@@ -320,7 +324,7 @@ class Supervisor:
             self._shutdown.drain()
 
     def _once_done(self) -> bool:
-        if not (self._once and self._schedule.listed):
+        if not (self._once and self._schedule.listed and self._looked_around):
             return False
         if self._spec.operation and self._operation_result is None:
             return False
@@ -341,6 +345,8 @@ class Supervisor:
             accounts=self._ledger.account_counts() if accounts else {},
             refused=dict(self._refused),
             operation=self._operation_result,
+            closed=self._ledger.closed_assets(),
+            unmarked=self._ledger.unmarked(),
         )
 
     def _ending(self) -> Ending:

@@ -15,11 +15,15 @@ from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
 from autotagger.pipeline.writer.deletions import Deletions
-from autotagger.pipeline.writer.operations import Retag, Undo, Verify
+from autotagger.pipeline.writer.losses import Losses
+from autotagger.pipeline.writer.operations import Retag
 from autotagger.pipeline.writer.rating_actions import RatingActions, actions_of
+from autotagger.pipeline.writer.strangers import Strangers
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.pipeline.writer.throttle import Pace, Queues
+from autotagger.pipeline.writer.undo import Undo
 from autotagger.pipeline.writer.verifier import Verifier
+from autotagger.pipeline.writer.verify import Verify
 
 
 @dataclass(slots=True)
@@ -32,8 +36,11 @@ class AccountWorker:
     verifier: Verifier
     actions: RatingActions
     deletions: Deletions
+    strangers: Strangers
+    losses: Losses
     operation: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
+    _swept: bool = False
 
     async def step(self) -> bool:
         """Take the operation a step further. Returns whether it got further; if not, it waits for Immich."""
@@ -45,6 +52,22 @@ class AccountWorker:
         if not more:
             self.result, self.operation = operation.result, None
         return not more or (self.context.ledger.changes, operation.after) != before
+
+    def expect(self, sweep: int) -> None:
+        """The sweep of this number is complete and noted."""
+        self.deletions.expect(sweep)
+        self.losses.expect()
+        self._swept = True
+
+    async def look_around(self) -> bool:
+        """Look at what a sweep did not list, or listed without its tags, and at markers that are not ours; returns
+        whether there was anything."""
+        if await self.deletions.look() or await self.losses.look():
+            return True
+        if self._swept:
+            self._swept = False
+            self.strangers.expect(self.deletions.gone)
+        return await self.strangers.look()
 
     async def verify(self, *, look: bool) -> tuple[bool, bool]:
         """Whether there was an asset to look at, and whether a canary was decided."""
@@ -95,7 +118,8 @@ def account_workers(
         actions = RatingActions(context, {} if spec.scoring_only else rating_actions)
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
         operation = _operation(spec.operation, account, context, decider)
-        return AccountWorker(context, applier, verifier, actions, Deletions(context), operation)
+        outside = Deletions(context), Strangers(context), Losses(context)
+        return AccountWorker(context, applier, verifier, actions, *outside, operation)
 
     return {account.id: worker(account) for account in spec.accounts}
 
@@ -112,8 +136,8 @@ def _operation(
             return Retag(context, decider)
         case Operation(kind="undo", selection=selection):
             return Undo(context, account.server, selection)
-        case Operation(sample=sample, repair=repair):
-            return Verify(context, sample, repair)
+        case Operation(sample=sample, repair=repair, deleted_tags=deleted_tags):
+            return Verify(context, sample, repair, deleted_tags)
 
 
 def together(results: Iterable[dict[str, Any]]) -> dict[str, Any]:

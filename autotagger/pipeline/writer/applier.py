@@ -14,13 +14,14 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.client import MAX_PAIRS
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
-from autotagger.ledger.states import Probe, State
+from autotagger.ledger.states import LinkState, Probe, State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.existing_tags import meet_tags
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.retry_policy import retry_policy
+from autotagger.pipeline.writer.strangers import contest
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.policy.batching import TagCall, plan_calls
 
@@ -28,9 +29,12 @@ from autotagger.policy.batching import TagCall, plan_calls
 LOOKED_AT_ONCE = 100
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
 #: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
-#: ten minutes.
+#: ten minutes; or for ten seconds as long as no more assets than `LOOKED_AT_ONCE` are unsettled.
 SOON_LOOK_MS = 1_000
+FEW_LOOK_MS = 10_000
 LOOK_MS = 600_000
+#: Reasons to believe that another autotagger is at work: so many that one call or asset can give, and enough.
+SURE_OF_ONE, SURE_OF_OTHERS = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Applier:
         self._pace = pace
         self._queues = queues
         self._begun = begun
+        self._others = 0  # reasons to believe that another autotagger is at work
 
     async def apply_batch(self) -> bool:
         """Plan and send at most `batch_size` assets; returns whether there were any.
@@ -146,7 +151,11 @@ class Applier:
             self._trouble(asset.asset_id, error, State.STALE)
             return None
         self._context.count("read_back", 1)
-        step = reconcile(asset.links, held.tags, self._context.marker, meanings=self._ledger.meanings_of)
+        if asset.links.get(self._context.marker) is LinkState.WANTED and self._context.marker in held.tags:
+            self._suspect_others(SURE_OF_ONE)
+        contested = self._ledger.is_contested(self._context.now_ms())
+        meanings = self._ledger.meanings_of
+        step = reconcile(asset.links, held.tags, self._context.marker, contested=contested, meanings=meanings)
         return change(asset.key, step, held.asset.updated_ms)
 
     # -- send ---------------------------------------------------------------------------------------------
@@ -187,6 +196,7 @@ class Applier:
             return [NotApplied(asset, error) for asset in call.assets]
         if new == len(call.assets) * len(call.tags):
             return [Applied(asset, called_ms) for asset in call.assets]
+        self._note_others(call, new)
         # Fewer new links than pairs: some were there before, or Immich silently skipped something (law 2).
         return list(await asyncio.gather(*(self._read_back(asset, new, called_ms) for asset in call.assets)))
 
@@ -256,7 +266,8 @@ class Applier:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
             ended = not new and held.asset.updated_ms != asset.updated_ms
             arrived_ms = min(called_ms, held.asset.updated_ms) if ended else called_ms
-            return Applied(asset, arrived_ms, suspect=not new)
+            # Its marker may be somebody else's, and prove nothing (law 14).
+            return Applied(asset, arrived_ms, suspect=True)
         self._context.tag_ids.forget()
         if new or asset.tags & held.tags:
             # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
@@ -265,6 +276,19 @@ class Applier:
         if again:
             return await self._call_again(asset, called_ms)
         return NotApplied(asset, AssetFailed(_REFUSED, kind="tags-refused"))
+
+    def _note_others(self, call: TagCall[PlannedAsset], new: int) -> None:
+        """Of a first call some links were there, but not all: another autotagger may have been quicker. (All
+        are there when the call was made before.)"""
+        there = len(call.assets) * len(call.tags) - new
+        if new and all(asset.fresh for asset in call.assets):
+            self._suspect_others(min(there, SURE_OF_ONE))
+
+    def _suspect_others(self, by: int) -> None:
+        """A person who gave our very tag at that moment is no reason; several such assets are."""
+        self._others += by
+        if self._others >= SURE_OF_OTHERS:
+            contest(self._context)
 
     async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Applied | NotApplied:
         """Nothing at all arrived, so no background job is on its way and a second call is safe: tag ids may have
@@ -286,8 +310,9 @@ class Applier:
             self._context.count("untagged" if asset.leaving else "tagged", 1)
             if asset.fresh:  # a change or a repair sends again what was counted before
                 self._context.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
+        few = self._ledger.unsettled() + sum(map(len, alike.values())) <= LOOKED_AT_ONCE
         for (called_ms, suspect, soon), keys in alike.items():
-            look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
+            look_ms = now_ms + (SOON_LOOK_MS if soon else FEW_LOOK_MS if few else LOOK_MS)
             self._ledger.record_answer(keys, called_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:

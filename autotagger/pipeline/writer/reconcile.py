@@ -52,14 +52,19 @@ def reconcile(
     marker: str,
     *,
     after_wave: bool = False,
+    contested: bool = False,
     meanings: Callable[[str], frozenset[str]] = lambda name: frozenset({name}),
 ) -> Step:
     """Compare the `links` that the ledger has of a settled asset with the tags that Immich holds of it.
 
     `after_wave`: its last call took tags off, so what is missing of somebody else's tags was lost by that.
+    `contested`: another autotagger sets the same marker, so what is missing of ours may have left by its hand.
     `meanings`: of a tag, whatever it is called: what a person took off does not come back under another name.
     """
-    after = {name: _seen(name, state, held, marker, after_wave=after_wave) for name, state in links.items()}
+    after = {
+        name: _seen(name, state, held, marker, after_wave=after_wave, blame=not (after_wave or contested))
+        for name, state in links.items()
+    }
     if off := unwanted_meanings(after, meanings):
         to_come = [name for name, state in after.items() if state is LinkState.WANTED and name != marker]
         after |= {name: LinkState.REMOVED for name in to_come if meanings(name) & off}
@@ -75,20 +80,20 @@ def reconcile(
     return Step(changed, frozenset(missing), frozenset(surplus), marker, frozenset(forgotten))
 
 
-def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wave: bool) -> LinkState:
-    """The state of one link after a look."""
+def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wave: bool, blame: bool) -> LinkState:
+    """The state of one link after a look. `blame`: a person may have taken off what is missing."""
     is_there, is_marker = name in held, name == marker
     match state:
         case LinkState.WANTED if is_there:
             return LinkState.PROVEN if is_marker else LinkState.FOUND
-        case LinkState.SENT if is_there:
+        case LinkState.SENT | LinkState.DELETED if is_there:
             return LinkState.PROVEN
-        case LinkState.PROVEN if not is_there and not is_marker and marker in held and not after_wave:
+        case LinkState.PROVEN if not is_there and not is_marker and marker in held and blame:
             return LinkState.REJECTED
         case LinkState.RETIRED if is_there:
             return LinkState.LEAVING
         case LinkState.RETIRED:
-            return LinkState.REMOVED if is_marker or marker not in held else LinkState.REJECTED
+            return LinkState.REJECTED if blame and not is_marker and marker in held else LinkState.REMOVED
         case LinkState.LEAVING if not is_there:
             return LinkState.REMOVED
         case LinkState.FOUND if not is_there and after_wave:

@@ -30,6 +30,7 @@ from autotagger.pipeline.ipc.messages import (
     Finish,
     Hold,
     Listed,
+    LookedAround,
     Noted,
     OperationDone,
     Outage,
@@ -104,6 +105,7 @@ class Writer:
         self._something = asyncio.Event()
         self._held = False
         self._drain: Drain | None = None
+        self._swept = False
         self._finished = asyncio.Event()
 
         settings = spec.settings
@@ -140,7 +142,8 @@ class Writer:
                 self._something.set()
             case Swept(number=number):
                 for account_worker in self._accounts.values():
-                    account_worker.deletions.expect(number)
+                    account_worker.expect(number)
+                self._swept = True
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -201,9 +204,14 @@ class Writer:
         copies = [message.asset_id for message in messages if isinstance(message, Copy)]
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
-                self._ledger.of_account(part.account).add_listed(part.assets)
+                mine = self._ledger.of_account(part.account)
+                mine.add_listed(part.assets)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
-                self._ledger.add_marked([asset.asset_id for asset in part.marked])
+                if part.sweep:
+                    self._ledger.note_markers(
+                        [asset.asset_id for asset in part.marked], [asset.asset_id for asset in part.assets]
+                    )
+                mine.add_marked([asset.asset_id for asset in part.marked], part.marked)
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             troubles = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)]
             if scored and self._model is not None:
@@ -255,13 +263,19 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
+                # Before anything is read for a change: what left many assets at once is no person's removal.
+                swept = self._swept
+                looked_for = any(await self._each(lambda account_worker: account_worker.look_around()))
+                if swept and not looked_for:
+                    self._swept = False
+                    self._child.flush()
+                    self._child.send(LookedAround())
                 stepped = await self._step()
                 applied = not (self._held or self._spec.scoring_only) and await self._apply()
                 # While there is always more to apply, too: what no listing has named for long is read one by one.
                 look = time.monotonic() >= next_look and not (applied and draining)
                 looked, judged = await self._verify(look=look)
                 next_look = time.monotonic() + interval_s if look else next_look
-                looked_for = any(await self._each(lambda account_worker: account_worker.deletions.look()))
             except Retryable as error:
                 await self._wait_out(error)
                 continue

@@ -11,7 +11,8 @@ from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.ledger.rows import Change, ScoredAsset
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState, Probe
-from autotagger.pipeline.writer.applier import LOOK_MS, SOON_LOOK_MS, Applier
+from autotagger.ledger.strangers import CONTESTED_MS
+from autotagger.pipeline.writer.applier import FEW_LOOK_MS, LOOK_MS, LOOKED_AT_ONCE, SOON_LOOK_MS, Applier
 from tests.pipeline.unit import MARKER, NOW_MS, Writing, a_model, an_origin, asset_id, open_collections
 
 TAGS = ("blue", "sky")
@@ -95,10 +96,19 @@ async def test_one_call_carries_all_tags_and_the_marker(run: Applying) -> None:
     assert run.counts["tags"] == 4, "the marker is no tag of the picture"
     row = run.row(1)
     assert (row.state, row.suspect, row.answered_ms) == ("applied", 0, NOW_MS)
-    assert row.due_ms == NOW_MS + LOOK_MS
+    assert row.due_ms == NOW_MS + FEW_LOOK_MS
     assert run.immich.count("asset") == 0, "the count was complete: nothing to read back"
     assert run.paces == [2]
     assert not await run.applier.apply_batch()
+
+
+async def test_many_that_are_unsettled_are_left_to_the_listing_for_ten_minutes(run: Applying) -> None:
+    run.applier = run.made(batch_size=LOOKED_AT_ONCE + 1)
+    run.add_scored(*range(1, LOOKED_AT_ONCE + 2))
+    open_collections(run.ledger)
+    assert await run.applier.apply_batch()
+    assert await run.applier.apply_batch()
+    assert run.row(LOOKED_AT_ONCE + 1).due_ms == NOW_MS + LOOK_MS
 
 
 async def test_the_plan_is_in_the_ledger_before_the_call(run: Applying) -> None:
@@ -183,13 +193,30 @@ async def test_where_its_background_job_had_ended_before_the_answer_it_counts_fr
     assert run.row(1).answered_ms == ended_ms
 
 
-async def test_fewer_new_links_that_are_all_there_are_not_suspect(run: Applying) -> None:
+async def test_fewer_new_links_are_suspect_for_the_marker_may_be_another_s(run: Applying) -> None:
     await planned_earlier(run, 1)
     run.immich.held[asset_id(1)] = {"sky"}
     assert await run.applier.apply_batch()
     row = run.row(1)
-    assert (row.suspect, row.due_ms) == (0, NOW_MS + LOOK_MS)
+    assert (row.suspect, row.due_ms) == (1, NOW_MS + SOON_LOOK_MS)
     assert run.immich.count("asset") == 1
+    assert run.ledger.contested_ms() is None, "a person may have given that very tag"
+
+
+async def test_calls_that_find_some_of_their_links_there_tell_of_another_autotagger(run: Applying) -> None:
+    await planned_earlier(run, 1, 2, 3)
+    for number in (1, 2, 3):
+        run.decider.tags_by_key = {}
+        run.immich.held[asset_id(number)] = {MARKER}
+    run.immich._tag_id(MARKER)
+    run.applier = run.made(batch_size=1)
+    assert await run.applier.apply_batch()
+    assert run.ledger.contested_ms() is None
+    while await run.applier.apply_batch():
+        pass
+    assert run.ledger.contested_ms() == run.now_ms
+    assert run.ledger.is_contested(run.now_ms)
+    assert not run.ledger.is_contested(run.now_ms + CONTESTED_MS)
 
 
 async def test_tags_of_which_a_part_arrived_are_never_sent_into_the_jobs_of_that_part(run: Applying) -> None:

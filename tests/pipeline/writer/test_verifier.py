@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
 from autotagger.immich.parsing import ms_iso
@@ -18,6 +19,7 @@ from autotagger.pipeline.writer.rating_actions import Seen
 from autotagger.pipeline.writer.reconcile import reconcile
 from autotagger.pipeline.writer.verifier import (
     CANARY_AGAIN_MS,
+    DO_NOT_STICK,
     JOB_MS,
     LAST_LOOK_MS,
     LOOKS_AT_ONCE,
@@ -111,6 +113,15 @@ def run(tmp_path: Path) -> Iterator[Verifying]:
     run = Verifying(tmp_path)
     yield run
     run.close()
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The lines that were logged."""
+    lines: list[str] = []
+    handler = logger.add(lambda line: lines.append(line.record["message"]), level="INFO")
+    yield lines
+    logger.remove(handler)
 
 
 async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run: Verifying) -> None:
@@ -304,6 +315,27 @@ async def test_a_canary_is_never_left_alone_for_long(run: Verifying) -> None:
     assert run.row(1).due_ms - run.now_ms == 30_000
 
 
+@pytest.mark.parametrize("ahead_ms", [-600_000, 600_000])
+async def test_looks_are_spaced_by_the_database_s_clock_alone(ahead_ms: int, run: Verifying) -> None:
+    run.immich.now_ms += ahead_ms
+    run.applied(1, suspect=True, look_ms=NOW_MS + 1_000)
+    run.ledger.record_answer([run.row(1).key], NOW_MS + ahead_ms, NOW_MS + 1_000, suspect=True)
+    run.later(1_000)
+    assert await run.verifier.look_at_due() is True
+    assert run.row(1).due_ms - run.now_ms == 1_000
+
+
+async def test_a_canary_that_waits_for_minutes_is_told_in_one_line(run: Verifying, told: list[str]) -> None:
+    run.applied(1, canary=True)
+    run.ledger.look_later(run.row(1).key, NOW_MS)
+    for _ in range(10):
+        assert await run.verifier.look_at_due()
+        run.later(30_000)
+    assert len(told) == 1
+    assert f"asset {asset_id(1)} is the first of its library" in told[0]
+    assert "for 2 minutes" in told[0]
+
+
 async def test_one_round_of_looks_is_bounded(run: Verifying) -> None:
     run.applied(*range(1, LOOKS_AT_ONCE + 3), look_ms=NOW_MS)
     assert await run.verifier.look_at_due()
@@ -405,23 +437,89 @@ async def test_a_canary_that_keeps_its_tags_opens_its_library_and_is_always_read
     assert run.ledger.collections()[0].state is Probe.OPEN
 
 
-async def test_a_canary_that_lost_all_closes_its_library_for_a_day(run: Verifying) -> None:
-    run.applied(1, canary=True, look_ms=NOW_MS)
-    run.immich.held[asset_id(1)].clear()
-    run.immich.settle()
-    await run.verifier.look_at_due()
-    assert (run.state(1), run.row(1).error_kind) == ("failed", "tags-do-not-stick")
-    assert run.verifier.judge_canaries() is True
+async def dropped(run: Verifying, *numbers: int, library: str) -> None:
+    """Canaries, one after the other, to which no tag sticks."""
+    run.add_scored(*numbers, library=library)
+    origin = an_origin(run.ledger)
+    for _ in numbers:
+        collection = run.ledger.collections()[0]
+        if collection.state is Probe.UNTRIED and (asset := run.ledger.canary_candidate(collection.id)):
+            run.ledger.record_plan([(asset.key, tuple(sorted(ALL)), origin)])
+            run.ledger.probe_collection(collection.id, asset.key)
+            run.ledger.record_answer([asset.key], run.immich.now_ms, run.now_ms)
+            run.immich.settle()
+            run.later(1_000)
+            await run.verifier.look_at_due()
+            run.verifier.judge_canaries()
+
+
+def probe(run: Verifying) -> tuple[Probe, str | None]:
+    return run.ledger.collections()[0].state, run.ledger.collections()[0].reason
+
+
+async def test_a_canary_never_fails_twice_as_long_as_there_is_another(run: Verifying) -> None:
+    await dropped(run, 1, 2, 3, 4, library="external")
+    assert [run.state(number) for number in (1, 2, 3, 4)] == ["skipped"] * 4
+    state, reason = probe(run)
+    assert state is Probe.CLOSED
+    assert reason
+    assert "the tags of 3 pictures" in reason
+    assert "Mount it read-write" in reason
+    run.now_ms += CANARY_AGAIN_MS - 10_000
+    run.verifier.retry_closed()
+    assert probe(run)[0] is Probe.CLOSED
+    run.now_ms += 10_000
+    run.verifier.retry_closed()
+    assert probe(run)[0] is Probe.UNTRIED
+    candidate = run.ledger.canary_candidate(run.ledger.collections()[0].id)
+    assert candidate
+    assert candidate.asset_id == asset_id(4)
+
+
+async def test_where_all_have_failed_the_one_of_longest_ago_is_tried_again(run: Verifying) -> None:
+    await dropped(run, 1, 2, library="external")
+    run.now_ms += CANARY_AGAIN_MS
+    run.verifier.retry_closed()
+    candidate = run.ledger.canary_candidate(run.ledger.collections()[0].id)
+    assert candidate
+    assert candidate.asset_id == asset_id(1)
+
+
+async def test_the_upload_library_is_never_closed_with_the_words_of_another(
+    run: Verifying, told: list[str]
+) -> None:
+    await dropped(run, 1, 2, library="")
+    assert probe(run) == (Probe.UNTRIED, None), "two pictures are no library"
+    assert [run.row(number).error for number in (1, 2)] == [DO_NOT_STICK] * 2
+    run.add_scored(3)
+    await dropped(run, 4, library="")
+    state, reason = probe(run)
+    assert state is Probe.CLOSED
+    assert reason
+    assert "beside its uploads" in reason
+    assert "Mount" not in reason
+    assert [line for line in told if "a whole library is skipped" in line] == [
+        f"a whole library is skipped: {reason}"
+    ]
+
+
+async def test_one_picture_whose_xmp_cannot_be_written_closes_nothing(run: Verifying) -> None:
+    await dropped(run, 1, library="")
+    run.add_scored(2)
     collection = run.ledger.collections()[0]
-    assert collection.state is Probe.CLOSED
-    assert collection.reason
-    assert "read-write" in collection.reason
-    run.now_ms += CANARY_AGAIN_MS - 1
-    run.verifier.retry_closed()
-    assert run.ledger.collections()[0].state is Probe.CLOSED
-    run.now_ms += 1
-    run.verifier.retry_closed()
-    assert run.ledger.collections()[0].state is Probe.UNTRIED
+    asset = run.ledger.canary_candidate(collection.id)
+    assert asset
+    assert asset.asset_id == asset_id(2)
+    run.ledger.record_plan([(asset.key, tuple(sorted(ALL)), an_origin(run.ledger))])
+    run.ledger.probe_collection(collection.id, asset.key)
+    run.immich.add(2, *ALL)
+    run.ledger.record_answer([asset.key], run.immich.now_ms, run.now_ms)
+    run.immich.settle()
+    run.later(1_000)
+    await run.verifier.look_at_due()
+    run.verifier.judge_canaries()
+    assert probe(run)[0] is Probe.OPEN
+    assert [run.state(1), run.state(2)] == ["failed", "verified"]
 
 
 async def test_a_canary_that_lost_only_some_is_repaired_as_any_other(run: Verifying) -> None:
