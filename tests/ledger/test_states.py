@@ -96,9 +96,11 @@ def test_the_names_and_numbers_that_ledgers_hold_never_change() -> None:
     assert [str(probe) for probe in Probe] == ["untried", "probing", "open", "closed"]
     assert {link.name: int(link) for link in LinkState} == {
         "SENT": 0, "PROVEN": 1, "WANTED": 2, "FOUND": 3, "LEAVING": 4, "REMOVED": 5, "REJECTED": 6, "LOST": 7,
+        "RETIRED": 8, "DELETED": 9,
     }  # fmt: skip
     assert {what.name: int(what) for what in What} == {
         "FOUND": 0, "RETRIED": 1, "REOPENED": 2, "CHANGED": 3, "SCORED": 4, "LEAVING": 5, "TAGGED": 6,
         "UNTAGGED": 7, "REPAIRED": 8, "REJECTED": 9, "VERIFIED": 10, "UNDONE": 11, "DELAYED": 12,
-        "WAITING": 13, "FAILED": 14, "SKIPPED": 15, "GONE": 16,
+        "WAITING": 13, "FAILED": 14, "SKIPPED": 15, "GONE": 16, "TAG_DELETED": 17, "TAKEN_OVER": 18,
+        "ADOPTED": 19,
     }  # fmt: skip
