@@ -201,7 +201,7 @@ class Verifier:
             self._repair(row, held.asset.updated_ms, step)
         elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
             await self._look_later(row, is_canary=is_canary)
-        else:  # as meant, or the next wave: for the marker, for what is to leave after a put, or for what came back
+        else:  # as meant, or the next wave: the marker, what is to leave after a put, or what came back
             self._ledger.record_change([change(row.key, step, held.asset.updated_ms)])
             self._context.count("proven", int(step.done))
 
