@@ -9,7 +9,7 @@ from autotagger.ledger.base import AFRESH, ROWS, Reading
 from autotagger.ledger.links import LinksWriter
 from autotagger.ledger.rows import Stranger
 from autotagger.ledger.schema import Account, Asset, Link, Run, Score, Tag
-from autotagger.ledger.states import MEANT, UNDECIDED, LinkState, State, What
+from autotagger.ledger.states import GOING, MEANT, UNDECIDED, LinkState, State, What
 
 #: Kind of an asset that is skipped because it was marked when we found it.
 ALREADY_MARKED = "already-marked"
@@ -60,7 +60,7 @@ class StrangersReader(Reading):
             found |= dict(Asset.select(Asset.asset_id, Asset.key).where(Asset.key.in_(list(chunk))).tuples())
         return found
 
-    def gone_with_tags(self, limit: int) -> list[int]:
+    def gone_keys(self, limit: int) -> list[int]:
         """Assets (keys) that are gone with tags of ours, the latest first."""
         here = (Asset.state == State.GONE) & Asset.origin.is_null(False)
         query = self._own(Asset.select(Asset.key).where(here)).order_by(Asset.key.desc()).limit(limit)
@@ -73,7 +73,7 @@ class StrangersReader(Reading):
 
     def origins_of(self, keys: Sequence[int]) -> dict[int, dict[str, int]]:
         """The links of ours that assets have, or had before they were undone, with where they come from."""
-        had = (*MEANT, LinkState.LEAVING, LinkState.REMOVED)
+        had = (*MEANT, *GOING, LinkState.REMOVED)
         query = Link.select(Link.asset, Tag.name, Link.origin).join(Tag, on=Link.tag == Tag.id)
         found: dict[int, dict[str, int]] = {key: {} for key in keys}
         for chunk in chunked(keys, ROWS):

@@ -2,11 +2,22 @@
 
 from autotagger.ledger.assets import AssetsWriter
 from autotagger.ledger.calls import CallsWriter
+from autotagger.ledger.imports import ImportsWriter
+from autotagger.ledger.losses import LossesWriter
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.runs import RunsWriter
 from autotagger.ledger.scores import ScoresWriter
 from autotagger.ledger.strangers import StrangersWriter
 
 
-class LedgerWriter(AssetsWriter, ScoresWriter, StrangersWriter, CallsWriter, RunsWriter, LedgerReader):
+class LedgerWriter(
+    ImportsWriter,
+    AssetsWriter,
+    ScoresWriter,
+    StrangersWriter,
+    LossesWriter,
+    CallsWriter,
+    RunsWriter,
+    LedgerReader,
+):
     """Every change of the ledger. There is one writer: it holds the `LedgerLock`."""

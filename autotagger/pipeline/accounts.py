@@ -11,7 +11,7 @@ from autotagger.config import api_keys
 from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import UPDATE, connect
+from autotagger.immich.dialect import TAGS_HIDDEN, UPDATE, connect, hides_tags
 from autotagger.immich.types import Server
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.lines import hide_secret
@@ -42,7 +42,8 @@ async def check_accounts(settings: Settings) -> Accounts:
     refused: dict[str, Fatal] = {}
     for name, key in keys.items():
         try:
-            accounts.append(Account(name, key, await _check(settings, key, loud=not accounts)))
+            server = await _check(settings, key, loud=not accounts, who=f"account {name}: " if several else "")
+            accounts.append(Account(name, key, server))
         except ServerRefused as error:
             if not several:
                 raise
@@ -52,7 +53,7 @@ async def check_accounts(settings: Settings) -> Accounts:
     if not accounts:
         raise next(iter(refused.values()))
     for why in refused.values():
-        logger.error("{}; the other accounts go on", why.message)
+        logger.error("{}; the other accounts continue", why.message)
     if settings.account:
         _check_users(accounts)
     return Accounts(tuple(accounts), refused)
@@ -65,7 +66,7 @@ def registered(accounts: Iterable[Account], ledger: LedgerWriter) -> tuple[Accou
     )
 
 
-async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
+async def _check(settings: Settings, key: SecretStr, *, loud: bool, who: str) -> Server:
     try:
         async with ImmichClient(settings.immich, key) as client:
             server = await connect(client, settings.immich)
@@ -74,6 +75,8 @@ async def _check(settings: Settings, key: SecretStr, *, loud: bool) -> Server:
                 logger.info("Immich {} at {}", server.version, client.address)
             if loud and is_exposed(URL(client.address)):
                 logger.warning("the API key goes to {} unencrypted: use https", client.address)
+            if await hides_tags(client, server):
+                logger.warning("{}{}", who, TAGS_HIDDEN)
             return server
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None
@@ -83,7 +86,7 @@ def _check_rating_action(settings: Settings, server: Server) -> None:
     if settings.policy.rating_action and not server.may(UPDATE):
         raise ServerRefused(
             f"the API key lacks the permission {UPDATE}, which [policy.rating_action] needs: add it "
-            "(Immich: Account Settings > API Keys), or take rating_action out"
+            "(Immich: Account Settings > API Keys), or remove rating_action"
         )
 
 

@@ -28,10 +28,11 @@ from autotagger.pipeline.child.base import wall_ms
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
-from autotagger.pipeline.writer.operations import Retag, Undo
+from autotagger.pipeline.writer.operations import Retag
 from autotagger.pipeline.writer.rating_actions import RatingActions
 from autotagger.pipeline.writer.tag_ids import TagIds
 from autotagger.pipeline.writer.throttle import Pace, Queues
+from autotagger.pipeline.writer.undo import Undo
 from autotagger.pipeline.writer.verifier import Verifier
 
 MARKER = "auto:processed"

@@ -7,7 +7,7 @@ import pytest
 from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from tests.pipeline.support import TagCalls, held_links, ledger_links, run_once, settings_for
 from tests.pipeline.test_operations import DIALECTS, HIGH, LOW
 
@@ -45,10 +45,10 @@ async def test_retag_and_undo_end_whatever_the_clocks_say(database_s: float, tmp
     async with StandIn(tiny_library(12), proxy_skew_s=-database_s, database_skew_s=database_s) as server:
         await run_once(settings_for(server, tmp_path, policy=LOW))
         high = settings_for(server, tmp_path, policy=HIGH)
-        summary = await run_errand(high, Operation("retag"))
+        summary = await run_operation(high, Operation("retag"))
         assert summary.states[State.VERIFIED] == 12
         await server.settle()
         assert held_links(server) == ledger_links(high)
-        await run_errand(high, Operation("undo"))
+        await run_operation(high, Operation("undo"))
         await server.settle()
         assert held_links(server) == {}

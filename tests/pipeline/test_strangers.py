@@ -13,7 +13,7 @@ from autotagger.demo.faults import Call
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.settings import Settings
 from tests import forked
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
@@ -70,7 +70,7 @@ async def test_a_picture_that_is_kept_before_it_was_tagged_is_adopted_and_decide
         with LedgerReader(settings.ledger_path) as ledger:
             assert ledger.contested_ms() is None, "no other autotagger is seen in it"
 
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert server.links()[kept] == {"holiday"}
 
@@ -91,7 +91,7 @@ async def test_tags_that_were_copied_onto_a_picture_of_ours_leave_with_undo(swep
             await run_once(settings)
             await server.settle()
             assert server.links()[kept] == before, "decided anew: what was copied left"
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert server.links()[kept] == {"holiday"}
 
@@ -103,7 +103,7 @@ async def test_tags_that_were_copied_onto_a_picture_of_ours_leave_with_retag(tmp
         gone, kept = unlike(server, high)
         server.resolve_duplicates(kept, gone)
         await server.settle()
-        await run_errand(high, Operation("retag"))
+        await run_operation(high, Operation("retag"))
         await server.settle()
         assert server.links()[kept] == ledger_links(high)[kept]
 
@@ -119,7 +119,7 @@ async def test_what_a_person_adds_to_another_picture_is_not_taken_for_a_copy(tmp
         server.trash(gone)
         await server.settle()
         await run_once(settings)
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert server.links()[other] == {extra[0]}
 
@@ -181,7 +181,7 @@ async def test_two_at_once_are_noticed_and_nothing_is_called_verified_that_is_no
         lost = sorted(ledger_links(settings)[victim] - {MARKER})[0]
         server.untag(victim, lost)  # by the other one's retag
         await server.settle()
-        found = await run_errand(settings, Operation("verify"))
+        found = await run_operation(settings, Operation("verify"))
         assert found.operation
         assert (found.operation["rejected"], found.operation["missing"]) == (0, 1)
         with LedgerReader(settings.ledger_path) as ledger:

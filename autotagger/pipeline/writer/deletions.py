@@ -45,15 +45,20 @@ class Deletions:
             self._missing.extend(self._ledger.unseen(self._sweep, FOUND_AT_ONCE))
         if not self._missing or self._still_there >= MAX_STILL_THERE:
             self._sweep = 0
+            self._take_over()
             return False
         missing = list(islice(self._missing, LOOKS_AT_ONCE))
         ends = await asyncio.gather(*(self._find(asset_id) for _, asset_id in missing), return_exceptions=True)
         for end in (end for end in ends if isinstance(end, BaseException)):
             raise end
         found = [end for end in ends if isinstance(end, ListedAsset)]
-        gone = [key for (key, _), end in zip(missing, ends, strict=True) if end is None]
+        pairs = list(zip((key for key, _ in missing), ends, strict=True))
+        trashed = [key for key, end in pairs if end is True]
+        gone = [key for key, end in pairs if end is None]
         self._ledger.note_listed(found, sweep=self._sweep)
         self._ledger.record_gone(gone)
+        self._ledger.record_gone(trashed, trashed=True)
+        gone += trashed
         self.gone += gone
         for _ in missing:  # not before: after an outage they are looked at again
             self._missing.popleft()
@@ -63,9 +68,20 @@ class Deletions:
             self._sweep = 0  # Immich fails on some of them: the next sweep asks again
         return True
 
+    def _take_over(self) -> None:
+        """What was imported anew gets what is known of the asset before."""
+        count = self._ledger.take_over(self._ledger.imported())
+        if count:
+            self._context.count("imported", count)
+            logger.warning(
+                "{} assets were imported into Immich anew (other ids, the same files): what is known of their "
+                "tags goes over to the new ones, and they are tagged as before",
+                count,
+            )
+
     async def _find(self, asset_id: str) -> ListedAsset | bool | None:
-        """What Immich says of an asset; None where it is gone or in the trash, False where it could
-        not say."""
+        """What Immich says of an asset; None where it does not show it, True where it is in the trash, False where
+        it could not say."""
         try:
             asset = (await self._context.client.asset(asset_id)).asset
         except Unreachable:
@@ -73,6 +89,6 @@ class Deletions:
         except AssetGone:
             return None
         except (Retryable, AssetFailed) as error:
-            logger.warning("asset {} was not listed and cannot be looked at: {}", asset_id, error.message)
+            logger.warning("asset {} was not listed and cannot be checked: {}", asset_id, error.message)
             return False
-        return None if asset.trashed else listed_asset(asset)
+        return True if asset.trashed else listed_asset(asset)

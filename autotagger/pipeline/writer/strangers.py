@@ -96,7 +96,7 @@ class Strangers:
             keys = []
         ids = {key: asset_id for asset_id, key in self._ledger.ids_of(keys).items()}
         read = await self._read([ids[key] for key in keys if key in ids])
-        older = [key for key in self._ledger.gone_with_tags(MAX_GONE) if key not in ids]
+        older = [key for key in self._ledger.gone_keys(MAX_GONE) if key not in ids]
         ours = self._ledger.origins_of([*ids, *older])
         found: list[Source] = []
         for key, asset_id in ids.items():

@@ -24,7 +24,7 @@ from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.sampling import is_sampled
 from autotagger.pipeline.writer.strangers import contest
 
-#: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
+#: Single looks under way in one round, so that verifying does not flood a server whose queue is hours long.
 LOOKS_AT_ONCE = 50
 #: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
 FIRST_LOOK_MS = 1_000
@@ -38,7 +38,7 @@ CANARY_LOOK_MS, TELL_CANARY_MS = 30_000, 120_000
 JOB_MS = 125
 #: Complete calls made again for one asset before its loss is reported.
 MAX_REPAIRS = 3
-#: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
+#: A library closed by its canary is tried again after a day: a mount may have been repaired.
 CANARY_AGAIN_MS = 86_400_000
 
 #: So many canaries in a row have to fail before their library is closed: one .xmp may be broken (law 17).
@@ -107,7 +107,7 @@ class Verifier:
         return bool(due) or caught_up
 
     def judge_canaries(self) -> bool:
-        """Open or close the libraries whose canary has an end; returns whether there were any."""
+        """Open or close the libraries whose canary was decided; returns whether there were any."""
         judged = False
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:
@@ -181,9 +181,7 @@ class Verifier:
         except Unreachable:
             raise
         except Retryable as error:
-            logger.warning(
-                "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
-            )
+            logger.warning("asset {} could not be read back: {}; checked again later", row.asset_id, error.message)
             await self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)
