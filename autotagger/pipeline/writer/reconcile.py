@@ -75,6 +75,8 @@ def reconcile(
     written: dict[str, LinkState] = {}
     if surplus and not missing:  # a wave follows: from here on the ledger knows everything that has to stay
         written = dict.fromkeys(held - links.keys(), LinkState.FOUND)
+        # What is there again since we took it off, before any wave of this change, is somebody else's by now.
+        written |= {name: LinkState.FOUND for name in held if after.get(name) is LinkState.REMOVED}
         forgotten = {name for name, state in after.items() if state is LinkState.FOUND and name not in held}
     changed = {name: state for name, state in {**after, **sent, **written}.items() if state is not links.get(name)}
     return Step(changed, frozenset(missing), frozenset(surplus), marker, frozenset(forgotten))
@@ -90,6 +92,8 @@ def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wav
             return LinkState.PROVEN
         case LinkState.PROVEN if not is_there and not is_marker and marker in held and blame:
             return LinkState.REJECTED
+        case LinkState.REMOVED if is_there and after_wave:
+            return LinkState.LEAVING  # it had left with an earlier wave, and the jobs of this one brought it back
         case LinkState.RETIRED if is_there:
             return LinkState.LEAVING
         case LinkState.RETIRED:

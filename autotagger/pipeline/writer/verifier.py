@@ -195,11 +195,11 @@ class Verifier:
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
             )
-        elif step.missing or (row.is_wave and wave_of(leaving(links), self._context.marker) & step.surplus):
+        elif step.missing or (row.is_wave and wave_of(leaving(links), self._context.marker) <= step.surplus):
             self._repair(row, held.asset.updated_ms, step)
         elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
             await self._look_later(row, is_canary=is_canary)
-        else:  # as meant, or the next wave: the marker is to leave, or what is to leave after a put
+        else:  # as meant, or the next wave: the marker, what is to leave after a put, or what came back
             self._ledger.record_change([change(row.key, step, held.asset.updated_ms)])
             self._context.count("proven", int(step.done))
 

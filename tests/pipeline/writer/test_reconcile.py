@@ -102,6 +102,21 @@ def test_looking_twice_brings_nothing_more(links: dict[str, LinkState], held: se
     assert twice.links == {} or set(twice.links.values()) <= {LinkState.REJECTED}
 
 
+def test_what_an_earlier_wave_took_off_and_a_later_one_brought_back_leaves_again() -> None:
+    links = {"blue": LinkState.REMOVED, "sky": LinkState.LEAVING, MARKER: LinkState.LEAVING}
+    step = reconcile(links, {"blue", MARKER}, MARKER, after_wave=True)
+    assert step.links == {"blue": LinkState.LEAVING, "sky": LinkState.REMOVED}
+    assert step.wave == {"blue"}
+    assert not step.done
+
+
+def test_what_somebody_gave_again_after_we_took_it_off_is_theirs_before_the_next_wave() -> None:
+    links = {"blue": LinkState.REMOVED, "sky": LinkState.LEAVING, MARKER: LinkState.PROVEN}
+    step = reconcile(links, {"blue", "sky", MARKER}, MARKER)
+    assert step.links == {"blue": LinkState.FOUND}
+    assert step.wave == {"sky"}
+
+
 @given(links_known, tags_held)
 def test_what_a_person_took_off_does_not_come_back_under_another_name(
     links: dict[str, LinkState], held: set[str]

@@ -398,7 +398,7 @@ async def test_what_its_rating_asks_for_is_done_before_the_proof_is_noted(run: V
     assert {(seen.asset_id, seen.tags) for seen in run.actions.seen} == {
         (asset_id(number), frozenset(ALL)) for number in (read, proven)
     }
-    assert run.row(read).due_ms == run.now_ms + 1_000, "looked at again soon"
+    assert run.row(read).due_ms == run.now_ms + 2_000, "looked at again soon: it waits for 2 s, by the database"
     run.actions.later = set()
     await run.verifier.look()
     assert [run.state(read), run.state(proven)] == ["verified", "verified"]
