@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.endings import confirmed, leave_as
 from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOption
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.lines import printable
@@ -56,7 +57,7 @@ def plan(
         }
         for tag in sorted(tags, key=lambda tag: (-planned.added[tag] - planned.removed[tag], tag))
     ]
-    figures: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "first": planned.first,
         "changed": planned.changed,
         "unchanged": planned.unchanged,
@@ -69,11 +70,11 @@ def plan(
         "background_s": round(planned.background_s, 1),
     }
     if form is Format.JSON:
-        print_json({**figures, "tags": rows})
+        print_json({**counts, "tags": rows})
     elif form is Format.CSV:
         print_rows(("tag", "added", "removed", "new"), rows, form)
     else:
-        print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in figures.items()], form)
+        print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in counts.items()], form)
         print_rows(("tag", "added", "removed", "new"), rows[:SHOWN], form)
         if len(rows) > SHOWN:
             typer.echo(f"... and {len(rows) - SHOWN} more tags (--format csv lists all)")
@@ -83,7 +84,7 @@ _WORDS = {
     "first": "assets that get their first tags",
     "changed": "assets whose tags change",
     "unchanged": "assets whose tags stay the same",
-    "unscored": "assets without scores (not in these figures)",
+    "unscored": "assets without scores (not in these numbers)",
     "additions": "tags to add to assets",
     "removals": "tags of autotagger to remove from assets",
     "new_tags": "tags to create in Immich",
@@ -146,7 +147,7 @@ def undo(
     if tag == settings.marker:
         raise BadConfig(f"the marker {tag} is only removed together with the other tags: use --all or --asset ID")
     whose = f" of account {account}" if account else ""
-    if not yes and not typer.confirm(printable(f"Remove {_words(selection)}{whose} from Immich?")):
+    if not yes and not confirmed(printable(f"Remove {_words(selection)}{whose} from Immich?")):
         raise typer.Abort
     _see_to(settings, Operation("undo", selection=selection), as_json)
 
@@ -190,12 +191,11 @@ def verify(
         if result.get("findings") or form is Format.CSV:
             print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
-            figures = [{"what": name, "count": n} for name, n in result.items() if isinstance(n, int)]
+            counts = [{"what": name, "count": n} for name, n in result.items() if isinstance(n, int)]
             deleted = result.get("deleted_tags", [])
-            figures += [{"what": f"deleted in Immich: {one['tag']}", "count": one["assets"]} for one in deleted]
-            print_rows(("what", "count"), figures, form)
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+            counts += [{"what": f"deleted in Immich: {one['tag']}", "count": one["assets"]} for one in deleted]
+            print_rows(("what", "count"), counts, form)
+    leave_as(summary)
     if not repair and any(map(result.get, ("missing", "unmarked", "came_back", "changed"))):
         raise typer.Exit(SOME_FAILED)
 
@@ -210,10 +210,10 @@ def _words(selection: Any) -> str:
 
 def _done(settings: "Settings", operation: "Operation") -> "Summary":
     from autotagger.cli.progress import shown_progress
-    from autotagger.pipeline.run import run_errand
+    from autotagger.pipeline.run import run_operation
 
     with shown_progress(settings.log_level) as report:
-        return asyncio.run(run_errand(settings, operation, report=report))
+        return asyncio.run(run_operation(settings, operation, report=report))
 
 
 def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None:
@@ -226,7 +226,6 @@ def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None
         print_json(summary.as_dict())
     else:
         Console().print(summary_table(summary))
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+    leave_as(summary)
     if any(map((summary.operation or {}).get, ("left", "still_marked"))):  # of undo, which has said why
         raise typer.Exit(SOME_FAILED)

@@ -99,7 +99,7 @@ def status(
 
 
 def _withheld(ledger: "LedgerReader", settings: "Settings") -> dict[str, Any] | None:
-    """What `[policy] vocabulary` keeps from being applied, by today's settings: figures of an even sample where
+    """What `[policy] vocabulary` keeps from being applied, by today's settings: counts of an even sample where
     the library is large. None without a cap, or where that cannot be told."""
     models = [row for row in ledger.models() if row.scores] if settings.policy.vocabulary else []
     if not models:

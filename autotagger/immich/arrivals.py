@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import search_by
-from autotagger.immich.sweep import choice_of
-from autotagger.immich.types import Asset, Kind, Server
+from autotagger.immich.searches import search_body
+from autotagger.immich.sweep import Listed, choice_of
+from autotagger.immich.types import Kind, Page, Server
 
 
 async def arrived(
     client: ImmichClient, server: Server, *, after_ms: int, types: Iterable[str], visibilities: Sequence[str]
-) -> AsyncIterator[tuple[Asset, ...]]:
+) -> AsyncIterator[Listed]:
     """List what was taken in after `after_ms` (the server's clock), page by page, marked or not.
 
     One pass: an asset that offset paging skips is seen by the next poll, which begins before the end of this one,
@@ -25,22 +25,25 @@ async def arrived(
     """
     choice = choice_of(server, types, visibilities)
     async for page in _pages(client, after_ms, choice.kind, visibilities, with_exif=False):
-        yield tuple(asset for asset in page if choice.wants(asset))
+        wanted = tuple(asset for asset in page.assets if choice.wants(asset))
+        yield Listed(wanted, unreadable=page.unreadable)
 
 
 async def extracted(client: ImmichClient, *, after_ms: int, visibilities: Sequence[str]) -> set[str]:
     """The ids of what was taken in after `after_ms` and whose metadata Immich has read."""
     ready: set[str] = set()
     async for page in _pages(client, after_ms, None, visibilities, with_exif=True):
-        ready.update(asset.id for asset in page)
+        ready.update(asset.id for asset in page.assets)
     return ready
 
 
 async def _pages(
     client: ImmichClient, after_ms: int, kind: Kind | None, visibilities: Sequence[str], *, with_exif: bool
-) -> AsyncIterator[tuple[Asset, ...]]:
-    search = search_by(await speaks_filter(client))
+) -> AsyncIterator[Page]:
+    filters = await speaks_filter(client)
     for visibility in visibilities:
-        body = search(visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif)
+        body = search_body(
+            filters=filters, visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif
+        )
         async for page in pages(client, body):
-            yield page.assets
+            yield page

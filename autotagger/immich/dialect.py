@@ -9,7 +9,7 @@ from loguru import logger
 from autotagger.errors import Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer
-from autotagger.immich.searches import filter_search, flat_search
+from autotagger.immich.searches import search_body
 from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.settings import ImmichSettings
@@ -35,7 +35,7 @@ OPTIONAL: Final = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo deletes tags of ours that are empty then",
+    "tag.delete": "undo deletes tags of autotagger that are empty then",
     PREFERENCES: "`autotagger doctor` sees whether tags are switched on",
 }
 #: Only for [policy.rating_action].
@@ -102,7 +102,7 @@ async def identify(client: ImmichClient) -> ServerVersion:
 async def _my_user_id(client: ImmichClient, server: Server) -> str | None:
     if server.may("user.read"):
         return await client.my_user_id()
-    logger.info("the API key lacks user.read: assets that partners share are not told from your own")
+    logger.info("the API key lacks user.read: assets that partners share cannot be told apart from your own")
     return None
 
 
@@ -139,7 +139,7 @@ async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
     """
     if dialect_of(version) is not Dialect.V3_2:
         return False
-    unheard_of = filter_search(visibility="timeline", tag_id=str(uuid4()), size=1)
+    unheard_of = search_body(filters=True, visibility="timeline", tag_id=str(uuid4()), size=1)
     made_up = {**unheard_of, "filter": {**unheard_of["filter"], "noSuchField": {"eq": 1}}}
     if await _found(client, unheard_of) == 0 and await _found(client, made_up) is None:
         return True
@@ -151,10 +151,10 @@ async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
 async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
     """Let this client search by flat fields from now on, if they have their effect; else raise ServerRefused."""
     client.filters = False
-    if await _found(client, flat_search(visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
+    if await _found(client, search_body(filters=False, visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
         raise ServerRefused(
             f"Immich {version} finds assets that hold a tag which does not exist: it does not search as "
-            "autotagger asks, and nothing can be told apart; look for a newer autotagger",
+            "autotagger asks, and results cannot be trusted; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
 

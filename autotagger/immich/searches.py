@@ -5,7 +5,7 @@ a server understands is found out by `dialect`, by effect.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from autotagger.immich.parsing import ms_iso
 from autotagger.immich.types import Kind, Page
@@ -14,59 +14,9 @@ from autotagger.immich.types import Kind, Page
 PAGE_SIZE = 1000
 
 
-class Search(Protocol):
-    """`flat_search` or `filter_search`."""
-
-    def __call__(
-        self,
-        *,
-        visibility: str,
-        kind: Kind | None = None,
-        tag_id: str | None = None,
-        updated_after_ms: int | None = None,
-        created_after_ms: int | None = None,
-        with_exif: bool = False,
-        trash: bool = False,
-        size: int = PAGE_SIZE,
-    ) -> dict[str, Any]: ...
-
-
-def flat_search(
+def search_body(
     *,
-    visibility: str,
-    kind: Kind | None = None,
-    tag_id: str | None = None,
-    updated_after_ms: int | None = None,
-    created_after_ms: int | None = None,
-    with_exif: bool = False,
-    trash: bool = False,
-    size: int = PAGE_SIZE,
-) -> dict[str, Any]:
-    """The body of a search by flat fields, up to 3.x; trash is excluded by Immich itself.
-
-    `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
-    only what holds this tag. `updated_after_ms`, `created_after_ms`: only what was updated, or taken in, then or
-    later, on the database's clock. `with_exif`: only what Immich has read the metadata of.
-    `trash`: also what is in the trash.
-    """
-    body: dict[str, Any] = {"size": size, "page": 1, "visibility": visibility}
-    if kind is not None:
-        body["type"] = kind
-    if tag_id is not None:
-        body["tagIds"] = [tag_id]
-    if updated_after_ms is not None:
-        body["updatedAfter"] = ms_iso(updated_after_ms)
-    if created_after_ms is not None:
-        body["createdAfter"] = ms_iso(created_after_ms)
-    if with_exif:
-        body["withExif"] = True
-    if trash:
-        body["withDeleted"] = True
-    return body
-
-
-def filter_search(
-    *,
+    filters: bool,
     visibility: str,
     kind: Kind | None = None,
     tag_id: str | None = None,
@@ -77,34 +27,36 @@ def filter_search(
     trash: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
-    """The same as a search of 3.2 and later, which also knows `without_tag_id`: only what does not hold this tag.
+    """The body of a search: by `filters` as of 3.2, or by the flat fields before.
 
-    Trash must be excluded by name.
+    `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
+    only what holds this tag; `without_tag_id`, by filters alone: only what does not. `updated_after_ms`,
+    `created_after_ms`: only what was updated, or taken in, then or later, on the database's clock. `with_exif`:
+    only what Immich has read the metadata of. `trash`: also what is in
+    there; a flat search excludes it by itself, the other by name.
     """
+    assert filters or without_tag_id is None, "flat fields cannot ask for what lacks a tag"
+    moments = (("updated", updated_after_ms), ("created", created_after_ms))
+    after = {name: ms_iso(moment_ms) for name, moment_ms in moments if moment_ms is not None}
+    extra = {"withExif": True} if with_exif else {}
+    if not filters:
+        flat = {"type": kind, "tagIds": tag_id and [tag_id], "withDeleted": trash or None} | {
+            f"{name}After": text for name, text in after.items()
+        }
+        given = {name: value for name, value in flat.items() if value is not None}
+        return {"size": size, "page": 1, "visibility": visibility, **given, **extra}
+    tags = {name: [tag] for name, tag in (("all", tag_id), ("none", without_tag_id)) if tag is not None}
     wanted: dict[str, Any] = {"visibility": {"eq": visibility}}
-    if not trash:
-        wanted["trashedAt"] = {"eq": None}
-    if kind is not None:
-        wanted["type"] = {"eq": kind}
-    if tag_id is not None:
-        wanted["tagIds"] = {"all": [tag_id]}
-    if without_tag_id is not None:
-        wanted.setdefault("tagIds", {})["none"] = [without_tag_id]
-    if updated_after_ms is not None:
-        wanted["updatedAt"] = {"gte": ms_iso(updated_after_ms)}
-    if created_after_ms is not None:
-        wanted["createdAt"] = {"gte": ms_iso(created_after_ms)}
-    return {"size": size, "filter": wanted} | ({"withExif": True} if with_exif else {})
-
-
-def search_by(filters: bool) -> Search:
-    """The kind of search for a server that knows `filter`, or does not."""
-    return filter_search if filters else flat_search
+    wanted |= {} if trash else {"trashedAt": {"eq": None}}
+    wanted |= {"type": {"eq": kind}} if kind is not None else {}
+    wanted |= {"tagIds": tags} if tags else {}
+    wanted |= {f"{name}At": {"gte": text} for name, text in after.items()}
+    return {"size": size, "filter": wanted, **extra}
 
 
 def random_search(size: int, *, filters: bool) -> dict[str, Any]:
     """The body for pictures of the timeline by chance, at most `size` (1..1000)."""
-    body = search_by(filters)(visibility="timeline", kind="IMAGE", size=size)
+    body = search_body(filters=filters, visibility="timeline", kind="IMAGE", size=size)
     return {name: value for name, value in body.items() if name != "page"}
 
 

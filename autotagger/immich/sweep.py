@@ -9,6 +9,7 @@ pass brings again is dropped by id.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import fall_back, speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import PAGE_SIZE, filter_search, search_by, totals
+from autotagger.immich.searches import PAGE_SIZE, search_body, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
 
 _Body = dict[str, Any]
@@ -38,10 +39,12 @@ _KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One batch of a sweep: `assets` of ours without the marker, or assets with it."""
+    """One batch of a sweep: `assets` of ours without the marker, or assets with it; `unreadable`: items that make
+    no sense and are left out, told once a listing."""
 
     assets: tuple[Asset, ...] = ()
     marked: tuple[Asset, ...] = ()
+    unreadable: int = 0
 
 
 async def sweep(
@@ -59,8 +62,8 @@ async def sweep(
     marker_id = await _marker_id(client, marker)
     async for listed in _candidates(client, server, marker_id, choice.kind, visibilities):
         assets = choice.untold(listed)
-        if assets or listed.marked:
-            yield Listed(assets, listed.marked)
+        if assets or listed.marked or listed.unreadable:
+            yield Listed(assets, listed.marked, listed.unreadable)
 
 
 async def tagged(
@@ -70,12 +73,25 @@ async def tagged(
 
     `updated_after_ms`: only those whose updatedAt is later (the server's clock); `trash`: also what is in there.
     """
-    filters = await speaks_filter(client)
+    listing = _marked(client, await speaks_filter(client), tag_id, updated_after_ms, trash=trash)
+    async for assets in listing.batches():
+        yield assets
+    if listing.unreadable:
+        logger.debug("{} items with a tag of ours could not be read and are left out", listing.unreadable)
+
+
+def _marked(
+    client: ImmichClient,
+    filters: bool,
+    tag_id: str,
+    updated_after_ms: int | None = None,
+    *,
+    trash: bool = False,
+) -> "_Listing":
     searches = _searches(
         filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms, trash=trash
     )
-    async for assets in _Listing(client, searches).batches():
-        yield assets
+    return _Listing(client, searches)
 
 
 def choice_of(server: Server, types: Iterable[str], visibilities: Sequence[str]) -> "Choice":
@@ -120,22 +136,28 @@ async def _candidates(
     """All of them in the order that costs least; some may come twice, or not be ours."""
     if marker_id and client.filters:
         try:
-            async for assets in _unmarked(client, marker_id, kind, visibilities):
-                yield Listed(assets)
+            async for listed in _unmarked(client, marker_id, kind, visibilities):
+                yield listed
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
             await fall_back(client, server.version)
         else:
-            async for assets in tagged(client, marker_id):
+            marked = _marked(client, await speaks_filter(client), marker_id)
+            async for assets in marked.batches():
                 yield Listed(marked=assets)
+            yield Listed(unreadable=marked.unreadable)
             return
+    found = 0
     if marker_id:
-        async for assets in tagged(client, marker_id):
+        marked = _marked(client, await speaks_filter(client), marker_id)
+        async for assets in marked.batches():
             yield Listed(marked=assets)
-    counted = server.may("asset.statistics")
+        found = marked.unreadable
     searches = _searches(bool(client.filters), visibilities, kind)
-    async for assets in _Listing(client, searches, counted=counted).batches():
+    listing = _Listing(client, searches, counted=server.may("asset.statistics"))
+    async for assets in listing.batches():
         yield Listed(assets)
+    yield Listed(unreadable=max(found, listing.unreadable))  # this listing holds most of the marked ones again
 
 
 async def _marker_id(client: ImmichClient, marker: str) -> str | None:
@@ -148,22 +170,18 @@ class _FilterIgnored(Exception):
 
 async def _unmarked(
     client: ImmichClient, marker_id: str, kind: Kind | None, visibilities: Sequence[str]
-) -> AsyncIterator[tuple[Asset, ...]]:
+) -> AsyncIterator[Listed]:
     """List by 3.2's filter, checked by effect: one page of marked assets must have nothing in common with it."""
     sample: set[str] = set()
     for search in _searches(True, visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
         sample.update(asset.id for asset in (await client.search(search)).assets)
 
-    def searches(size: int) -> list[_Body]:
-        return [
-            filter_search(visibility=visibility, kind=kind, without_tag_id=marker_id, size=size)
-            for visibility in visibilities
-        ]
-
-    async for assets in _Listing(client, searches).batches():
+    listing = _Listing(client, _searches(True, visibilities, kind, without_tag_id=marker_id))
+    async for assets in listing.batches():
         if any(asset.id in sample for asset in assets):
             raise _FilterIgnored
-        yield assets
+        yield Listed(assets)
+    yield Listed(unreadable=listing.unreadable)
 
 
 def _searches(
@@ -172,27 +190,21 @@ def _searches(
     kind: Kind | None,
     *,
     tag_id: str | None = None,
+    without_tag_id: str | None = None,
     updated_after_ms: int | None = None,
     trash: bool = False,
 ) -> Callable[[int], list[_Body]]:
     """The searches of one pass, given its page size: `visibility` takes one value at a time."""
-
-    search = search_by(filters)
-
-    def searches(size: int) -> list[_Body]:
-        return [
-            search(
-                visibility=visibility,
-                kind=kind,
-                tag_id=tag_id,
-                updated_after_ms=updated_after_ms,
-                trash=trash,
-                size=size,
-            )
-            for visibility in visibilities
-        ]
-
-    return searches
+    search = partial(
+        search_body,
+        filters=filters,
+        kind=kind,
+        tag_id=tag_id,
+        without_tag_id=without_tag_id,
+        updated_after_ms=updated_after_ms,
+        trash=trash,
+    )
+    return lambda size: [search(visibility=visibility, size=size) for visibility in visibilities]
 
 
 @dataclass(slots=True)
@@ -214,6 +226,7 @@ class _Listing:
     searches: Callable[[int], list[_Body]]
     counted: bool = False
     last_seen: dict[str, int] = field(default_factory=dict)  # id: number of the pass
+    unreadable: int = 0  # in the last pass
 
     async def batches(self) -> AsyncIterator[tuple[Asset, ...]]:
         """Every asset once, in batches, until a pass comes to rest (see the module's first lines)."""
@@ -233,8 +246,7 @@ class _Listing:
                 "in its place, does not list assets as expected",
                 kind="unreadable-listing",
             )
-        if this.unreadable:
-            logger.warning("{} items of the library could not be read and are left out", this.unreadable)
+        self.unreadable = this.unreadable
 
     async def _pages(self, search: _Body, this: _Pass) -> AsyncIterator[tuple[Asset, ...]]:
         async for page in pages(self.client, search):

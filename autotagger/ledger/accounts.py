@@ -22,7 +22,7 @@ class AccountsReader(Reading):
         """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
         known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
         if name not in known:
-            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
+            raise BadConfig(f"the ledger has no account {name}, only {', '.join(known)}")
         return int(known[name])
 
     def collections(self) -> list[CollectionRow]:
@@ -33,7 +33,7 @@ class AccountsReader(Reading):
         ]
 
     def probing(self) -> list[Canary]:
-        """Every canary whose verdict is open."""
+        """Every canary whose result is open."""
         query = (
             Collection.select(Collection.id, Asset.key, Asset.state, Asset.error_kind, Asset.error)
             .join(Asset, on=Collection.canary == Asset.key)
@@ -93,7 +93,7 @@ class AccountsWriter(AccountsReader, Writing):
             self._skip_closed()
 
     def retry_collection(self, collection: int) -> None:
-        """Forget the verdict: what was skipped for it is done again, with a new canary first."""
+        """Open a closed library again: what was skipped for it is done again, with a new canary first."""
         with self.batch():
             self._decide(collection, Probe.UNTRIED, None, None)
             here = (Asset.collection == collection) & (Asset.state == State.SKIPPED) & (Asset.error_kind == CLOSED)

@@ -11,7 +11,7 @@ from autotagger.ledger.calls import UNDONE
 from autotagger.ledger.links import LinksWriter
 from autotagger.ledger.rows import ListedAsset, Work
 from autotagger.ledger.schema import Asset, Event, Link, Score
-from autotagger.ledger.states import CHANGING, MEANT, SET_ASIDE, TO_FETCH, UNDECIDED, LinkState, State, What
+from autotagger.ledger.states import CHANGING, GOING, MEANT, SET_ASIDE, TO_FETCH, UNDECIDED, LinkState, State, What
 
 #: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
 BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
@@ -206,8 +206,8 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         """Have failed and waiting assets tried again now, and what waits for its next call; returns how many.
 
         `kind`: only those with this class of trouble; `asset_id`: only this one. What was undone or dismissed, and
-        what is in a library where tags do not stick, takes part only where one of the two is given; a library's
-        verdict is forgotten then. Scores are kept where the trouble was not the picture's.
+        what is in a library where tags do not stick, takes part only where one of the two is given; the library is
+        opened again then. Scores are kept where the trouble was not the picture's.
         """
         with self.batch():
             count = self.retriable(kind, asset_id)
@@ -266,7 +266,7 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         """What happens to an asset that is back. Where it has links of ours they are looked at; where all of them
         had been taken off again (undo), they stay off."""
         ours = {state for state in self.links_of([key])[key].values() if state is not LinkState.FOUND}
-        if ours and not ours & {*MEANT, LinkState.LEAVING}:
+        if ours and not ours & {*MEANT, *GOING}:
             return State.SKIPPED, {"error_kind": "undone", "error": UNDONE, "due_ms": None}
         scored = Score.select().where(Score.asset == key).exists()
         return State.STALE if ours and not another and scored else State.PENDING, AFRESH
@@ -277,7 +277,7 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         for (collection,) in Asset.select(Asset.collection).where(chosen & closed).distinct().tuples():
             self.retry_collection(collection)
         scored = {key for (key,) in Score.select(Score.asset).where(Score.asset.in_(list(keys))).tuples()}
-        live = Link.state.in_((*MEANT, LinkState.LEAVING))
+        live = Link.state.in_((*MEANT, *GOING))
         begun = {key for (key,) in Link.select(Link.asset).where(Link.asset.in_(list(scored)) & live).tuples()}
         afresh = {**AFRESH, "repairs": 0}
         # A call that failed and is to be made again is made now, the very same one.

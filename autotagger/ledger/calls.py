@@ -17,7 +17,7 @@ from autotagger.ledger.rows import (
     StaleAsset,
 )
 from autotagger.ledger.schema import Asset, Link, Origin, Policy, Score, Tag
-from autotagger.ledger.states import CHANGING, MEANT, LinkState, State, What
+from autotagger.ledger.states import CHANGING, GOING, MEANT, LinkState, State, What
 
 #: States in which a look at an asset decides what comes next.
 _LOOKED_AT = (State.STALE, State.APPLIED, State.VERIFIED)
@@ -186,7 +186,7 @@ class CallsWriter(CallsReader, LinksWriter):
                 changed = revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
                 rows += ((key, name, state, origin) for name, state in changed.items())
                 # A link that was sent and never read back (its asset was gone meanwhile) is looked at first.
-                open_ends = set(known[key].values()) & {*MEANT, LinkState.LEAVING}
+                open_ends = set(known[key].values()) & {*MEANT, *GOING}
                 as_meant = not changed and open_ends == {LinkState.PROVEN}
                 state = State.PLANNED if fresh else State.VERIFIED if as_meant else State.STALE
                 ends.setdefault((state, origin), []).append(key)

@@ -14,7 +14,7 @@ from autotagger.ledger.base import Reading
 from autotagger.ledger.calls import UNDONE
 from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.schema import Asset, Link, Score
-from autotagger.ledger.states import CHANGING, MEANT, LinkState, State, What
+from autotagger.ledger.states import CHANGING, GOING, MEANT, LinkState, State, What
 
 
 class Imported(NamedTuple):
@@ -125,7 +125,7 @@ class ImportsWriter(AssetsWriter, ImportsReader):
     def _begin_with(self, states: set[LinkState], key: int, *, decided: bool) -> None:
         """The new asset is read before anything else, or is left alone where all was undone."""
         here = Asset.key == key
-        live = states & {*MEANT, LinkState.LEAVING}
+        live = states & {*MEANT, *GOING}
         if live and self._standing([key], (State.VERIFIED, State.SKIPPED)):
             self._move(here, State.STALE, due_ms=0, attempts=0, repairs=0, error_kind=None, error=None)
         elif states and not live and not decided and LinkState.REMOVED in states:
@@ -143,7 +143,7 @@ def _undecided(before: Mapping[int, tuple[LinkState, int | None]]) -> dict[int, 
 def _decided(before: Mapping[int, tuple[LinkState, int | None]]) -> dict[int, LinkState]:
     """The same where its own tags were decided meanwhile: what came along beside them leaves."""
     return {
-        tag: LinkState.LEAVING if state in (*MEANT, LinkState.LEAVING) else state
+        tag: LinkState.LEAVING if state in (*MEANT, *GOING) else state
         for tag, (state, _) in before.items()
         if state is not LinkState.LOST
     }

@@ -1,4 +1,4 @@
-"""The ledger as whoever only reads it has it: the file is open for reading, and no method changes anything.
+"""The ledger for those who only read it: the file is open for reading, and no method changes anything.
 
 All times are epoch milliseconds; `now_ms` is our clock and comes from the caller.
 """

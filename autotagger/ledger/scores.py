@@ -31,6 +31,11 @@ class ScoresReader(Reading):
             query = query.where(Asset.origin.is_null(False))
         return [ScoredAsset(*row) for row in self._own(query).tuples()]
 
+    def scored_again(self) -> int:
+        """How many scored assets had tags of ours before: they are to have others."""
+        changed = (Asset.state == State.SCORED) & Asset.origin.is_null(False)
+        return int(self._own(Asset.select().where(changed)).count())
+
     def canary_candidate(self, collection: int) -> ScoredAsset | None:
         """The first scored asset of a collection."""
         query = self._scored().where((Asset.state == State.SCORED) & (Asset.collection == collection))

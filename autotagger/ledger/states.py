@@ -109,7 +109,7 @@ MAY_BECOME: Mapping[State, frozenset[State]] = {
 
 
 class ForbiddenMove(RuntimeError):
-    """An asset was to go where `LIFE` does not let it: a fault of ours, and nothing of the transaction is kept."""
+    """An asset was to go where `LIFE` does not let it: a bug, and nothing of the transaction is kept."""
 
 
 class LinkState(IntEnum):
@@ -127,7 +127,8 @@ class LinkState(IntEnum):
     REMOVED = 5  # ours, taken off by us
     REJECTED = 6  # ours, taken off by a person
     LOST = 7  # somebody else's, lost by a call of ours: to be put back
-    DELETED = 8  # ours, gone with the tag itself, which somebody deleted: put back only when that is asked for
+    RETIRED = 8  # ours, to be taken off; not looked at since: a person may have been faster
+    DELETED = 9  # ours, gone with the tag itself, which somebody deleted: put back only when that is asked for
 
 
 class What(IntEnum):
@@ -156,6 +157,8 @@ class What(IntEnum):
 
 #: Links that we mean an asset to have.
 MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
+#: Links of ours that are to be taken off.
+GOING = (LinkState.LEAVING, LinkState.RETIRED)
 #: Links that a complete call carries: those, and what our own calls lost of somebody else's.
 TO_BE_THERE = (*MEANT, LinkState.LOST)
 

@@ -53,7 +53,7 @@ async def check_accounts(settings: Settings) -> Accounts:
     if not accounts:
         raise next(iter(refused.values()))
     for why in refused.values():
-        logger.error("{}; the other accounts go on", why.message)
+        logger.error("{}; the other accounts continue", why.message)
     if settings.account:
         _check_users(accounts)
     return Accounts(tuple(accounts), refused)
@@ -86,7 +86,7 @@ def _check_rating_action(settings: Settings, server: Server) -> None:
     if settings.policy.rating_action and not server.may(UPDATE):
         raise ServerRefused(
             f"the API key lacks the permission {UPDATE}, which [policy.rating_action] needs: add it "
-            "(Immich: Account Settings > API Keys), or take rating_action out"
+            "(Immich: Account Settings > API Keys), or remove rating_action"
         )
 
 

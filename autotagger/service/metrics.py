@@ -1,4 +1,4 @@
-"""The run's figures in Prometheus' format, read off the last status whenever somebody asks."""
+"""The run's numbers in Prometheus' format, read off the last status whenever somebody asks."""
 
 import os
 import platform
@@ -138,7 +138,7 @@ def _counters(counts: Mapping[str, int]) -> Iterator[Metric]:
 
 
 def _histograms(counts: Mapping[str, int]) -> Iterator[Metric]:
-    """From the figures of pipeline/figures.py; a metric's buckets each count the smaller ones too."""
+    """From the times of pipeline/ipc/stats.py; a metric's buckets each count the smaller ones too."""
     places: dict[str, dict[str, int]] = defaultdict(dict)
     for name, count in counts.items():
         if name.startswith("le/"):

@@ -36,7 +36,7 @@ def sum_up(summary: Summary, pace: Pace) -> str:
     return f"{progress(summary, pace)}; this run: {', '.join(words)} in {duration(summary.seconds)}; {ledger}"
 
 
-def figures(summary: Summary, pace: Pace) -> Mapping[str, Any]:
+def run_stats(summary: Summary, pace: Pace) -> Mapping[str, Any]:
     """The same for programs: the summary, the rate, and the seconds left (None where nobody can say)."""
     left_s = pace.seconds_for(summary.states[State.PENDING])
     return {

@@ -17,7 +17,7 @@ from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import AssetFilter
 from autotagger.ledger.states import LinkState
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.pace import Pace
 from autotagger.service.words import progress
@@ -165,7 +165,7 @@ async def test_a_tag_deleted_as_a_whole_stays_away_and_is_told_once(
 
 
 async def verified(settings: Settings, **how: bool) -> dict[str, Any]:
-    summary = await run_errand(settings, Operation("verify", **how))  # type: ignore[arg-type]
+    summary = await run_operation(settings, Operation("verify", **how))  # type: ignore[arg-type]
     assert summary.operation
     return summary.operation
 
@@ -236,7 +236,7 @@ async def test_retag_after_a_tag_was_deleted_takes_it_for_no_person_s_removals(t
         await tagged(server, settings)
         server.delete_tag("rating:general")
         other = settings_for(server, tmp_path, policy={"threshold": {"general": 0.6}})
-        await run_errand(other, Operation("retag"))
+        await run_operation(other, Operation("retag"))
         await server.settle()
         states = set(states_of(settings, "rating:general"))
         assert states == {LinkState.DELETED}
@@ -249,7 +249,7 @@ ALL = Operation("undo")
 
 
 async def undone(settings: Settings) -> dict[str, Any]:
-    summary = await run_errand(settings, ALL)
+    summary = await run_operation(settings, ALL)
     assert summary.operation
     return summary.operation
 

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
+from loguru import logger
+
 from autotagger.immich.arrivals import arrived, extracted
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.sweep import sweep
@@ -43,12 +45,13 @@ class Lister:
         self._settings = settings
         self._note = note
         self._now_ms = now_ms
+        self._polled_unreadable = 0
 
     async def sweep(self, number: int) -> Swept:
         """List everything, as the ledger's sweep `number`. Raises Retryable."""
         immich = self._settings.immich
         view = await self._view(self._now_ms() - YOUNG_MS, floor_ms=0)
-        listed = 0
+        listed = unreadable = 0
         async for part in sweep(
             self._client,
             self._server,
@@ -61,18 +64,29 @@ class Lister:
                 listed += len(assets)
             for marked in _chunks(part.marked):
                 await self._note(Listed((), tuple(map(view.told, marked)), sweep=number, account=self.account))
-        return Swept(listed, number, view.poll_from(self._now_ms()))
+            unreadable += part.unreadable
+        self._tell_unreadable(unreadable)
+        return Swept(listed, number, view.poll_from(self._now_ms()), unreadable)
 
     async def poll(self, after_ms: int) -> Polled:
         """List what Immich took in after `after_ms`, its own clock. Raises Retryable."""
         immich = self._settings.immich
         view = await self._view(after_ms, floor_ms=after_ms)
-        async for assets in arrived(
+        unreadable = 0
+        async for part in arrived(
             self._client, self._server, after_ms=after_ms, types=immich.types, visibilities=immich.visibilities
         ):
-            for some in _chunks(assets):
+            for some in _chunks(part.assets):
                 await self._note(Listed(tuple(map(view.told, some)), (), account=self.account))
-        return Polled(view.poll_from(self._now_ms()))
+            unreadable += part.unreadable
+        if unreadable != self._polled_unreadable:  # the same ones are in every poll of the next minutes
+            self._tell_unreadable(unreadable)
+        self._polled_unreadable = unreadable
+        return Polled(view.poll_from(self._now_ms()), unreadable)
+
+    def _tell_unreadable(self, count: int) -> None:
+        if count:
+            logger.warning("{} items of the library could not be read and are left out", count)
 
     async def _view(self, after_ms: int, *, floor_ms: int) -> "_View":
         visibilities = self._settings.immich.visibilities

@@ -84,18 +84,21 @@ class Listed:
 @dataclass(frozen=True, slots=True)
 class Swept:
     """The listing is complete and noted (fetcher to supervisor to writer). `listed`: assets without the marker;
-    `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock."""
+    `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock; `unreadable`: items left out since
+    they make no sense."""
 
     listed: int
     number: int
     poll_from_ms: int
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What is new is noted; `poll_from_ms`: as in Swept."""
+    """What is new is noted; `poll_from_ms` and `unreadable`: as in Swept."""
 
     poll_from_ms: int
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class OperationDone:
     """The writer has seen to the operation: what is left is to wait until the changes have settled. `result`: its
-    figures."""
+    counts."""
 
     result: dict[str, Any]
 
@@ -241,9 +244,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Immich was unreachable for the whole retry budget."""
+    """Immich was unreachable for the whole retry budget; not `unreachable`: it was, and cannot be listed."""
 
     message: str
+    unreachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""A run in figures."""
+"""A run in numbers."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from autotagger.ledger.states import State, are_many
 
-#: Figures of a run that are always reported, also when they are 0.
+#: Counts of a run that are always reported, also when they are 0.
 REPORTED: tuple[str, ...] = (
     "listed",
     "preview_downloads",
@@ -33,12 +33,38 @@ UNMARKED = (
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `failed`: assets that failed in this run, by class; `undone`: what it was to do and did
+    not, by state (applied: tagged and not verified); `unreadable`: items of its listings that make no sense.
+
+    `interrupted`: somebody stopped it; `paused`: a pause did.
+    """
+
+    failed: dict[str, int] = field(default_factory=dict)
+    undone: dict[State, int] = field(default_factory=dict)
+    unreadable: int = 0
+    interrupted: bool = False
+    paused: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "failed": self.failed,
+            "undone": _spelt(self.undone),
+            "unreadable": self.unreadable,
+            "interrupted": self.interrupted,
+            "paused": self.paused,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A run from outside. `counts`: what happened in this run; `states`: assets in the ledger, all runs;
-    `operation`: the figures of retag, undo or verify.
+    `operation`: the counts of retag, undo or verify.
 
     `accounts`: the states by account, in a run for several; `refused`: the accounts whose key Immich
-    refused, and why. `unmarked`: verified assets that have lost their marker in Immich.
+    refused, and why. `ending`: None while the run goes on. `unmarked`: verified assets that have lost their marker
+    in Immich.
     """
 
     states: dict[State, int]
@@ -50,6 +76,7 @@ class Summary:
     accounts: dict[str, dict[State, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     operation: dict[str, Any] | None = None
+    ending: Ending | None = None
     unmarked: int = 0
 
     @property
@@ -58,8 +85,8 @@ class Summary:
         return are_many(self.unmarked, self.states[State.VERIFIED])
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: states and the `REPORTED` counts; accounts, refused, unmarked and
-        operation only where there are any."""
+        """For JSON: states and the `REPORTED` counts; accounts, refused, unmarked, operation and ending only where
+        there are any."""
         states = _spelt(self.states)
         accounts = {name: _spelt(counts) for name, counts in self.accounts.items()}
         return {
@@ -73,6 +100,7 @@ class Summary:
             **({"refused": self.refused} if self.refused else {}),
             **({"unmarked": self.unmarked} if self.unmarked else {}),
             **({"errand": self.operation} if self.operation is not None else {}),
+            **({"ending": self.ending.as_dict()} if self.ending is not None else {}),
         }
 
 

@@ -1,7 +1,7 @@
-"""Seats at the writer: who sees to one account's tags, with its key and in its part of the ledger."""
+"""What the writer has for each account: what applies and verifies its tags, with its own key."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from autotagger.pipeline.writer.verify import Verify
 @dataclass(slots=True)
 class AccountWorker:
     """What the writer has for each account. The context's ledger shows this account's assets alone;
-    `operation` is None once it is done, and `result` then holds its figures."""
+    `operation` is None once it is done, and `result` then holds its counts."""
 
     context: AccountContext
     applier: Applier
@@ -51,7 +51,7 @@ class AccountWorker:
         return not more or (self.context.ledger.changes, operation.after) != before
 
     async def verify(self, *, look: bool) -> tuple[bool, bool]:
-        """Whether there was an asset to look at, and whether a canary had an end."""
+        """Whether there was an asset to look at, and whether a canary was decided."""
         if look:
             self.verifier.retry_closed()
             await self.verifier.look()
@@ -76,60 +76,61 @@ class AccountWorker:
         return not self.context.ledger.has(State.SCORED)
 
 
-@dataclass(frozen=True, slots=True)
-class Office:
-    """What all accounts share. `decider` None: nothing is decided from scores."""
+def account_workers(
+    spec: ChildSpec,
+    ledger: LedgerWriter,
+    clients: Mapping[int, ImmichClient],
+    decider: TagDecider | None,
+    now_ms: Callable[[], int],
+    count: Callable[[str, int], None],
+) -> dict[int, AccountWorker]:
+    """A worker for every account, by its id. `decider` None: nothing is decided from scores. Raises BadConfig."""
+    pace = Pace(spec.settings.immich.pace, clock=time.monotonic)
+    wanted = spec.settings.policy.rating_action
+    rating_actions = actions_of(decider.policy, wanted) if decider else {}
 
-    spec: ChildSpec
-    ledger: LedgerWriter
-    decider: TagDecider | None
-    pace: Pace
-    now_ms: Callable[[], int]
-    count: Callable[[str, int], None]
-
-    @property
-    def actions(self) -> dict[str, str]:
-        """What the tags of ratings do to an asset's visibility. Raises BadConfig."""
-        wanted = self.spec.settings.policy.rating_action
-        return actions_of(self.decider.policy, wanted) if self.decider else {}
-
-    def account_worker(self, account: Account, client: ImmichClient) -> AccountWorker:
-        """A account_worker for an account, whose key the client uses."""
-        settings, decider = self.spec.settings, self.decider
-        ledger = self.ledger.of_account(account.id)
+    def worker(account: Account) -> AccountWorker:
+        settings, client = spec.settings, clients[account.id]
         tag_ids = TagIds(client)
         clock = DatabaseClock(tag_ids, settings.marker)
-        context = AccountContext(ledger, client, tag_ids, clock, settings.marker, self.now_ms, self.count)
+        context = AccountContext(
+            ledger.of_account(account.id), client, tag_ids, clock, settings.marker, now_ms, count
+        )
         applier = Applier(
             context,
             decider,
             batch_size=settings.immich.batch_size,
             max_attempts=settings.pipeline.max_attempts,
-            pace=self.pace,
+            pace=pace,
             queues=Queues(client, account.server, limit=settings.immich.max_queued, clock=time.monotonic),
-            begun=self.spec.operation is not None,
+            begun=spec.operation is not None,
         )
-        operation = self._operation(account, context)
-        actions = RatingActions(context, self.actions if not self.spec.scoring_only else {})
+        actions = RatingActions(context, {} if spec.scoring_only else rating_actions)
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
+        operation = _operation(spec.operation, account, context, decider)
         return AccountWorker(context, applier, verifier, actions, Deletions(context), Losses(context), operation)
 
-    def _operation(self, account: Account, context: AccountContext) -> Retag | Undo | Verify | None:
-        """The operation that the run is for, if it is for one."""
-        match self.spec.operation:
-            case None:
-                return None
-            case Operation(kind="retag"):
-                assert self.decider, "retag decides from scores"
-                return Retag(context, self.decider)
-            case Operation(kind="undo", selection=selection):
-                return Undo(context, account.server, selection)
-            case Operation(sample=sample, repair=repair, deleted_tags=deleted_tags):
-                return Verify(context, sample, repair, deleted_tags)
+    return {account.id: worker(account) for account in spec.accounts}
+
+
+def _operation(
+    asked: Operation | None, account: Account, context: AccountContext, decider: TagDecider | None
+) -> Retag | Undo | Verify | None:
+    """The operation that the run is for, if it is for one."""
+    match asked:
+        case None:
+            return None
+        case Operation(kind="retag"):
+            assert decider, "retag decides from scores"
+            return Retag(context, decider)
+        case Operation(kind="undo", selection=selection):
+            return Undo(context, account.server, selection)
+        case Operation(sample=sample, repair=repair, deleted_tags=deleted_tags):
+            return Verify(context, sample, repair, deleted_tags)
 
 
 def together(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of an operation for all accounts: numbers added up, lists one after the other."""
+    """The counts of an operation for all accounts: numbers added up, lists one after the other."""
     total: dict[str, Any] = {}
     for result in results:
         total |= {name: total[name] + value if name in total else value for name, value in result.items()}

@@ -34,7 +34,7 @@ LOOK_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Applied:
     """One asset's call was answered. `called_ms`: when it was made, by the database; `suspect`: read it back."""
 
     asset: PlannedAsset
@@ -43,7 +43,7 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotLanded:
+class NotApplied:
     """One asset's call came to nothing."""
 
     asset: PlannedAsset
@@ -146,7 +146,7 @@ class Applier:
             self._trouble(asset.asset_id, error, State.STALE)
             return None
         self._context.count("read_back", 1)
-        step = reconcile(asset.links, held.tags, self._context.marker)
+        step = reconcile(asset.links, held.tags, self._context.marker, meanings=self._ledger.meanings_of)
         return change(asset.key, step, held.asset.updated_ms)
 
     # -- send ---------------------------------------------------------------------------------------------
@@ -165,32 +165,32 @@ class Applier:
         )
         ends = [end for ends in answers if isinstance(ends, list) for end in ends]
         with self._ledger.batch():
-            self._record([end for end in ends if isinstance(end, Landed)], canaries)
-            for end in (end for end in ends if isinstance(end, NotLanded)):
+            self._record([end for end in ends if isinstance(end, Applied)], canaries)
+            for end in (end for end in ends if isinstance(end, NotApplied)):
                 # The scores and the plan stand: only the call is made again.
                 self._trouble(end.asset.asset_id, end.error, State.PLANNED)
         for error in (answer for answer in answers if isinstance(answer, BaseException)):
             raise error
 
-    async def _call(self, call: TagCall[PlannedAsset], called_ms: int) -> list[Landed | NotLanded]:
+    async def _call(self, call: TagCall[PlannedAsset], called_ms: int) -> list[Applied | NotApplied]:
         try:
             new = await self._tag(call)
         except Unreachable:
             raise
         except AssetFailed as error:
             if len(call.assets) == 1:
-                return [NotLanded(call.assets[0], error)]
+                return [NotApplied(call.assets[0], error)]
             # Nothing was written; one bad asset must not fail the others.
             alone = [await self._call(TagCall((asset,), call.tags), called_ms) for asset in call.assets]
             return [end for ends in alone for end in ends]
         except Retryable as error:
-            return [NotLanded(asset, error) for asset in call.assets]
+            return [NotApplied(asset, error) for asset in call.assets]
         if new == len(call.assets) * len(call.tags):
-            return [Landed(asset, called_ms) for asset in call.assets]
+            return [Applied(asset, called_ms) for asset in call.assets]
         # Fewer new links than pairs: some were there before, or Immich silently skipped something (law 2).
         return list(await asyncio.gather(*(self._read_back(asset, new, called_ms) for asset in call.assets)))
 
-    async def _take_off(self, assets: Sequence[PlannedAsset], begun_ms: int) -> list[Landed | NotLanded]:
+    async def _take_off(self, assets: Sequence[PlannedAsset], begun_ms: int) -> list[Applied | NotApplied]:
         """Take all tags of a wave off its assets: one call a tag, one after the other (law 13)."""
         failed: dict[str, Retryable | AssetFailed] = {}
         changed: set[str] = set()
@@ -219,20 +219,20 @@ class Applier:
         failed: Mapping[str, Retryable | AssetFailed],
         changed: Set[str],
         called_ms: int,
-    ) -> Landed | NotLanded:
+    ) -> Applied | NotApplied:
         if error := failed.get(asset.asset_id):
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         if asset.asset_id in changed:
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         # It had none of the tags: a wave of an earlier run may have arrived, and its jobs may have ended.
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except (Retryable, AssetFailed) as error:
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         moved = held.asset.updated_ms != asset.updated_ms
-        return Landed(asset, min(called_ms, held.asset.updated_ms) if moved else called_ms, suspect=True)
+        return Applied(asset, min(called_ms, held.asset.updated_ms) if moved else called_ms, suspect=True)
 
     async def _tag(self, call: TagCall[PlannedAsset]) -> int:
         ids = await self._context.tag_ids.resolve(call.tags)
@@ -242,39 +242,39 @@ class Applier:
 
     async def _read_back(
         self, asset: PlannedAsset, new: int, called_ms: int, *, again: bool = True
-    ) -> Landed | NotLanded:
+    ) -> Applied | NotApplied:
         """Tell what the call brought about for one of its assets. `new`: links that it made, of all of them."""
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except Retryable:
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         except AssetFailed as error:
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         if asset.tags <= held.tags:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
             ended = not new and held.asset.updated_ms != asset.updated_ms
             arrived_ms = min(called_ms, held.asset.updated_ms) if ended else called_ms
-            return Landed(asset, arrived_ms, suspect=not new)
+            return Applied(asset, arrived_ms, suspect=not new)
         self._context.tag_ids.forget()
         if new or asset.tags & held.tags:
             # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
             # deleted meanwhile, the marker perhaps) is sent when they are done, never into them (law 1).
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         if again:
             return await self._call_again(asset, called_ms)
-        return NotLanded(asset, AssetFailed(_REFUSED, kind="tags-refused"))
+        return NotApplied(asset, AssetFailed(_REFUSED, kind="tags-refused"))
 
-    async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Landed | NotLanded:
+    async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Applied | NotApplied:
         """Nothing at all arrived, so no background job is on its way and a second call is safe: tag ids may have
         vanished. If it happens again the asset is not ours to tag."""
         new = await self._tag(TagCall((asset,), asset.tags))
         if new == len(asset.tags):
-            return Landed(asset, called_ms)
+            return Applied(asset, called_ms)
         return await self._read_back(asset, new, called_ms, again=False)
 
-    def _record(self, ends: Iterable[Landed], canaries: Set[int]) -> None:
+    def _record(self, ends: Iterable[Applied], canaries: Set[int]) -> None:
         """Calls that were answered: those of one call time go into the ledger as one."""
         now_ms = self._context.now_ms()
         alike: dict[tuple[int, bool, bool], list[int]] = {}

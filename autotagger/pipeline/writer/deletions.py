@@ -85,6 +85,6 @@ class Deletions:
         except AssetGone:
             return None
         except (Retryable, AssetFailed) as error:
-            logger.warning("asset {} was not listed and cannot be looked at: {}", asset_id, error.message)
+            logger.warning("asset {} was not listed and cannot be checked: {}", asset_id, error.message)
             return False
         return True if asset.trashed else listed_asset(asset)

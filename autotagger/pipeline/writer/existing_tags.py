@@ -34,7 +34,7 @@ async def _meet(context: AccountContext, name: str) -> None:
     if tag_id is not None:
         async for assets in tagged(context.client, tag_id):
             holders += (asset.id for asset in assets)
-        logger.info("the tag {} is on {} assets already: there it stays whatever we do", name, len(holders))
+        logger.info("the tag {} is on {} assets already: autotagger never removes it there", name, len(holders))
     # A listing brings the assets of the tags below it too: no proof that they hold this one.
     sure = tag_id is None or not await context.tag_ids.has_children(name)
     context.ledger.record_known(name, holders if sure else [], ours=tag_id is None, sure=sure)

@@ -22,7 +22,7 @@ from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.sampling import is_sampled
 
-#: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
+#: Single looks under way in one round, so that verifying does not flood a server whose queue is hours long.
 LOOKS_AT_ONCE = 50
 #: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
 FIRST_LOOK_MS = 1_000
@@ -34,7 +34,7 @@ NEVER_SETTLES_MS = 86_400_000
 JOB_MS = 125
 #: Complete calls made again for one asset before its loss is reported.
 MAX_REPAIRS = 3
-#: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
+#: A library closed by its canary is tried again after a day: a mount may have been repaired.
 CANARY_AGAIN_MS = 86_400_000
 
 #: Problems of a canary that are its whole library's.
@@ -91,13 +91,13 @@ class Verifier:
         return bool(due) or caught_up
 
     def judge_canaries(self) -> bool:
-        """Open or close the libraries whose canary has an end; returns whether there were any."""
+        """Open or close the libraries whose canary was decided; returns whether there were any."""
         judged = False
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:
                 self._ledger.open_collection(canary.collection, self._context.now_ms())
             elif canary.state is State.FAILED and canary.kind in CLOSING:
-                logger.warning("a whole library is left alone: {}", canary.message)
+                logger.warning("skipping a whole library: {}", canary.message)
                 self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
             elif canary.state in CHANGING:
                 continue
@@ -139,9 +139,7 @@ class Verifier:
         except Unreachable:
             raise
         except Retryable as error:
-            logger.warning(
-                "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
-            )
+            logger.warning("asset {} could not be read back: {}; checked again later", row.asset_id, error.message)
             self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)

@@ -22,14 +22,14 @@ from autotagger.ledger.states import MANY, LinkState, State, are_many
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.losses import Losses
-from autotagger.pipeline.writer.reconcile import reconcile
+from autotagger.pipeline.writer.reconcile import Step, reconcile
 from autotagger.pipeline.writer.sampling import is_sampled
 
-#: Reads under way at once, and findings told one by one; the figures count them all.
+#: Reads under way at once, and findings told one by one; the counts include them all.
 READ_AT_ONCE = 25
 MAX_FINDINGS = 1_000
 #: What verify counts: assets, and with `deleted` the tags on them.
-FIGURES = (
+COUNTS = (
     *("read", "as_meant", "missing", "unmarked", "deleted", "rejected", "came_back"),
     *("gone", "changed", "unreadable", "repairing"),
 )
@@ -60,10 +60,10 @@ class Verify:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The figures, the tags that were deleted in Immich, and the findings one by one."""
+        """The counts, the tags that were deleted in Immich, and the findings one by one."""
         deleted = [{"tag": tag, "assets": count} for tag, count in self._deleted.most_common()]
         return {
-            **{name: self.counts[name] for name in FIGURES},
+            **{name: self.counts[name] for name in COUNTS},
             "deleted_tags": deleted,
             "findings": self.findings,
         }
@@ -114,7 +114,7 @@ class Verify:
             self._found("changed", asset, "the file is another one now: it is scored again")
             self._differing.append(asset.key)
             return None
-        step = reconcile(asset.links, held.tags, self.context.marker)
+        step = self._reconciled(asset.links, held)
         gone = self._deleted_from(asset, held)
         self._deleted.update(gone)
         self.counts["deleted"] += len(gone)
@@ -128,6 +128,9 @@ class Verify:
             return Change(asset.key, step.links, held.asset.updated_ms, call=False) if step.links else None
         self._differing.append(asset.key)
         return None
+
+    def _reconciled(self, links: Mapping[str, LinkState], held: TaggedAsset) -> Step:
+        return reconcile(links, held.tags, self.context.marker, meanings=self.context.ledger.meanings_of)
 
     @staticmethod
     def _deleted_from(asset: RestingAsset, held: TaggedAsset) -> list[str]:
@@ -186,9 +189,9 @@ class Verify:
                 self.counts["repairing"] += 1
             return None
         known = {**asset.links, **self._revived(asset, held)}
-        step = reconcile(known, held.tags, self.context.marker)
+        step = self._reconciled(known, held)
         judged = self._judged(known, held, step.links)
-        step = reconcile({**known, **judged}, held.tags, self.context.marker)
+        step = self._reconciled({**known, **judged}, held)
         self._report(asset, judged, step.missing, step.surplus)
         if self.repair and not step.done:
             self.counts["repairing"] += 1

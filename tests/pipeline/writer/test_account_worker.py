@@ -106,6 +106,6 @@ def test_it_is_idle_when_nothing_is_left_to_be_sent_or_proven(tmp_path: Path) ->
     run.close()
 
 
-def test_the_figures_of_all_accounts_are_one() -> None:
+def test_the_counts_of_all_accounts_are_one() -> None:
     results = [{"read": 1, "findings": ["a"]}, {"read": 2, "findings": ["b"], "gone": 3}]
     assert together(results) == {"read": 3, "findings": ["a", "b"], "gone": 3}

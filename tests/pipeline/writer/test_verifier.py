@@ -1,6 +1,6 @@
 """The verifier: what proves a tag, what is read back, what is repaired, and what a canary says of its library."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.immich.parsing import ms_iso
 from autotagger.ledger.rows import Change
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState, Probe, State
+from autotagger.pipeline.writer import verifier as verifying
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.rating_actions import Seen
 from autotagger.pipeline.writer.reconcile import reconcile
 from autotagger.pipeline.writer.verifier import (
     CANARY_AGAIN_MS,
+    JOB_MS,
     LAST_LOOK_MS,
     LOOKS_AT_ONCE,
     MAX_REPAIRS,
@@ -33,6 +36,7 @@ class Actions:
 
     def __init__(self) -> None:
         self.on, self.later, self.seen = False, set[int](), list[Seen]()
+        self.behind, self.limits = False, list[int]()
 
     def __bool__(self) -> bool:
         return self.on
@@ -42,7 +46,8 @@ class Actions:
         return self.later
 
     async def catch_up(self, limit: int) -> bool:
-        return False
+        self.limits.append(limit)
+        return self.behind
 
 
 #: Longer than a background job of any asset under way takes.
@@ -116,6 +121,9 @@ async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run
     assert run.state((0xF << 124) + 1) == "applied", "its jobs may still take its tags away"
     assert run.reads() == 0
     assert run.counts["proven"] == 1
+    bodies = [body for name, body in run.immich.calls if name == "search"]
+    assert bodies
+    assert all(body["updatedAfter"] == ms_iso(NOW_MS - 1) for body in bodies), "from just before the oldest call"
 
 
 async def test_without_the_marker_or_anything_applied_nothing_is_listed(run: Verifying) -> None:
@@ -226,6 +234,32 @@ async def test_a_wave_is_judged_when_none_of_its_jobs_has_written_for_a_while(ru
     assert run.state(1) == "verified"
 
 
+async def test_a_wave_waits_as_long_as_the_jobs_of_all_that_are_unsettled_may_take(run: Verifying) -> None:
+    """Immich does eight assets a second: behind 40 others, the next job of this one may come 5 seconds later."""
+    run.applied(*range(2, 42), look_ms=NOW_MS + 10**9)
+    run.wave(1, "sky")
+    run.immich.settle(asset_id(1))
+    run.immich.held[asset_id(1)].discard("sky")
+    run.immich.now_ms += 41 * JOB_MS - 1
+    await run.verifier.look()
+    assert run.state(1) == "applied"
+    run.immich.now_ms += 1
+    await run.verifier.look()
+    assert run.state(1) == "verified"
+
+
+async def test_a_repair_asks_immich_for_its_tags_again(run: Verifying) -> None:
+    """Somebody may have deleted the one that is missing: with its old id the repair would change nothing."""
+    run.applied(1, suspect=True)
+    run.immich.settle()
+    run.immich.held[asset_id(1)].discard("sky")
+    await run.verifier.look()
+    assert run.state(1) == "planned"
+    asked = run.immich.count("tags")
+    await run.context.tag_ids.known("sky")
+    assert run.immich.count("tags") == asked + 1
+
+
 async def test_what_a_wave_lost_of_a_persons_tags_is_put_back(run: Verifying) -> None:
     run.applied(1)
     run.ledger.record_answer([run.row(1).key], NOW_MS, NOW_MS + 1_000)
@@ -274,8 +308,13 @@ async def test_one_round_of_looks_is_bounded(run: Verifying) -> None:
     run.applied(*range(1, LOOKS_AT_ONCE + 3), look_ms=NOW_MS)
     assert await run.verifier.look_at_due()
     assert run.reads() == LOOKS_AT_ONCE
+    assert run.actions.limits == [], "ratings have their turn when there is room"
     assert await run.verifier.look_at_due()
-    assert run.reads() == LOOKS_AT_ONCE + 2
+    assert run.reads() == run.counts["read_back"] == LOOKS_AT_ONCE + 2
+    assert run.actions.limits == [LOOKS_AT_ONCE - 2]
+    assert not await run.verifier.look_at_due()
+    run.actions.behind = True
+    assert await run.verifier.look_at_due(), "a rating that was behind counts as a look"
 
 
 async def test_what_never_settles_counts_after_a_day(run: Verifying) -> None:
@@ -327,10 +366,28 @@ async def test_what_its_rating_asks_for_is_done_before_the_proof_is_noted(run: V
     assert {(seen.asset_id, seen.tags) for seen in run.actions.seen} == {
         (asset_id(number), frozenset(ALL)) for number in (read, proven)
     }
-    assert run.row(read).due_ms > run.now_ms
+    assert run.row(read).due_ms == run.now_ms + 1_000, "looked at again soon"
     run.actions.later = set()
     await run.verifier.look()
     assert [run.state(read), run.state(proven)] == ["verified", "verified"]
+
+
+async def test_actions_wait_for_the_end_of_the_listing(run: Verifying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They move assets from one part of it to another, and a page would be skipped."""
+    run.applied(0xF << 124, (0xF << 124) + 1)
+    run.immich.settle()
+    acted: list[int] = []
+
+    async def two_pages(*_: Any, **__: Any) -> AsyncIterator[tuple[Any, ...]]:
+        for asset in list(run.immich.assets.values()):
+            yield (asset,)
+            acted.append(len(run.actions.seen))
+
+    monkeypatch.setattr(verifying, "tagged", two_pages)
+    run.actions.on = True
+    await run.verifier.look()
+    assert acted == [0, 0]
+    assert len(run.actions.seen) == 2
 
 
 # -- canaries -------------------------------------------------------------------------------------------------
@@ -395,3 +452,11 @@ async def test_a_canary_that_has_no_end_yet_keeps_no_other_waiting(run: Verifyin
     assert run.verifier.judge_canaries() is True
     assert [collection.state for collection in run.ledger.collections()] == [Probe.PROBING, Probe.UNTRIED]
     assert first.state is Probe.PROBING
+
+
+async def test_a_library_that_was_opened_long_ago_stays_open(run: Verifying) -> None:
+    run.applied(1)
+    assert run.ledger.collections()[0].state is Probe.OPEN
+    run.later(2 * CANARY_AGAIN_MS)
+    run.verifier.retry_closed()
+    assert run.ledger.collections()[0].state is Probe.OPEN
