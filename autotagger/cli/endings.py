@@ -32,6 +32,8 @@ def leave_as(summary: "Summary") -> None:
 
 def ending_of(summary: "Summary") -> tuple[int, str]:
     """The exit code of a run, and why it is not 0."""
+    from autotagger.pipeline.supervisor.summary import UNMARKED
+
     ending = summary.ending
     if ending and ending.interrupted:
         return INTERRUPTED, "interrupted: what is done is kept; the same command continues"
@@ -42,6 +44,8 @@ def ending_of(summary: "Summary") -> tuple[int, str]:
         told.append(
             f"{summary.closed:,} skipped in libraries where tags do not stick (`autotagger status` says why)"
         )
+    if summary.lost_many and summary.operation is None:  # an operation has its own words for it
+        told.append(UNMARKED.format(summary.unmarked))
     reasons = "; ".join(told)
     if summary.refused:
         names = ", ".join(summary.refused)

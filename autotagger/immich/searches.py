@@ -32,7 +32,8 @@ def search_body(
     `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
     only what holds this tag; `without_tag_id`, by filters alone: only what does not. `updated_after_ms`,
     `created_after_ms`: only what was updated, or taken in, then or later, on the database's clock. `with_exif`:
-    only what Immich has read the metadata of. `trash`: also what is in the trash.
+    only what Immich has read the metadata of. `trash`: also what is in
+    there; a flat search excludes it by itself, the other by name.
     """
     assert filters or without_tag_id is None, "flat fields cannot ask for what lacks a tag"
     moments = (("updated", updated_after_ms), ("created", created_after_ms))
@@ -45,7 +46,8 @@ def search_body(
         given = {name: value for name, value in flat.items() if value is not None}
         return {"size": size, "page": 1, "visibility": visibility, **given, **extra}
     tags = {name: [tag] for name, tag in (("all", tag_id), ("none", without_tag_id)) if tag is not None}
-    wanted: dict[str, Any] = {"visibility": {"eq": visibility}} | ({} if trash else {"trashedAt": {"eq": None}})
+    wanted: dict[str, Any] = {"visibility": {"eq": visibility}}
+    wanted |= {} if trash else {"trashedAt": {"eq": None}}
     wanted |= {"type": {"eq": kind}} if kind is not None else {}
     wanted |= {"tagIds": tags} if tags else {}
     wanted |= {f"{name}At": {"gte": text} for name, text in after.items()}

@@ -1,4 +1,4 @@
--- What left many assets at once by somebody else's hand: tags that were deleted as a whole (links in state 8, see
+-- What left many assets at once by somebody else's hand: tags that were deleted as a whole (links in state 9, see
 -- LinkState), and the marker of assets that are verified (suspect: see `losses`).
 
 -- Immich's own id of a tag: another one says that the tag was deleted and made anew.

@@ -25,7 +25,7 @@ from autotagger.pipeline.writer.losses import Losses
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 from autotagger.pipeline.writer.sampling import is_sampled
 
-#: Reads under way at once, and findings told one by one; the counts hold them all.
+#: Reads under way at once, and findings told one by one; the counts include them all.
 READ_AT_ONCE = 25
 MAX_FINDINGS = 1_000
 #: What verify counts: assets, and with `deleted` the tags on them.
