@@ -173,11 +173,11 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
 
 
 async def _searches(client: ImmichClient, settings: Settings, tag: Tag | None) -> list[dict[str, Any]]:
-    types = settings.immich.types
+    types = settings.select.types
     kind = cast("Kind", types[0].upper()) if len(set(types)) == 1 else None
     tag_id = tag.id if tag else None
     search = search_by(await speaks_filter(client))
-    return [search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.immich.visibilities]
+    return [search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.select.visibilities]
 
 
 async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> int:

@@ -159,7 +159,7 @@ def library(facts: Facts) -> CheckResult:
     if found.total == 0:
         return warn(
             "there is nothing to tag",
-            "check types and visibilities in [immich], and that the key belongs to the right user",
+            "check [select], and that the key belongs to the right user",
         )
     least = "at least " if found.counted_up_to is not None else ""
     return good(

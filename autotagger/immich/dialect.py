@@ -1,6 +1,6 @@
 """What this server speaks: the dialect by version, checked by effect, and the checks before a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from loguru import logger
 from autotagger.errors import Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer
-from autotagger.immich.searches import filter_search, flat_search
+from autotagger.immich.searches import Narrowing, filter_search, flat_search, search_by
 from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.settings import ImmichSettings
@@ -35,6 +35,10 @@ OPTIONAL: Final = {
 }
 #: Only for [policy.rating_action].
 UPDATE: Final = "asset.update"
+#: Only for keys of [select] that name albums, people, and external libraries.
+ALBUMS: Final = "album.read"
+PEOPLE: Final = "person.read"
+LIBRARIES: Final = "library.read"
 
 
 def dialect_of(version: ServerVersion) -> Dialect:
@@ -141,6 +145,28 @@ async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
             "autotagger asks, and nothing can be told apart; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
+
+
+async def check_narrowing(client: ImmichClient, narrowings: Iterable[Narrowing]) -> None:
+    """See by effect that searches heed albums and people, where the narrowings name some: an unknown one has
+    nothing. A server that ignores them (law 4) would have everything tagged.
+
+    Raises ServerRefused for such a server, and what `ImmichClient.search` raises.
+    """
+    narrowings = list(narrowings)
+    search = search_by(await speaks_filter(client))
+    unheard_of = (str(uuid4()),)
+    for used, narrowing in (
+        (any(one.album_ids for one in narrowings), Narrowing(album_ids=unheard_of)),
+        (any(one.person_ids for one in narrowings), Narrowing(person_ids=unheard_of)),
+    ):
+        body = search(visibility="timeline", within=narrowing, size=1)
+        if used and await _found(client, body):
+            raise ServerRefused(
+                "Immich ignores albums or people in a search: [select] would have everything tagged; look for a "
+                "newer autotagger",
+                kind=NOT_UNDERSTOOD,
+            )
 
 
 async def _found(client: ImmichClient, body: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,10 @@ from autotagger.ledger.calls import CallsReader
 from autotagger.ledger.reports import ReportsReader
 from autotagger.ledger.runs import RunsReader
 from autotagger.ledger.scores import ScoresReader
+from autotagger.ledger.selecting import SelectingReader
 
 
-class LedgerReader(AssetsReader, ScoresReader, CallsReader, RunsReader, AccountsReader, ReportsReader):
+class LedgerReader(
+    SelectingReader, AssetsReader, ScoresReader, CallsReader, RunsReader, AccountsReader, ReportsReader
+):
     """Every question to the ledger. Any number of readers; a run may write meanwhile."""

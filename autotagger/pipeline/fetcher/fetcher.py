@@ -82,6 +82,7 @@ class Fetcher:
                 note=self._note,
                 now_ms=wall_ms,
                 account=account.id,
+                name=account.name,
             )
             for account in spec.accounts
         }
@@ -144,7 +145,8 @@ class Fetcher:
         poll_from_ms = min(end.poll_from_ms for end in ends)
         swept = [end for end in ends if isinstance(end, Swept)]
         if swept:
-            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms))
+            left_out = {account: count for end in swept for account, count in end.left_out.items()}
+            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms, left_out))
         else:
             self._child.send(Polled(poll_from_ms))
 

@@ -19,7 +19,7 @@ from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, checkpoint, 
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.log import log_for
-from autotagger.pipeline.accounts import Accounts, registered
+from autotagger.pipeline.accounts import Accounts, expect_selections, registered
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.control.mailbox import Mailbox
 from autotagger.pipeline.ipc import messages as m
@@ -100,6 +100,8 @@ class Supervisor:
             # The schema is brought up to date before anybody reads.
             with LedgerWriter(self._settings.ledger_path) as ledger:
                 self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
+                if self._spec.operation is None:
+                    expect_selections(self._settings, self._spec.accounts, ledger)
             self._ledger = cleanup.enter_context(LedgerReader(self._settings.ledger_path))
             spill_dir = self._settings.state_dir / "spill"
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)

@@ -11,6 +11,7 @@ from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.child.spec import Account, ChildSpec
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.messages import Operation
+from autotagger.pipeline.selecting import identity_of
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
@@ -25,7 +26,8 @@ from autotagger.pipeline.writer.verifier import Verifier
 @dataclass(slots=True)
 class AccountWorker:
     """What the writer has for each account. The context's ledger shows this account's assets alone;
-    `operation` is None once it is done, and `result` then holds its figures."""
+    `operation` is None once it is done, and `result` then holds its figures. `selection`: by which
+    its library is listed."""
 
     context: AccountContext
     applier: Applier
@@ -34,6 +36,12 @@ class AccountWorker:
     deletions: Deletions
     operation: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
+    selection: str = ""
+
+    def sweep_is_complete(self, number: int, left_out: int | None) -> None:
+        """The sweep of this number is noted; `left_out`: as in Swept."""
+        self.context.ledger.selection_listed(self.selection, number, left_out)
+        self.deletions.expect(number)
 
     async def step(self) -> bool:
         """Take the operation a step further. Returns whether it got further; if not, it waits for Immich."""
@@ -99,7 +107,9 @@ class Office:
         operation = self._operation(account, context)
         actions = RatingActions(context, self.actions if not self.spec.scoring_only else {})
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
-        return AccountWorker(context, applier, verifier, actions, Deletions(context), operation)
+        selection = identity_of(settings.selected_by(account.name))
+        deletions = Deletions(context, account.rules)
+        return AccountWorker(context, applier, verifier, actions, deletions, operation, selection=selection)
 
     def _operation(self, account: Account, context: AccountContext) -> Retag | Undo | Verify | None:
         """The operation that the run is for, if it is for one."""

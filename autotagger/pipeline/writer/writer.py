@@ -143,9 +143,9 @@ class Writer:
             case Hold(on):
                 self._held = on
                 self._something.set()
-            case Swept(number=number):
-                for account_worker in self._accounts.values():
-                    account_worker.deletions.expect(number)
+            case Swept(number=number, left_out=left_out):
+                for account_id, account_worker in self._accounts.items():
+                    account_worker.sweep_is_complete(number, left_out.get(account_id))
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -206,7 +206,10 @@ class Writer:
         copies = [message.asset_id for message in messages if isinstance(message, Copy)]
         with self._ledger.batch():
             for part in (message for message in messages if isinstance(message, Listed)):
-                self._ledger.of_account(part.account).add_listed(part.assets)
+                mine = self._ledger.of_account(part.account)
+                mine.add_listed(part.assets)
+                mine.note_selected((*part.assets, *part.marked))
+                mine.note_unselected(part.unselected, sweep=part.sweep)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
                 self._ledger.add_marked([asset.asset_id for asset in part.marked])
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
