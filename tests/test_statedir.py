@@ -81,8 +81,13 @@ def test_a_usual_disk_lacks_nothing_and_keeps_nothing_of_the_look(tmp_path: Path
     assert statedir.lacking(tmp_path / "not there") == ()
 
 
+_MMAP = mmap.mmap
+
+
 def refusing(code: int) -> Any:
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        if arguments[0] == -1:  # not of a file: whether there is memory left at all
+            return _MMAP(*arguments, **options)
         raise OSError(code, os.strerror(code))
 
     return refuse

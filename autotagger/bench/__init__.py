@@ -1,6 +1,6 @@
-"""Measurements on this machine: the model alone, the whole pipeline, and the cost of each stage.
+"""Measurements on this machine: the model alone, decoding alone, and the whole pipeline.
 
 Read in this order: `measure` (all measurements, in rounds), `workload`, `labels`, `pictures` and `server` (what
-is measured with), `session`, `openvino`, `pipeline` and `stages` (one measurement each), `apart` and
-`processes` (how), `report` (the result) and `tune` (the best use of the cores).
+is measured with), `decoding`, `openvino` and `pipeline` (one measurement each), `watch` and `processes` (what
+it costs), `report` (the result) and `tune` (the best use of the cores).
 """

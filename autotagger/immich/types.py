@@ -132,7 +132,7 @@ def settled(before_ms: int, now_ms: int, called_ms: int) -> bool:
     """Whether Immich's background jobs have written back what our tag call changed.
 
     All three are times of the database's clock: `before_ms`, the asset's updatedAt read before the call; `now_ms`,
-    read now; `called_ms`, the time just before the call (immich.md, law 12). Settled means changed, and not
+    read now; `called_ms`, the time just before the call (docs/immich.md, law 12). Settled means changed, and not
     changed before the call.
     """
     return now_ms != before_ms and now_ms >= called_ms

@@ -18,6 +18,7 @@ from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, s
 #: Odd, and pictures all the same: every one of them has pixels to look at.
 PICTURES = {
     *("a broken colour profile", "a broken EXIF block", "16 bit", "CMYK", "LAB", "floats"),
+    *("a bomb of colours", "a bomb of text"),
     *("an animated GIF with a broken frame", "an animated PNG with a broken frame"),
 }
 #: Whether libwebp looks at all frames before it shows the first depends on its version.
