@@ -16,7 +16,17 @@ from autotagger.doctor.facts import AccountFacts, PreviewFact, Sample, ServerFac
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import PREFERENCES, UPDATE, connect, dialect_of, identify, speaks_filter
+from autotagger.immich.dialect import (
+    ALBUMS,
+    LIBRARIES,
+    PEOPLE,
+    PREFERENCES,
+    UPDATE,
+    connect,
+    dialect_of,
+    identify,
+    speaks_filter,
+)
 from autotagger.immich.parsing import decode, http_date_ms, problem
 from autotagger.immich.searches import flat_search, following, search_by, totals
 from autotagger.immich.transport import Request, Transport
@@ -115,6 +125,9 @@ def _uses(*, patch: bool) -> dict[str, Request]:
         UPDATE: call("PATCH" if patch else "PUT", "assets", {"ids": [str(uuid4())], "visibility": "timeline"}),
         "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
+        ALBUMS: call("GET", "albums"),
+        PEOPLE: call("GET", "people", query={"size": "1"}),
+        LIBRARIES: call("GET", "libraries"),
     }
 
 

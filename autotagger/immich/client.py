@@ -35,7 +35,7 @@ from autotagger.settings import ImmichSettings
 
 T = TypeVar("T")
 
-#: Asset-tag pairs in one call. Immich fails above 32,767 and writes nothing (docs/immich.md, law 5); stay far below.
+#: Asset-tag pairs in one call. Immich fails above 32,767 and writes nothing (docs/immich.md, law 5).
 MAX_PAIRS = 5000
 #: So many different assets refused by a proxy, and nothing answered in between: it is not the assets.
 _REFUSED_ASSETS = 5

@@ -39,6 +39,13 @@ UPDATE: Final = "asset.update"
 ALBUMS: Final = "album.read"
 PEOPLE: Final = "person.read"
 LIBRARIES: Final = "library.read"
+#: Permissions that only some settings need, and which.
+SOMETIMES: Final = {
+    UPDATE: "[policy.rating_action]",
+    ALBUMS: "[select] albums",
+    PEOPLE: "[select] people",
+    LIBRARIES: "names in [select] libraries",
+}
 
 
 def dialect_of(version: ServerVersion) -> Dialect:

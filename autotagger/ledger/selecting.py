@@ -70,6 +70,8 @@ class SelectingWriter(SelectingReader, AssetsWriter):
         """Listed assets that are in the selection: those that were left out are begun. To be noted before
         `note_listed` compares them."""
         waiting = {name: value for name, value in NOT_READY.items() if name != "state"}
+        if not assets:
+            return
         unready = {asset.asset_id for asset in assets if not asset.ready}
         with self.batch():
             for chunk in chunked([asset.asset_id for asset in assets], ROWS):
@@ -87,6 +89,8 @@ class SelectingWriter(SelectingReader, AssetsWriter):
 
     def note_unselected(self, assets: Sequence[ListedAsset], *, sweep: int = 0) -> None:
         """Listed assets that are not in the selection: nothing is begun with them, and their tags stay."""
+        if not assets:
+            return
         with self.batch():
             self.add_listed(assets)
             for chunk in chunked([asset.asset_id for asset in assets], ROWS):
