@@ -196,14 +196,16 @@ class ImmichClient:
         """Every tag of the key's owner. Needs `tag.read`."""
         return await self._json(Request("tags", "GET", "tags"), parsing.tags)
 
-    async def albums(self) -> list[Named]:
+    async def albums(self, *, shared_apart: bool = False) -> list[Named]:
         """Every album that the key's owner has, or that others share with them. Needs `album.read`.
 
-        Two calls: 2.7 tells either the owner's or the shared ones, 3.x both at once.
+        `shared_apart`: 2.7 tells the owner's and the shared ones in two calls, 3.x all at once.
         """
-        own = await self._json(Request("albums", "GET", "albums"), _albums)
-        shared = Request("albums", "GET", "albums", query={"shared": "true"})
-        return list({album.id: album for album in (*own, *await self._json(shared, _albums))}.values())
+        found = await self._json(Request("albums", "GET", "albums"), _albums)
+        if shared_apart:
+            shared = Request("albums", "GET", "albums", query={"shared": "true"})
+            found += await self._json(shared, _albums)
+        return list({album.id: album for album in found}.values())
 
     async def people(self) -> list[Named]:
         """Every person that the key's owner has, hidden ones too. Needs `person.read`."""

@@ -8,7 +8,7 @@ from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import ALBUMS, LIBRARIES, PEOPLE
 from autotagger.immich.searches import Narrowing
 from autotagger.immich.status import KEY_REFUSED
-from autotagger.immich.types import Asset, Named, Server
+from autotagger.immich.types import Asset, Dialect, Named, Server
 from autotagger.selection.names import Known, needs_lookup, rules_of
 from autotagger.selection.rules import UPLOADS, Candidate, Rules
 from autotagger.selection.searches import SearchPlan, Term
@@ -48,7 +48,7 @@ async def look_up(client: ImmichClient, server: Server, select: SelectSettings) 
         )
     known: dict[str, Known] = {}
     if ALBUMS in needed:
-        known["albums"] = _pairs(await client.albums())
+        known["albums"] = _pairs(await client.albums(shared_apart=server.dialect is Dialect.V2_7))
     if PEOPLE in needed:
         known["people"] = _pairs(await client.people())
     if LIBRARIES in needed:

@@ -1,12 +1,18 @@
 """Only what is selected is tagged: whole runs against the stand-in, asset by asset."""
 
+import asyncio
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from autotagger.demo import Fate, Library, StandIn, draw_library, tiny_library
+from autotagger.demo.library import ME
 from autotagger.demo.pictures import AWKWARD
 from autotagger.errors import BadConfig, ServerRefused, StartupFailed
 from autotagger.immich.client import ImmichClient
@@ -16,7 +22,9 @@ from autotagger.ledger.states import State
 from autotagger.pipeline.fetcher.lister import Lister
 from autotagger.pipeline.ipc.messages import Listed, Operation
 from autotagger.pipeline.run import run_errand
+from autotagger.selection.rules import Candidate, Either, Rules
 from tests.pipeline.support import MARKER, held_links, run_once, settings_for
+from tests.pipeline.test_crashes import command, progress, spawned
 
 DIALECTS = ("2.7", "3.0", "3.2", "4")
 
@@ -190,6 +198,86 @@ async def test_what_left_is_undone_on_request_and_tagged_again_when_it_is_back(t
         assert held_links(server).keys() == album - {left}
         server.put_into_album(left, "Anime")
         assert await tagged_by(server, tmp_path, albums=["Anime"]) == album
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["in", "out", "star", "upload"]), st.integers(0, 7)), max_size=5)
+
+
+@settings_of_hypothesis(max_examples=6, deadline=None)
+@given(dialect=st.sampled_from(DIALECTS), rounds=st.lists(STEPS, min_size=1, max_size=2))
+def test_whatever_people_do_what_is_tagged_is_what_fits(dialect: str, rounds: list[list[tuple[str, int]]]) -> None:
+    """Runs, and between them uploads and moves between albums: tagged is what the predicate held for at a run."""
+    asyncio.run(_compared(dialect, rounds))
+
+
+async def _compared(dialect: str, rounds: list[list[tuple[str, int]]]) -> None:
+    select = {"albums": ["Anime"], "exclude_albums": ["Old"], "favorites_only": True}
+    with tempfile.TemporaryDirectory() as folder:
+        async with StandIn(mixed(8), dialect) as server:
+            server.store.album("Anime")
+            expected: set[str] = set()
+            for steps in ([], *rounds):
+                for act, number in steps:
+                    _do(server, act, number)
+                await server.settle()
+                expected |= fitting(server)
+                assert await tagged_by(server, Path(folder), **select) == expected
+
+
+def _do(server: StandIn, act: str, number: int) -> None:
+    if act == "upload":
+        albums = ("Anime", "Old")[: number % 3]
+        server.upload(albums=albums, favorite=number % 2 == 0)
+        return
+    asset_id = sorted(server.store.rows)[number % len(server.store.rows)]
+    if act == "star":
+        server.make_favorite(asset_id, number % 3 > 0)
+    elif act == "in":
+        server.put_into_album(asset_id, "Anime" if number % 2 else "Old")
+    else:
+        server.take_out_of_album(asset_id, "Anime" if number % 2 else "Old")
+
+
+def fitting(server: StandIn) -> set[str]:
+    """The predicate over the whole library, asked of the stand-in's own database."""
+    albums = {name: frozenset({one}) for name, one in server.store.albums_of(ME).items()}
+    rules = Rules(
+        frozenset({"IMAGE"}),
+        frozenset({"timeline"}),
+        albums=Either(albums["Anime"], albums["Old"]),
+        favorites_only=True,
+    )
+    return {
+        row.id
+        for row in server.store.rows.values()
+        if not rules.misfit(
+            Candidate(row.spec.media.kind, row.visibility, albums=frozenset(row.albums), favorite=row.favorite)
+        )
+    }
+
+
+async def test_processes_may_die_and_still_only_the_album_is_tagged(tmp_path: Path) -> None:
+    """By the variable of the environment, as people set it; every kind of process is killed once."""
+    library = mixed(120)
+    async with StandIn(library) as server:
+        arguments, environ = command(server, tmp_path / "state")
+        run = await asyncio.create_subprocess_exec(
+            *arguments,
+            env={**environ, "AUTOTAGGER_SELECT_ALBUMS": "Anime", "AUTOTAGGER_SELECT_EXCLUDE_PEOPLE": "Anna"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        for kill in range(3):
+            await progress(server, 3 + 10 * kill, run)
+            if run.returncode is None and (children := spawned(run.pid)):
+                children[kill % len(children)].kill()
+        assert run.stdout is not None
+        await run.stdout.read()
+        assert await run.wait() == 0
+        await server.settle()
+        wanted = {asset.id for asset in library.assets if "Anime" in asset.albums and not asset.people}
+        assert held_links(server).keys() == wanted
+        assert server.calls["preview"] < len(wanted) + 40
 
 
 def test_the_demo_library_has_what_selection_asks_for() -> None:
