@@ -1,6 +1,7 @@
 """Only what is selected is tagged: whole runs against the stand-in, asset by asset."""
 
 import asyncio
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from autotagger.config import load_settings
 from autotagger.demo import Fate, Library, StandIn, draw_library, tiny_library
-from autotagger.demo.library import ME
+from autotagger.demo.library import ME, PARTNER
 from autotagger.demo.pictures import AWKWARD
 from autotagger.errors import BadConfig, ServerRefused, StartupFailed
 from autotagger.immich.client import ImmichClient
@@ -23,6 +25,7 @@ from autotagger.pipeline.fetcher.lister import Lister
 from autotagger.pipeline.ipc.messages import Listed, Operation
 from autotagger.pipeline.run import run_errand
 from autotagger.selection.rules import Candidate, Either, Rules
+from tests import forked
 from tests.pipeline.support import MARKER, held_links, run_once, settings_for
 from tests.pipeline.test_crashes import command, progress, spawned
 
@@ -278,6 +281,35 @@ async def test_processes_may_die_and_still_only_the_album_is_tagged(tmp_path: Pa
         wanted = {asset.id for asset in library.assets if "Anime" in asset.albums and not asset.people}
         assert held_links(server).keys() == wanted
         assert server.calls["preview"] < len(wanted) + 40
+
+
+async def test_each_account_of_a_household_has_a_selection_of_its_own(tmp_path: Path) -> None:
+    mine = mixed(6).assets
+    theirs = tuple(
+        replace(asset, id=f"{asset.id[:-4]}beef", owner_id=PARTNER, content="x") for asset in mixed(6).assets
+    )
+    async with StandIn(replace(mixed(6), assets=(*mine, *theirs))) as server:
+        keys = {"anna": server.api_key, "ben": server.add_key(["all"], PARTNER)}
+        config = tmp_path / "config.toml"
+        lines = [f'[immich]\nbase_url = "{server.url}"\n[model]\nname = "palette"\ndevice = "CPU"']
+        lines += ["[select]\nfavorites_only = true"]
+        lines += [f'[[account]]\nname = "{name}"\napi_key = "{key}"' for name, key in keys.items()]
+        lines[2] += '\n[account.select]\nalbums = ["Anime"]\nfavorites_only = false'
+        config.write_text("\n".join(lines))
+        environ = {"AUTOTAGGER_STATE_DIR": str(tmp_path / "state")}
+        await run_once(load_settings(config, environ=environ))
+        await server.settle()
+        wanted = {asset.id for asset in mine if asset.albums and "Anime" in asset.albums}
+        wanted |= {asset.id for asset in theirs if asset.favorite}
+        assert held_links(server).keys() == wanted
+
+
+async def test_status_counts_what_is_not_selected(tmp_path: Path) -> None:
+    async with StandIn(mixed(8)) as server:
+        album = await tagged_by(server, tmp_path, albums=["Anime"])
+    environ = {"AUTOTAGGER_STATE_DIR": str(tmp_path), "AUTOTAGGER_CONFIG": "/dev/null"}
+    told = json.loads(forked.command("status", "--json", environ=environ).out)
+    assert (told["not_selected"], told["verified"]) == (8 - len(album), len(album))
 
 
 def test_the_demo_library_has_what_selection_asks_for() -> None:

@@ -10,7 +10,7 @@ from autotagger.immich.sweep import KINDS, sweep
 from autotagger.immich.types import Asset, Server
 from autotagger.ledger.rows import ListedAsset
 from autotagger.pipeline.convert import listed_asset
-from autotagger.pipeline.fetcher.sieve import Sieve, sieve_of
+from autotagger.pipeline.fetcher.sieve import sieve_of, within_of
 from autotagger.pipeline.ipc.messages import Listed, Polled, Swept
 from autotagger.pipeline.selecting import look_up
 from autotagger.selection.rules import Rules
@@ -56,8 +56,9 @@ class Lister:
         """List what is selected, as the ledger's sweep `number`, and what else the searches bring. Raises
         Retryable, and Fatal where a name of [select] is gone."""
         select = self._select
-        sieve = await self._sieve(first=number)
-        view = await self._view(self._now_ms() - YOUNG_MS, sieve.within, floor_ms=0)
+        rules = self._rules = await look_up(self._client, self._server, select)
+        view = await self._view(self._now_ms() - YOUNG_MS, within_of(rules), floor_ms=0)
+        sieve = await sieve_of(self._client, rules, select.visibilities, check=True)
         listed = kept_in_all = 0
         async for part in sweep(
             self._client,
@@ -79,8 +80,9 @@ class Lister:
     async def poll(self, after_ms: int) -> Polled:
         """List what Immich took in after `after_ms`, its own clock. Raises as `sweep`."""
         select = self._select
-        sieve = await self._sieve(created_after_ms=after_ms)
-        view = await self._view(after_ms, sieve.within, floor_ms=after_ms)
+        rules = self._rules = self._rules or await look_up(self._client, self._server, select)
+        view = await self._view(after_ms, within_of(rules), floor_ms=after_ms)
+        sieve = await sieve_of(self._client, rules, select.visibilities, created_after_ms=after_ms, check=False)
         async for assets in arrived(
             self._client,
             self._server,
@@ -91,14 +93,6 @@ class Lister:
         ):
             await self._tell(view, *sieve.split(assets))
         return Polled(view.poll_from(self._now_ms()))
-
-    async def _sieve(self, *, first: int = 0, created_after_ms: int | None = None) -> Sieve:
-        """The rules, looked up anew for a sweep: an album may be new, or gone."""
-        if first or self._rules is None:
-            self._rules = await look_up(self._client, self._server, self._select)
-        return await sieve_of(
-            self._client, self._rules, self._select.visibilities, created_after_ms=created_after_ms
-        )
 
     async def _tell(
         self,

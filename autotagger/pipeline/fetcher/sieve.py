@@ -50,22 +50,33 @@ class Sieve:
         return kept, others
 
 
+def within_of(rules: Rules) -> Sequence[Narrowing]:
+    """What to search for, that the candidates are found."""
+    within = narrowings_of(rules, plan_searches(rules))
+    return EVERYTHING if within == [ANYWHERE] else within
+
+
 async def sieve_of(
-    client: ImmichClient, rules: Rules, visibilities: Sequence[str], *, created_after_ms: int | None = None
+    client: ImmichClient,
+    rules: Rules,
+    visibilities: Sequence[str],
+    *,
+    created_after_ms: int | None = None,
+    check: bool,
 ) -> Sieve:
     """Look up what a listing has to know before it begins: members of what is excluded, and makes of cameras.
 
-    `created_after_ms`: it is about what was taken in then or later. Raises what `ImmichClient.search` raises, and
-    ServerRefused where Immich ignores albums or people in a search.
+    `created_after_ms`: it is about what was taken in then or later; `check`: see first that Immich narrows
+    searches down. To be called after it was seen what Immich has read the metadata of: of that the make is known.
+    Raises what `ImmichClient.search` raises, and ServerRefused where Immich ignores albums or people in a search.
     """
     plan = plan_searches(rules)
-    within: Sequence[Narrowing] = narrowings_of(rules, plan)
-    if within == [ANYWHERE]:
-        within = EVERYTHING
+    within = within_of(rules)
     # What is to be looked up in is listed within the candidates where they are one search.
     common = plan.searches[0] if len(plan.searches) == 1 else ()
     listings = {term: narrowing_of(rules, (*common, term)) for term in plan.listings}
-    await check_narrowing(client, (*within, *listings.values()))
+    if check:
+        await check_narrowing(client, (*within, *listings.values()))
     held: dict[str, dict[str, set[str]]] = {key: defaultdict(set) for key in ("albums", "people", "tags")}
     for term, narrowing in listings.items():
         async for some in members(
