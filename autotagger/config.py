@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from autotagger.errors import BadConfig
+from autotagger.misplaced import given_keys, refuse_misplaced, without
 from autotagger.mistakes import explain, nearest, spell
 from autotagger.settings import (
     DEFAULT_ACCOUNT_NAME,
@@ -84,9 +85,11 @@ def load_settings(
     for layer in (*given(config, environ), _without_none(flags or {})):
         merged = _merge(_without_other_key(merged, layer), layer)
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise BadConfig(explain(error, path)) from None
+        raise BadConfig(without(given_keys(merged), explain(error, path))) from None
+    refuse_misplaced(settings)
+    return settings
 
 
 def api_keys(settings: Settings) -> dict[str, SecretStr]:

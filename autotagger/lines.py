@@ -13,6 +13,7 @@ import orjson
 from pydantic import SecretStr
 
 from autotagger.config import DEBUG_VARIABLE
+from autotagger.keylike import HIDDEN, without_keys
 
 #: C0, DEL and C1 controls; marks that turn the reading direction; line separators; halves of a surrogate pair
 #: (undecodable bytes of a file name), which no stream can encode.
@@ -32,10 +33,10 @@ def hide_secret(secret: SecretStr) -> None:
 
 
 def redact(text: str) -> str:
-    """`text` without the secrets told to `hide_secret`."""
+    """`text` without the secrets told to `hide_secret`, and without what looks like a key in a wrong place."""
     for secret in _secrets:
-        text = text.replace(secret, "***")
-    return text
+        text = text.replace(secret, HIDDEN)
+    return without_keys(text)
 
 
 def printable(text: str) -> str:

@@ -98,9 +98,9 @@ def _bare_line(record: "Record") -> str:
 
 def _json_line(record: "Record") -> str:
     extra = record["extra"]
-    figures = {"figures": extra["figures"]} if "figures" in extra else {}
+    stats = {"figures": extra["figures"]} if "figures" in extra else {}
     process, event = extra.get("process", "main"), extra.get("event", "log")
-    extra["text"] = document(record["level"].name, process, event, _text(record), **figures)
+    extra["text"] = document(record["level"].name, process, event, _text(record), **stats)
     return "{extra[text]}\n"
 
 

@@ -23,8 +23,7 @@ def limit_growth(further_bytes: int) -> int:
     Returns the limit (RLIMIT_DATA), in bytes of memory that can be written to: neither files nor shared memory.
     A limit that is lower already stays.
     """
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    held = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)
+    held = _status_bytes("VmData")
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = min([held + further_bytes, *(each for each in (soft, hard) if each != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -39,9 +38,13 @@ def resident_bytes() -> int:
 
 def peak_bytes() -> int:
     """The most that was ever there of it, shared pages included (VmHWM)."""
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(field: str) -> int:
+    """A value of /proc/self/status; 0 where the kernel does not say."""
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    peak = next(line for line in lines if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) * 1024
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:")), 0)
 
 
 def give_back(file: Path) -> None:

@@ -16,7 +16,7 @@ from autotagger.errors import Malformed
 SCORE_FLOOR = 0.05
 _SCALE = 65535.0
 _VARINT_BYTES = 5  # of a 32-bit number
-_FEWEST_FRAMES = 2  # one is a picture
+_MIN_FRAMES = 2  # one is a picture
 _MAX_LABELS = 0xFFFFFFFF
 
 
@@ -79,7 +79,7 @@ def unpack(packed: bytes) -> SparseScores:
     if len(raw) == values_end:
         return SparseScores(labels, values)
     frames, seen = int(raw[values_end]), raw[values_end + 1 :]
-    if frames < _FEWEST_FRAMES or (seen > frames).any():
+    if frames < _MIN_FRAMES or (seen > frames).any():
         raise Malformed("packed scores name frames that are none")
     return SparseScores(labels, values, frames, seen)
 

@@ -392,6 +392,11 @@ class ServiceSettings(Section):
     listen_port: int = Field(
         8788, ge=0, le=65535, description="Port of /health, /metrics and /status; 0 turns them off"
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Further public names by which /health may be asked; addresses and local names always may",
+        examples=[["tagger.example.org"]],
+    )
     listen_once: bool = Field(False, description="Serve them in run --once too")
     summary_interval_s: float = Field(300.0, gt=0.0, description="Seconds between summaries in the log")
 
@@ -472,7 +477,7 @@ def _default_state_dir() -> Path:
 
 
 def home_folder() -> Path:
-    """The home of whoever runs us; a container's made-up user has none."""
+    """The home folder of this user, or `/`."""
     try:
         return Path.home()
     except RuntimeError:  # a container's made-up user has none

@@ -50,7 +50,7 @@ async def test_without_a_run_the_next_one_tries_them(tmp_path: Path) -> None:
         assert len(marked(server)) == 5
         code, _, err = await retry(tmp_path)
         assert code == 1
-        assert "nothing to try again fits" in err
+        assert "nothing to retry matches" in err
         assert (await retry(tmp_path, "--asset", "no-id"))[0] == 2
 
 

@@ -161,7 +161,7 @@ def test_a_terminal_gets_a_bar(folder: Path, tmp_path: Path) -> None:
 def test_a_video_is_tagged_by_its_frames(tmp_path: Path, run: Run) -> None:  # noqa: F811
     scenes = [Image.new("RGB", (64, 64), color) for color in ("white", "black")]
     (tmp_path / "clip.mp4").write_bytes(encoded_video(scenes, 4))
-    (tmp_path / "broken.mkv").write_bytes(b"no film")
+    (tmp_path / "broken.mkv").write_bytes(b"no video")
     done = run("tag", tmp_path, "--model", "palette", "--format", "json")
     assert done.code == 1
     assert "broken.mkv: not a picture: 7 bytes of no known format; as a video: it cannot be decoded" in done.err

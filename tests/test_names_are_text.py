@@ -120,8 +120,8 @@ async def test_every_command_prints_names_as_they_are(tmp_path: Path) -> None:
 
 def summary(**more: Any) -> Summary:
     states = dict.fromkeys(State, 1)
-    figures: dict[str, Any] = {"states": states, "counts": {}, "failures": dict.fromkeys(NAMES, 1)}
-    return Summary(**figures, seconds=1.0, device="CPU", unsettled=0, **more)
+    counts: dict[str, Any] = {"states": states, "counts": {}, "failures": dict.fromkeys(NAMES, 1)}
+    return Summary(**counts, seconds=1.0, device="CPU", unsettled=0, **more)
 
 
 def rendered(what: Any) -> str:

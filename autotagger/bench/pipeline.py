@@ -1,4 +1,4 @@
-"""What the whole pipeline does: a run against the stand-in, in figures."""
+"""What the whole pipeline does: a run against the stand-in, in numbers."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from autotagger.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A run in figures. `cpu_ms`: CPU time of a picture by stage; `peak_mb`: most resident memory by process, each
+    """A run in numbers. `cpu_ms`: CPU time of a picture by stage; `peak_mb`: most resident memory by process, each
     at its own time and with all that it shares; `held_mb`: what all of them held at most at one time, each page
     counted once; `first_tag_s`: from the start of the command's work to the first tag call at the server;
     `seconds`: all of it, proof included. `inferred` and `verified` are assets."""

@@ -1,4 +1,4 @@
-"""What a bench found: figures of every round, their medians and spreads, as JSON and as tables."""
+"""What a bench found: numbers of every round, their medians and spreads, as JSON and as tables."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -60,15 +60,15 @@ class Report:
             "first_tag_s": [one.whole.first_tag_s for one in self.rounds],
             "session_cpu_ms": [one.bare.cpu_ms for one in self.rounds],
         }
-        figures: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
         for name, values in rates.items():
-            figures[name] = round(statistics.median(values), 4) if values else None
-            figures[f"{name}_spread"] = [round(min(values), 4), round(max(values), 4)] if values else None
+            numbers[name] = round(statistics.median(values), 4) if values else None
+            numbers[f"{name}_spread"] = [round(min(values), 4), round(max(values), 4)] if values else None
         processes = _medians(one.whole.peak_mb for one in self.rounds)
         return {
             "model": self.model,
             "device": self.rounds[0].bare.device,
-            **figures,
+            **numbers,
             "cpu_ms": _medians(one.whole.cpu_ms for one in self.rounds),
             "instant_cpu_ms": _medians(one.instant.cpu_ms for one in self.rounds),
             "rss_mb": round(sum(processes.values()), 1),
@@ -77,7 +77,7 @@ class Report:
             "session_rss_mb": round(max(one.bare.peak_mb for one in self.rounds), 1),
             "library": self.library,
             "library_is_yours": self.known,
-            "hours": round(self.library / figures["pipeline_ips"] / 3600, 2) if figures["pipeline_ips"] else None,
+            "hours": round(self.library / numbers["pipeline_ips"] / 3600, 2) if numbers["pipeline_ips"] else None,
             "topology": {
                 "workers": self.topology.workers,
                 "streams": self.topology.streams,
@@ -95,7 +95,7 @@ class Report:
         }
 
 
-def rows(figures: dict[str, Any]) -> list[dict[str, object]]:
+def rows(numbers: dict[str, Any]) -> list[dict[str, object]]:
     """The rates of `Report.as_dict`, a row each, for a table: what, median, lowest, highest."""
     named = {
         "session_ips": "bare session, pictures/s",
@@ -111,24 +111,24 @@ def rows(figures: dict[str, Any]) -> list[dict[str, object]]:
     return [
         {
             "what": text,
-            "median": _short(figures[name]),
-            "lowest": _short(figures[f"{name}_spread"][0]),
-            "highest": _short(figures[f"{name}_spread"][1]),
+            "median": _short(numbers[name]),
+            "lowest": _short(numbers[f"{name}_spread"][0]),
+            "highest": _short(numbers[f"{name}_spread"][1]),
         }
         for name, text in named.items()
-        if figures[name] is not None
+        if numbers[name] is not None
     ]
 
 
-def cost_rows(figures: dict[str, Any]) -> list[dict[str, object]]:
+def cost_rows(numbers: dict[str, Any]) -> list[dict[str, object]]:
     """CPU-milliseconds a picture by stage: in the run, and with the instant model."""
-    stages = sorted({*figures["cpu_ms"], *figures["instant_cpu_ms"]})
+    stages = sorted({*numbers["cpu_ms"], *numbers["instant_cpu_ms"]})
     return [
         {
             "stage": stage,
-            "in the run": _short(figures["cpu_ms"].get(stage)),
-            "instant model": _short(figures["instant_cpu_ms"].get(stage)),
-            "peak MB": _short(figures["rss_mb_by_process"].get(stage)),
+            "in the run": _short(numbers["cpu_ms"].get(stage)),
+            "instant model": _short(numbers["instant_cpu_ms"].get(stage)),
+            "peak MB": _short(numbers["rss_mb_by_process"].get(stage)),
         }
         for stage in stages
     ]

@@ -8,6 +8,7 @@ A command's module is imported when the command is called. It imports numpy, the
 heavy modules inside its function, so that the help appears at once.
 """
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -30,8 +31,8 @@ app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,  # help is text: Rich would take [model] for markup and drop it
     help="Put anime tags on the pictures and videos of an Immich library.",
-    epilog="Exit codes: 0 done, 1 some assets failed, 2 usage or configuration, 3 start-up failure, "
-    "4 Immich unreachable or refused, 70 internal error, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 some assets failed or stayed undone, 2 usage or configuration, "
+    "3 start-up failure, 4 Immich unreachable or refused, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,6 +66,9 @@ def _options(
 def main() -> None:
     """The entry point: run a command and leave with its exit code and, where it failed, one clear line."""
     leave_no_core_file()
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # an interruption like Ctrl-C, until a run heeds both
     try:
         suit_imaging()
         app()

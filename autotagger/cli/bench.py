@@ -51,14 +51,14 @@ def bench(
         logger.info("the best topology was written to {}", outcome.config)
         return
     effort = BRIEF if tiny else THOROUGH
-    figures = measure(settings, model, effort, tiny=tiny, say=say).as_dict()
+    numbers = measure(settings, model, effort, tiny=tiny, say=say).as_dict()
     if as_json:
-        print_json(figures)
+        print_json(numbers)
         return
-    print_rows(("what", "median", "lowest", "highest"), rows(figures), Format.TABLE)
+    print_rows(("what", "median", "lowest", "highest"), rows(numbers), Format.TABLE)
     typer.echo("\nCPU milliseconds per picture:")
-    print_rows(("stage", "in the run", "instant model", "peak MB"), cost_rows(figures), Format.TABLE)
-    whose = "your library of" if figures["library_is_yours"] else "a library of"
-    memory = f"{figures['rss_mb']:.0f} MB in all processes at their peaks, {figures['held_mb']:.0f} MB at one time"
-    typer.echo(f"\n{memory}. {figures['hours']:.1f} hours for ", nl=False)
-    typer.echo(f"{whose} {figures['library']:,} pictures on {figures['machine']['processor']}.")
+    print_rows(("stage", "in the run", "instant model", "peak MB"), cost_rows(numbers), Format.TABLE)
+    whose = "your library of" if numbers["library_is_yours"] else "a library of"
+    memory = f"{numbers['rss_mb']:.0f} MB in all processes at their peaks, {numbers['held_mb']:.0f} MB at one time"
+    typer.echo(f"\n{memory}. {numbers['hours']:.1f} hours for ", nl=False)
+    typer.echo(f"{whose} {numbers['library']:,} pictures on {numbers['machine']['processor']}.")

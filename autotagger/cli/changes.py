@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotagger.cli.context import REFUSED, SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.context import SOME_FAILED, AccountOption, asset_id_of, begin
+from autotagger.cli.endings import confirmed, leave_as
 from autotagger.cli.ledger import CollectionOption, NameOption, RunOption, TagOption
 from autotagger.cli.output import Format, FormatOption, print_json, print_rows
 from autotagger.lines import printable
@@ -56,7 +57,7 @@ def plan(
         }
         for tag in sorted(tags, key=lambda tag: (-planned.added[tag] - planned.removed[tag], tag))
     ]
-    figures: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "first": planned.first,
         "changed": planned.changed,
         "unchanged": planned.unchanged,
@@ -71,11 +72,11 @@ def plan(
         "left_selection": planned.left,
     }
     if form is Format.JSON:
-        print_json({**figures, "tags": rows})
+        print_json({**counts, "tags": rows})
     elif form is Format.CSV:
         print_rows(("tag", "added", "removed", "new"), rows, form)
     else:
-        print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in figures.items()], form)
+        print_rows(("what", "count"), [{"what": _WORDS[name], "count": n} for name, n in counts.items()], form)
         print_rows(("tag", "added", "removed", "new"), rows[:SHOWN], form)
         if len(rows) > SHOWN:
             typer.echo(f"... and {len(rows) - SHOWN} more tags (--format csv lists all)")
@@ -85,7 +86,7 @@ _WORDS = {
     "first": "assets that get their first tags",
     "changed": "assets whose tags change",
     "unchanged": "assets whose tags stay the same",
-    "unscored": "assets without scores (not in these figures)",
+    "unscored": "assets without scores (not in these numbers)",
     "additions": "tags to add to assets",
     "removals": "tags of autotagger to remove from assets",
     "new_tags": "tags to create in Immich",
@@ -161,7 +162,7 @@ def undo(
     if tag == settings.marker:
         raise BadConfig(f"the marker {tag} is only removed together with the other tags: use --all or --asset ID")
     whose = f" of account {account}" if account else ""
-    if not yes and not typer.confirm(printable(f"Remove {_words(selection)}{whose} from Immich?")):
+    if not yes and not confirmed(printable(f"Remove {_words(selection)}{whose} from Immich?")):
         raise typer.Abort
     _see_to(settings, Operation("undo", selection=selection), as_json)
 
@@ -169,6 +170,12 @@ def undo(
 def verify(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Restore missing tags.")] = False,
+    deleted_tags: Annotated[
+        bool,
+        typer.Option(
+            "--deleted-tags", help="With --repair: also restore tags that were deleted in Immich's tag page."
+        ),
+    ] = False,
     sample: Annotated[
         float,
         typer.Option("--sample", min=0.0, max=1.0, metavar="P", help="Share of the assets to check, 0 to 1."),
@@ -179,12 +186,18 @@ def verify(
 ) -> None:
     """Compare Immich with the ledger and list the differences.
 
-    A tag can be missing, removed by a person, or back after its removal; an asset can be gone or changed.
+    A tag can be missing, removed by a person, deleted in the tag page, or back after its removal; an asset can be
+    gone or changed. Before --repair changes anything, it says what many assets have in common.
     """
+    from autotagger.errors import BadConfig
     from autotagger.pipeline.ipc.messages import Operation
 
+    if deleted_tags and not repair:
+        raise BadConfig("--deleted-tags needs --repair")
     settings = begin(context, account=account)
-    summary = _done(settings, Operation("verify", sample=1.0 if full else sample, repair=repair))
+    share = 1.0 if full else sample
+    asked = Operation("verify", sample=share, repair=repair, deleted_tags=deleted_tags)
+    summary = _done(settings, asked)
     result = summary.operation or {}
     if form is Format.JSON:
         print_json(result)
@@ -193,11 +206,12 @@ def verify(
         if result.get("findings") or form is Format.CSV:
             print_rows(columns, result.get("findings", []), form)
         if form is Format.TABLE:
-            figures = [{"what": name, "count": count} for name, count in result.items() if name != "findings"]
-            print_rows(("what", "count"), figures, form)
-    if summary.refused:
-        raise typer.Exit(REFUSED)
-    if not repair and (result.get("missing") or result.get("came_back") or result.get("changed")):
+            counts = [{"what": name, "count": n} for name, n in result.items() if isinstance(n, int)]
+            deleted = result.get("deleted_tags", [])
+            counts += [{"what": f"deleted in Immich: {one['tag']}", "count": one["assets"]} for one in deleted]
+            print_rows(("what", "count"), counts, form)
+    leave_as(summary)
+    if not repair and any(map(result.get, ("missing", "unmarked", "came_back", "changed"))):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -212,10 +226,10 @@ def _words(selection: Any) -> str:
 
 def _done(settings: "Settings", operation: "Operation") -> "Summary":
     from autotagger.cli.progress import shown_progress
-    from autotagger.pipeline.run import run_errand
+    from autotagger.pipeline.run import run_operation
 
     with shown_progress(settings.log_level) as report:
-        return asyncio.run(run_errand(settings, operation, report=report))
+        return asyncio.run(run_operation(settings, operation, report=report))
 
 
 def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None:
@@ -228,5 +242,6 @@ def _see_to(settings: "Settings", operation: "Operation", as_json: bool) -> None
         print_json(summary.as_dict())
     else:
         Console().print(summary_table(summary))
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+    leave_as(summary)
+    if any(map((summary.operation or {}).get, ("left", "still_marked"))):  # of undo, which has said why
+        raise typer.Exit(SOME_FAILED)

@@ -26,7 +26,7 @@ def health(
         print_json(answer)
     else:
         fine = "live and ready" if answer["ready"] else "live, not ready"
-        reasons = "; ".join(map(printable, answer["reasons"]))
+        reasons = "; ".join(map(printable, (*answer["reasons"], *answer["warnings"])))
         typer.echo((fine if answer["live"] else "not live") + (f": {reasons}" if reasons else ""))
     if not (answer["live"] and (live or answer["ready"])):
         raise typer.Exit(SOME_FAILED)

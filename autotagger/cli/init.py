@@ -112,13 +112,14 @@ def _answer(question: str, *, secret: bool = False) -> str:
 async def _check(settings: ImmichSettings, key: SecretStr) -> str:
     """One line about the server. Raises ServerRefused when a run could not work."""
     from autotagger.immich.client import ImmichClient
-    from autotagger.immich.dialect import OPTIONAL, connect
+    from autotagger.immich.dialect import OPTIONAL, TAGS_HIDDEN, connect, hides_tags
 
     async with ImmichClient(settings, key) as client:
         server = await connect(client, settings)
         lacking = [name for name in OPTIONAL if not server.may(name)]
         without = f" (without {', '.join(lacking)})" if lacking else ""
-        return f"Immich {server.version} at {client.address} accepts the key{without}."
+        hidden = f"\nWarning: {TAGS_HIDDEN}." if await hides_tags(client, server) else ""
+        return f"Immich {server.version} at {client.address} accepts the key{without}.{hidden}"
 
 
 def _write(path: Path, text: str, *, mode: int) -> None:

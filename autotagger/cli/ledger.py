@@ -133,7 +133,9 @@ def dismiss(
     asset: Annotated[str | None, typer.Argument(metavar="[ID]", help="The asset's id.")] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--error", metavar="CLASS", help="All in this class of trouble: see `autotagger status`."),
+        typer.Option(
+            "--error", metavar="CLASS", help="Every asset with this error class; see `autotagger status`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -146,7 +148,7 @@ def dismiss(
 
     settings = begin(context)
     if (asset is None) == (kind is None):
-        raise BadConfig("name one asset by its id, or a class of trouble with --error")
+        raise BadConfig("name one asset by its id, or an error class with --error")
     outcome = set_aside(settings, kind, asset_id_of(asset) if asset is not None else None)
     if as_json:
         print_json({"assets": outcome.assets, "by": outcome.by})
@@ -270,14 +272,14 @@ def rebuild(
     if as_json:
         print_json({**asdict(found), "kept": str(found.kept) if found.kept else None, "not_known": NOT_KNOWN})
         return
-    figures = {
+    counts = {
         "marked assets": found.assets,
         "tags of autotagger, markers included": found.ours,
         "tags of others": found.others,
         "assets that Immich did not show": found.unread,
         "old ledger": encodable(found.kept) if found.kept else "none",
     }
-    print_rows(("what", "count"), [{"what": what, "count": n} for what, n in figures.items()], Format.TABLE)
+    print_rows(("what", "count"), [{"what": what, "count": n} for what, n in counts.items()], Format.TABLE)
     typer.echo("\nImmich does not know, so the new ledger does not either:")
     for line in NOT_KNOWN:
         typer.echo(f"- {line}")

@@ -57,9 +57,9 @@ def explain_one(
     settings = begin(context)
     if Path(subject).exists():
         decider, scores = _score_file(settings, Path(subject))
+        lines = decider.explain(scores)
     else:
-        decider, scores = _stored_asset(settings, subject)
-    lines = decider.explain(scores)
+        decider, scores, lines = _stored_asset(settings, subject)
     tags = [tag for line in lines for tag in line.tags]
     rows = [_explained_row(line) for line in lines]
     if scores.seen is not None:
@@ -116,7 +116,9 @@ def _score_file(settings: Settings, file: Path) -> tuple["TagDecider", "SparseSc
         raise AssetFailed(f"{file}: {error.message}", kind=error.kind) from None
 
 
-def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "SparseScores"]:
+def _stored_asset(
+    settings: Settings, subject: str
+) -> tuple["TagDecider", "SparseScores", tuple["Explained", ...]]:
     from autotagger.ledger.reader import LedgerReader
     from autotagger.pipeline.decider import TagDecider
     from autotagger.scores import unpack
@@ -131,7 +133,8 @@ def _stored_asset(settings: Settings, subject: str) -> tuple["TagDecider", "Spar
             raise AssetFailed(f"the ledger has no scores of asset {asset_id}: a run must score it first")
         decider = TagDecider.of_stored(ledger, scored.model, settings)
         decider.tags([scored])  # as a run does: what may get into the vocabulary does
-        return decider, unpack(scored.packed)
+        scores = unpack(scored.packed)
+        return decider, scores, decider.explain(scores, scored.key)
 
 
 def _scored_most(ledger: "LedgerReader") -> tuple[int, str]:

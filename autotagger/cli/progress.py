@@ -93,6 +93,8 @@ def summary_table(summary: "Summary") -> "Table":
         (f"{name}: {state}", str(n)) for name, mine in summary.accounts.items() for state, n in mine.items() if n
     ]
     right += [(f"{name}: key refused", "-") for name in summary.refused]
+    right += [("skipped: tags do not stick there", str(summary.closed))] if summary.closed else []
+    right += [("without their marker in Immich", str(summary.unmarked))] if summary.unmarked else []
     for row in range(max(len(left), len(right))):
         cells = (*(left[row] if row < len(left) else ("", "")), *(right[row] if row < len(right) else ("", "")))
         # text and no markup: an account may be called [/b]
@@ -102,7 +104,8 @@ def summary_table(summary: "Summary") -> "Table":
 
 def _done(summary: "Summary") -> int:
     states = {str(state): count for state, count in summary.states.items()}
-    return sum(states.values()) - sum(states[state] for state in ("pending", "scored", "stale", "planned"))
+    to_do = sum(states[state] for state in ("pending", "scored", "stale", "planned"))
+    return sum(states.values()) - to_do - summary.unmarked
 
 
 def _rate(summary: "Summary") -> str:

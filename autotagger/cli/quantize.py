@@ -48,24 +48,22 @@ def quantize(
     settings = begin(context, {"model": {"name": model}})
     wish = Wish(source, calibrate, judge, plain, min_f1, min_speed_up)
     outcome = quantize(settings, wish, config_path(context), lambda text: logger.info("{}", text))
-    verdict = outcome.verdict.as_dict()
+    result = outcome.result.as_dict()
     if as_json:
-        print_json({**verdict, "folder": str(outcome.folder) if outcome.folder else None})
+        print_json({**result, "folder": str(outcome.folder) if outcome.folder else None})
     else:
-        rows = [{"category": name, **figures} for name, figures in verdict["categories"].items()]
+        rows = [{"category": name, **shares} for name, shares in result["categories"].items()]
         print_rows(("category", "precision", "recall", "f1"), rows, Format.TABLE)
-        typer.echo(
-            "\npictures with the largest differences:" if verdict["worst"] else "\nno picture's tags differ"
-        )
-        for one in verdict["worst"]:
+        typer.echo("\npictures with the largest differences:" if result["worst"] else "\nno picture's tags differ")
+        for one in result["worst"]:
             differs = f"extra {list(one['extra'])}, missing {list(one['missing'])}"
             typer.echo(printable(f"  {one['file']}: F1 {one['f1']}, {differs}"))
         typer.echo(
-            f"\nF1 {verdict['f1']} (minimum {min_f1}); speed-up {verdict['speed_up']} (minimum {min_speed_up})"
+            f"\nF1 {result['f1']} (minimum {min_f1}); speed-up {result['speed_up']} (minimum {min_speed_up})"
         )
         if outcome.folder:
             typer.echo(f"autotagger uses it from now on: [model] name = {outcome.folder} in {outcome.config}")
         else:
-            typer.echo(f"autotagger does not use it: {'; '.join(verdict['reasons'])}. {outcome.verdict.advice}")
+            typer.echo(f"autotagger does not use it: {'; '.join(result['reasons'])}. {outcome.result.advice}")
     if not outcome.folder:
         raise typer.Exit(SOME_FAILED)

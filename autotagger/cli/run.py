@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from autotagger.cli.context import REFUSED, SOME_FAILED, begin
+from autotagger.cli.context import begin
+from autotagger.cli.endings import leave_as
 from autotagger.cli.output import print_json
 
 
@@ -34,20 +35,22 @@ def run(
 
     from autotagger.cli.progress import shown_progress, summary_table
     from autotagger.errors import BadConfig
-    from autotagger.ledger.states import State
     from autotagger.lines import is_journal
     from autotagger.service.run import run_service
 
     if limit is not None and not once:
         raise BadConfig("--limit needs --once")
     settings = begin(context, {"model": {"name": model}, "immich": {"base_url": base_url}})
-    with shown_progress(settings.log_level, settings.log_format) as report:
-        summary = asyncio.run(run_service(settings, once=once, limit=limit, report=report))
+    try:
+        with shown_progress(settings.log_level, settings.log_format) as report:
+            summary = asyncio.run(run_service(settings, once=once, limit=limit, report=report))
+    except KeyboardInterrupt:
+        if once:
+            raise
+        return  # a service is stopped, also before it has begun
     if as_json:
         print_json(summary.as_dict())
     elif not is_journal(sys.stdout):  # there the line that sums it up is enough
         Console().print(summary_table(summary))
-    if once and summary.refused:
-        raise typer.Exit(REFUSED)
-    if once and summary.states[State.FAILED]:
-        raise typer.Exit(SOME_FAILED)
+    if once:
+        leave_as(summary)

@@ -29,7 +29,7 @@ def open_scorer(settings: Settings) -> tuple["TagDecider", Callable[[Path], "Spa
 
     model = find_model(settings.model.name, settings.models_dir, download=True)
     decider, video = TagDecider.of_model(model, settings), settings.video
-    means = mean_rows([label.category for label in model.labels], video.combine)
+    averaged = mean_rows([label.category for label in model.labels], video.combine)
     # Files come one after another: all cores work on one.
     session = open_session(model, device=settings.model.device, streams=1)
 
@@ -40,7 +40,7 @@ def open_scorer(settings: Settings) -> tuple["TagDecider", Callable[[Path], "Spa
         except OSError as error:
             raise AssetFailed(f"cannot be read: {error.strerror}", kind="unreadable") from None
         pictures = [prepare_image(frame, model.manifest.input) for frame in frames]
-        scores, seen = combined([session.scores(picture[np.newaxis])[0] for picture in pictures], means)
+        scores, seen = combined([session.scores(picture[np.newaxis])[0] for picture in pictures], averaged)
         # Packed as in the ledger: the service's tags come from scores that went through it.
         return unpack(pack(scores, decider.policy.always, frames=len(frames), seen=seen))
 

@@ -28,33 +28,21 @@ def status(
 ) -> None:
     """Show the assets by state, the failures by class, and the last run."""
     from autotagger.ledger.reader import LedgerReader
-    from autotagger.ledger.states import State
+    from autotagger.ledger.states import Probe, State, are_many
     from autotagger.pipeline.control.pause import PAUSED, is_paused
+    from autotagger.pipeline.supervisor.summary import UNMARKED
 
     settings = look(context)
     form = Format.JSON if as_json else form
     with LedgerReader(settings.ledger_path) as ledger:
         if problems:
-            print_rows(
-                ("state", "kind", "file", "asset", "reason", "attempts", "again"),
-                [
-                    {
-                        "state": str(row.state),
-                        "kind": row.kind,
-                        "file": row.file_name,
-                        "asset": row.asset_id,
-                        "reason": row.message,
-                        "attempts": row.attempts,
-                        "again": _when(row.due_ms),
-                    }
-                    for row in ledger.problems(PROBLEMS)
-                ],
-                form,
-            )
+            _print_problems(ledger, form)
             return
         accounts = ledger.account_counts()
         failures, last = ledger.failures(), ledger.last_run()
-        unwanted = ledger.unwanted()
+        unwanted, unmarked, deleted = ledger.unwanted(), ledger.unmarked(), ledger.deleted_tags()
+        strangers, contested_ms = ledger.strangers(), ledger.contested_ms()
+        closed = [row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED]
         withheld = _withheld(ledger, settings)
         not_selected = ledger.not_selected()
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
@@ -70,6 +58,10 @@ def status(
                 },
                 "not_selected": not_selected,
                 "failures": failures,
+                "marked_by_others": strangers,
+                "another_autotagger": _when(contested_ms),
+                "unmarked": unmarked,
+                "deleted_tags": [{"tag": tag, "assets": count} for tag, count in deleted],
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
                 "withheld": withheld,
                 "last_run": _last_run(last),
@@ -83,20 +75,46 @@ def status(
     if not_selected:
         rows += [{"what": "not selected ([select])", "assets": not_selected}]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
+    rows += [{"what": "marked by others (skipped)", "assets": strangers}] if strangers else []
     rows += [{"what": f"removed by people (blacklist candidate): {tag}", "assets": n} for tag, n in unwanted]
+    rows += [{"what": f"deleted in Immich: {tag}", "assets": count} for tag, count in deleted]
+    rows += [{"what": "verified, without their marker in Immich", "assets": unmarked}] if unmarked else []
     if withheld:
         told = "withheld by the vocabulary of {vocabulary}: {different_tags} tags, so many times"
         rows += [{"what": told.format(**withheld), "assets": withheld["tags_on_assets"]}]
     if form is Format.TABLE:
-        for name, why in ((last and last[2]) or {}).get("refused", {}).items():
-            typer.echo(printable(f"the last run skipped account {name}: {why}"))
-        if paused:
-            typer.echo(PAUSED)
+        refused = ((last and last[2]) or {}).get("refused", {})
+        lines = [f"the last run skipped account {name}: {why}" for name, why in refused.items()]
+        if contested_ms:
+            lines.append(
+                f"another autotagger sets the marker {settings.marker} too (seen {_when(contested_ms)}): give "
+                "each its own `marker`, or stop one of them"
+            )
+        lines += [f"a whole library is skipped: {reason}" for reason in closed]
+        lines += [UNMARKED.format(unmarked)] if are_many(unmarked, states[State.VERIFIED]) else []
+        for line in (*lines, *([PAUSED] if paused else [])):
+            typer.echo(printable(line))
     print_rows(("what", "assets"), rows, form)
 
 
+def _print_problems(ledger: "LedgerReader", form: Format) -> None:
+    rows = [
+        {
+            "state": str(row.state),
+            "kind": row.kind,
+            "file": row.file_name,
+            "asset": row.asset_id,
+            "reason": row.message,
+            "attempts": row.attempts,
+            "again": _when(row.due_ms),
+        }
+        for row in ledger.problems(PROBLEMS)
+    ]
+    print_rows(("state", "kind", "file", "asset", "reason", "attempts", "again"), rows, form)
+
+
 def _withheld(ledger: "LedgerReader", settings: "Settings") -> dict[str, Any] | None:
-    """What `[policy] vocabulary` keeps from being applied, by today's settings: figures of an even sample where
+    """What `[policy] vocabulary` keeps from being applied, by today's settings: counts of an even sample where
     the library is large. None without a cap, or where that cannot be told."""
     models = [row for row in ledger.models() if row.scores] if settings.policy.vocabulary else []
     if not models:

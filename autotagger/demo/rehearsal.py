@@ -49,7 +49,7 @@ class Outcome:
         return self.links_expected == self.links_present > 0 and idle and not undone
 
     def as_dict(self) -> dict[str, Any]:
-        """For `demo --json`: figures of the first run, of the second, and what went wrong with which file."""
+        """For `demo --json`: counts of the first run, of the second, and what went wrong with which file."""
         states = self.first.states
         counts = self.first.counts
         return {

@@ -118,7 +118,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class LedgerFacts:
-    """`holder`: process id of the run at work. `closed`: reasons of the libraries where tags do not stick.
+    """`holder`: process id of the active run. `closed`: reasons of the libraries where tags do not stick.
     `lacking`: what a ledger needs and the file system does not have."""
 
     path: Path

@@ -1,4 +1,4 @@
-"""A look at the ledger: read only, also while a run is at work on it."""
+"""A look at the ledger: read only, also during a run."""
 
 import fcntl
 import os

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from autotagger.immich.dialect import (
     speaks_filter,
 )
 from autotagger.immich.parsing import decode, http_date_ms, problem
-from autotagger.immich.searches import flat_search, following, search_by, totals
+from autotagger.immich.searches import following, search_body, totals
 from autotagger.immich.transport import Request, Transport
 from autotagger.immich.types import Asset, Kind, Server, Tag
 from autotagger.settings import ImmichSettings, Settings
@@ -114,7 +115,7 @@ def _uses(*, patch: bool) -> dict[str, Request]:
 
     nobody = f"assets/{uuid4()}"
     return {
-        "asset.read": call("POST", "search/metadata", flat_search(visibility="timeline", size=1)),
+        "asset.read": call("POST", "search/metadata", search_body(filters=False, visibility="timeline", size=1)),
         "asset.view": call("GET", f"{nobody}/thumbnail", query={"size": "preview"}),
         "tag.read": call("GET", "tags"),
         "tag.create": call("PUT", "tags", {"tags": []}),
@@ -142,7 +143,7 @@ async def _used(transport: Transport, facts: _Facts, *, patch: bool) -> None:
             continue
         said = problem(reply.body)
         refused = reply.status in (401, 403) or reply.status >= 500
-        effects[permission] = f"{reply.status} ({said or 'no word of Immich in it'})" if refused else ""
+        effects[permission] = f"{reply.status} ({said or 'no message from Immich'})" if refused else ""
         if permission == "tag.read" and not refused:
             facts["latency_s"] = reply.first_byte_s
             theirs_ms = http_date_ms(reply.headers.get("Date"))
@@ -169,7 +170,7 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
     try:
         marker = next((tag for tag in await client.tags() if tag.value == settings.marker), None)
         has_totals = server.may("asset.statistics")
-        # a total counts what partners share too, and in a household these have a turn of their own
+        # a total counts what partners share too, and several accounts are counted one by one
         if has_totals and not settings.account:
             facts["total"] = await _total(client, settings, None)
         else:
@@ -189,8 +190,8 @@ async def _searches(client: ImmichClient, settings: Settings, tag: Tag | None) -
     types = settings.select.types
     kind = cast("Kind", types[0].upper()) if len(set(types)) == 1 else None
     tag_id = tag.id if tag else None
-    search = search_by(await speaks_filter(client))
-    return [search(visibility=visibility, kind=kind, tag_id=tag_id) for visibility in settings.select.visibilities]
+    search = partial(search_body, filters=await speaks_filter(client), kind=kind, tag_id=tag_id)
+    return [search(visibility=visibility) for visibility in settings.select.visibilities]
 
 
 async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> int:

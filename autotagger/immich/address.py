@@ -6,6 +6,7 @@ import re
 from yarl import URL
 
 from autotagger.errors import BadConfig
+from autotagger.keylike import holds_key
 
 _EXAMPLE = "for example http://192.168.1.100:2283 or https://photos.example.org"
 #: Suffixes that no public name server answers for (RFC 6761, 6762, 8375, ICANN's .internal), and the usual ones
@@ -24,15 +25,17 @@ def api_root(base_url: str) -> URL:
     text = base_url.strip().strip("\"'").strip()
     if not text:
         raise BadConfig(f"no address of Immich: set IMMICH_BASE_URL, or base_url in [immich], {_EXAMPLE}")
+    if holds_key(text):
+        raise BadConfig(f"base_url holds what looks like an API key: it must be the address alone, {_EXAMPLE}")
     if not _SCHEME.match(text):
         text = f"http://{text}"
     try:
         url = URL(text)
         host, port = url.host, url.explicit_port
     except ValueError:
-        raise BadConfig(f"base_url {_shown(text)} is no address: {_EXAMPLE}") from None
+        raise BadConfig(f"base_url {_shown(text)} is not an address: {_EXAMPLE}") from None
     if url.scheme not in ("http", "https") or not host or re.search(r"\s", text):
-        raise BadConfig(f"base_url {_shown(text)} is no http or https address: {_EXAMPLE}")
+        raise BadConfig(f"base_url {_shown(text)} is not an http or https address: {_EXAMPLE}")
     if url.user is not None or url.password is not None or "@" in url.path:  # a password may hold a slash
         raise BadConfig("base_url must hold no user and password; Immich takes the API key only")
     if port == 443 and not _SCHEME.match(base_url.strip().strip("\"'").strip()):

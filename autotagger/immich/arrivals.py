@@ -11,9 +11,9 @@ from itertools import product
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import ANYWHERE, Narrowing, search_by
-from autotagger.immich.sweep import choice_of
-from autotagger.immich.types import Asset, Kind, Server
+from autotagger.immich.searches import ANYWHERE, Narrowing, search_body
+from autotagger.immich.sweep import Listed, choice_of
+from autotagger.immich.types import Kind, Page, Server
 
 
 async def arrived(
@@ -24,7 +24,7 @@ async def arrived(
     types: Iterable[str],
     visibilities: Sequence[str],
     within: Sequence[Narrowing] = (ANYWHERE,),
-) -> AsyncIterator[tuple[Asset, ...]]:
+) -> AsyncIterator[Listed]:
     """List what was taken in after `after_ms` (the server's clock), page by page, marked or not; of what one of
     the narrowings describes.
 
@@ -33,7 +33,8 @@ async def arrived(
     """
     choice = choice_of(server, types, visibilities)
     async for page in _pages(client, after_ms, choice.kind, visibilities, within, with_exif=False):
-        yield tuple(asset for asset in page if choice.wants(asset))
+        wanted = tuple(asset for asset in page.assets if choice.wants(asset))
+        yield Listed(wanted, unreadable=page.unreadable)
 
 
 async def extracted(
@@ -46,7 +47,7 @@ async def extracted(
     """The ids of what was taken in after `after_ms` and whose metadata Immich has read."""
     ready: set[str] = set()
     async for page in _pages(client, after_ms, None, visibilities, within, with_exif=True):
-        ready.update(asset.id for asset in page)
+        ready.update(asset.id for asset in page.assets)
     return ready
 
 
@@ -58,11 +59,16 @@ async def _pages(
     within: Sequence[Narrowing],
     *,
     with_exif: bool,
-) -> AsyncIterator[tuple[Asset, ...]]:
-    search = search_by(await speaks_filter(client))
+) -> AsyncIterator[Page]:
+    filters = await speaks_filter(client)
     for visibility, narrowing in product(visibilities, within):
-        body = search(
-            visibility=visibility, kind=kind, created_after_ms=after_ms, with_exif=with_exif, within=narrowing
+        body = search_body(
+            filters=filters,
+            visibility=visibility,
+            kind=kind,
+            created_after_ms=after_ms,
+            with_exif=with_exif,
+            within=narrowing,
         )
         async for page in pages(client, body):
-            yield page.assets
+            yield page

@@ -62,7 +62,8 @@ class ImmichClient:
 
     Every call raises, after its tries: Unreachable when Immich is down for longer than `retry_budget_s`;
     Retryable (`server-error`) when Immich is up but keeps failing on this one asset; ServerRefused when the key
-    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone. What else a
+    or the address is at fault; AssetFailed (`proxy-refused`) when a proxy refuses this asset alone (Retryable
+    where ping is refused too, and no other asset so far). What else a
     call raises is said there. `calls` counts calls by name (a call that is tried three times counts once):
     `search`, `asset`, `preview`, `thumbnail`, `original`, `tag_assets` ...
 
@@ -135,6 +136,11 @@ class ImmichClient:
         return await self._json(
             Request("my_user_id", "GET", "users/me"), parsing.user_id, budget_s=_START_BUDGET_S
         )
+
+    async def tags_enabled(self) -> bool | None:
+        """Whether Immich shows tags to the key's owner, None if it does not say. Needs `userPreference.read`."""
+        request = Request("preferences", "GET", "users/me/preferences")
+        return await self._json(request, parsing.tags_enabled, budget_s=_START_BUDGET_S)
 
     async def search(self, body: Mapping[str, Any]) -> Page:
         """One page of `POST /search/metadata`; bodies come from `searches`. Needs `asset.read`."""
@@ -232,11 +238,12 @@ class ImmichClient:
         found: dict[str, Tag] = {}
         for start in range(0, len(wanted), _UPSERT_CHUNK):
             chunk = wanted[start : start + _UPSERT_CHUNK]
-            request = _put("upsert_tags", "tags", {"tags": chunk}, about=f"{len(chunk)} tags")
+            about = f"{len(chunk)} tags ({chunk[0]!r} ...)"  # refusals are counted by it
+            request = _put("upsert_tags", "tags", {"tags": chunk}, about=about)
             found |= {tag.value: tag for tag in await self._json(request, parsing.tags)}
         missing = [value for value in wanted if value not in found]
         if missing:
-            raise AssetFailed(f"Immich did not make the tag {missing[0]!r}", kind="tag-refused")
+            raise AssetFailed(f"Immich did not create the tag {missing[0]!r}", kind="tag-refused")
         return {value: found[value] for value in wanted}
 
     async def tag_assets(self, asset_ids: Sequence[str], tag_ids: Sequence[str]) -> int:
@@ -248,7 +255,7 @@ class ImmichClient:
         """
         pairs = len(asset_ids) * len(tag_ids)
         if not 0 < pairs <= MAX_PAIRS:
-            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} may be")
+            raise ValueError(f"{pairs} pairs in one tag call: 1 to {MAX_PAIRS} are allowed")
         body = {"assetIds": [_path_id(one) for one in asset_ids], "tagIds": [_path_id(one) for one in tag_ids]}
         about = f"asset {asset_ids[0]}" + (f" and {len(asset_ids) - 1} more" if len(asset_ids) > 1 else "")
         return await self._json(_put("tag_assets", "tags/assets", body, about=about), parsing.count)
@@ -259,6 +266,11 @@ class ImmichClient:
         Returns the ids of those that had it and lost it now. Raises AssetGone when Immich does not have the tag
         any more.
         """
+        answers = await self.untag(asset_ids, tag_id)
+        return frozenset(asset_id for asset_id, answer in answers.items() if answer == "success")
+
+    async def untag(self, asset_ids: Sequence[str], tag_id: str) -> dict[str, str]:
+        """The same, with Immich's word for each asset: `success`, `not_found` without the tag, or why not."""
         request = Request(
             "untag_assets",
             "DELETE",
@@ -266,7 +278,7 @@ class ImmichClient:
             body=orjson.dumps({"ids": [_path_id(one) for one in asset_ids]}),
             about=f"tag {tag_id} on {len(asset_ids)} assets",
         )
-        return await self._json(request, parsing.successes)
+        return await self._json(request, parsing.outcomes)
 
     async def delete_tag(self, tag_id: str) -> None:
         """Delete a tag. Needs `tag.delete`. Raises AssetGone when it is not there any more."""
@@ -339,11 +351,16 @@ class ImmichClient:
         raise Unreachable(f"{cause} (tried for {budget_s:.0f} s)")
 
     async def _blamed(self, about: str, refusal: ServerRefused) -> AutotaggerError:
-        """Whose fault a proxy's refusal is: the asset's, as long as Immich and other assets are let through."""
+        """Whose fault a proxy's refusal is: the asset's, as long as Immich or other assets are let through."""
         self._refused.add(about)
-        if len(self._refused) >= _REFUSED_ASSETS or not await self.ping():
+        if len(self._refused) >= _REFUSED_ASSETS:
             return refusal
-        return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
+        if await self.ping():
+            return AssetFailed(f"{about}: {refusal.message}; other assets go on", kind=PROXY_REFUSED)
+        if len(self._refused) > 1:
+            return refusal
+        # Some proxies let no ping through, and one that lets nothing through may be no more than restarting.
+        return Retryable(f"{about}: {refusal.message}", kind=PROXY_REFUSED)
 
     async def _attempt(self, request: Request, read: Callable[[Reply], T]) -> T:
         """One exchange in one place of the limiter, which learns how it went."""

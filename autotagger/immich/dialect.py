@@ -9,7 +9,7 @@ from loguru import logger
 from autotagger.errors import Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer
-from autotagger.immich.searches import Narrowing, filter_search, flat_search, search_by
+from autotagger.immich.searches import Narrowing, search_body
 from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.settings import ImmichSettings
@@ -25,12 +25,17 @@ _FIRST = (
 NEEDED = ("asset.read", "asset.view", "tag.read", "tag.create", "tag.asset")
 #: Only for a look at whether the user has tags switched on.
 PREFERENCES: Final = "userPreference.read"
+#: What is said of a user who has tags switched off.
+TAGS_HIDDEN: Final = (
+    "tags are switched off for this user: Immich keeps them and shows none "
+    "(Immich: Account Settings > Features > Tags > Enable)"
+)
 #: What a key may do beyond what it must, and what that is good for.
 OPTIONAL: Final = {
     "asset.download": "originals of transparent pictures, which previews show on black",
     "asset.statistics": "proof that a listing is complete",
     "user.read": "partners' pictures are told from your own",
-    "tag.delete": "undo deletes tags of ours that are empty then",
+    "tag.delete": "undo deletes tags of autotagger that are empty then",
     PREFERENCES: "`autotagger doctor` sees whether tags are switched on",
 }
 #: Only for [policy.rating_action].
@@ -78,6 +83,17 @@ async def connect(client: ImmichClient, settings: ImmichSettings) -> Server:
     return Server(version, dialect, permissions, user_id)
 
 
+async def hides_tags(client: ImmichClient, server: Server) -> bool:
+    """Whether the key's owner has tags switched off, as a new user of 2.7 has: Immich keeps them and shows none
+    (law 21). False where that cannot be told."""
+    if not server.may(PREFERENCES):
+        return False
+    try:
+        return await client.tags_enabled() is False
+    except (ServerRefused, Retryable):
+        return False
+
+
 async def identify(client: ImmichClient) -> ServerVersion:
     """The version of what answers at the address. Raises ServerRefused when that is not Immich's API."""
     try:
@@ -97,7 +113,7 @@ async def identify(client: ImmichClient) -> ServerVersion:
 async def _my_user_id(client: ImmichClient, server: Server) -> str | None:
     if server.may("user.read"):
         return await client.my_user_id()
-    logger.info("the API key lacks user.read: assets that partners share are not told from your own")
+    logger.info("the API key lacks user.read: assets that partners share cannot be told apart from your own")
     return None
 
 
@@ -134,7 +150,7 @@ async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
     """
     if dialect_of(version) is not Dialect.V3_2:
         return False
-    unheard_of = filter_search(visibility="timeline", tag_id=str(uuid4()), size=1)
+    unheard_of = search_body(filters=True, visibility="timeline", tag_id=str(uuid4()), size=1)
     made_up = {**unheard_of, "filter": {**unheard_of["filter"], "noSuchField": {"eq": 1}}}
     if await _found(client, unheard_of) == 0 and await _found(client, made_up) is None:
         return True
@@ -146,10 +162,10 @@ async def _filters(client: ImmichClient, version: ServerVersion) -> bool:
 async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
     """Let this client search by flat fields from now on, if they have their effect; else raise ServerRefused."""
     client.filters = False
-    if await _found(client, flat_search(visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
+    if await _found(client, search_body(filters=False, visibility="timeline", tag_id=str(uuid4()), size=1)) != 0:
         raise ServerRefused(
             f"Immich {version} finds assets that hold a tag which does not exist: it does not search as "
-            "autotagger asks, and nothing can be told apart; look for a newer autotagger",
+            "autotagger asks, and results cannot be trusted; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
 
@@ -161,13 +177,13 @@ async def check_narrowing(client: ImmichClient, narrowings: Iterable[Narrowing])
     Raises ServerRefused for such a server, and what `ImmichClient.search` raises.
     """
     narrowings = list(narrowings)
-    search = search_by(await speaks_filter(client))
+    filters = await speaks_filter(client)
     unheard_of = (str(uuid4()),)
     for used, narrowing in (
         (any(one.album_ids for one in narrowings), Narrowing(album_ids=unheard_of)),
         (any(one.person_ids for one in narrowings), Narrowing(person_ids=unheard_of)),
     ):
-        body = search(visibility="timeline", within=narrowing, size=1)
+        body = search_body(filters=filters, visibility="timeline", within=narrowing, size=1)
         if used and await _found(client, body):
             raise ServerRefused(
                 "Immich ignores albums or people in a search: [select] would have everything tagged; look for a "

@@ -28,7 +28,7 @@ def checked_id(raw: object) -> str:
     """`raw` as an id that Immich accepts, in lower case. Raises BadAnswer for anything else."""
     if isinstance(raw, str) and _ID.fullmatch(lowered := raw.lower()):
         return lowered
-    raise BadAnswer(f"{_shown(raw)} is no id (UUID version 4)")
+    raise BadAnswer(f"{_shown(raw)} is not an id (UUID version 4)")
 
 
 def decode(body: bytes) -> Any:
@@ -75,6 +75,12 @@ def user_id(raw: Any) -> str:
     return _text(_mapping(raw), "id").lower()
 
 
+def tags_enabled(raw: Any) -> bool | None:
+    """Of `GET /users/me/preferences`; None where it does not say."""
+    enabled = _mapping(_mapping(raw).get("tags")).get("enabled")
+    return enabled if isinstance(enabled, bool) else None
+
+
 def total(raw: Any) -> int:
     """Of `POST /search/statistics`."""
     return _whole(_mapping(raw), "total")
@@ -85,10 +91,13 @@ def count(raw: Any) -> int:
     return _whole(_mapping(raw), "count")
 
 
-def successes(raw: Any) -> frozenset[str]:
-    """Of `DELETE /tags/{id}/assets`: the ids whose results say success."""
+def outcomes(raw: Any) -> dict[str, str]:
+    """Of `DELETE /tags/{id}/assets`: by id `success`, or what the error is called."""
     items = [_mapping(item) for item in _list(raw)]
-    return frozenset(str(item.get("id")) for item in items if item.get("success") is True)
+    return {
+        str(item.get("id")): "success" if item.get("success") is True else str(item.get("error") or "unknown")
+        for item in items
+    }
 
 
 def queued(raw: Any) -> int:
@@ -209,9 +218,9 @@ def tags(raw: Any) -> list[Tag]:
 
 
 def _written_ms(item: Any) -> int:
-    """`updatedAt` of a tag, 0 without: only the writer's clock needs it, and it says what it lacks."""
+    """`updatedAt` of a tag, 0 without, or beyond sense: only the writer's clock needs it, and it tells."""
     try:
-        return iso_ms(_text(item, "updatedAt"))
+        return _time_ms(item, "updatedAt")
     except BadAnswer:
         return 0
 
@@ -236,7 +245,7 @@ def iso_ms(text: str) -> int:
     try:
         return _ms(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise BadAnswer(f"{_shown(text)} is no time") from None
+        raise BadAnswer(f"{_shown(text)} is not a time") from None
 
 
 def ms_iso(moment_ms: int) -> str:
@@ -258,7 +267,7 @@ def _time_ms(item: Mapping[str, Any], name: str) -> int:
     """A time in an asset that must make sense: it is reckoned with."""
     moment_ms = iso_ms(_text(item, name))
     if not _makes_sense(moment_ms):
-        raise BadAnswer(f"{name} {_shown(item[name])} is beyond sense")
+        raise BadAnswer(f"{name} {_shown(item[name])} is out of range")
     return moment_ms
 
 
@@ -280,7 +289,7 @@ def _next_page(answer: Mapping[str, Any]) -> int | None:
         raw = int(raw[:9])
     if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 1:
         return raw
-    raise BadAnswer(f"nextPage {_shown(raw)} is no page number")
+    raise BadAnswer(f"nextPage {_shown(raw)} is not a page number")
 
 
 def _next_cursor(answer: Mapping[str, Any]) -> str | None:
@@ -298,20 +307,20 @@ def _detail(error: object) -> str:
 def _mapping(raw: object) -> Mapping[str, Any]:
     if isinstance(raw, dict):
         return raw
-    raise BadAnswer(f"{_shown(raw)} where an object was due")
+    raise BadAnswer(f"{_shown(raw)} where an object was expected")
 
 
 def _list(raw: object) -> list[Any]:
     if isinstance(raw, list):
         return raw
-    raise BadAnswer(f"{_shown(raw)} where a list was due")
+    raise BadAnswer(f"{_shown(raw)} where a list was expected")
 
 
 def _text(item: Mapping[str, Any], name: str) -> str:
     value = item.get(name)
     if isinstance(value, str):
         return value
-    raise BadAnswer(f"{name} {_shown(value)} is no text")
+    raise BadAnswer(f"{name} {_shown(value)} is not text")
 
 
 def _text_or_none(item: Mapping[str, Any], name: str) -> str | None:
@@ -323,7 +332,7 @@ def _whole(item: Mapping[str, Any], name: str) -> int:
     value = item.get(name)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise BadAnswer(f"{name} {_shown(value)} is no whole number")
+    raise BadAnswer(f"{name} {_shown(value)} is not a whole number")
 
 
 def _shown(raw: object) -> str:

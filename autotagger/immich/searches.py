@@ -6,7 +6,7 @@ a server understands is found out by `dialect`, by effect.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from autotagger.immich.parsing import ms_iso
 from autotagger.immich.types import Kind, Page
@@ -34,65 +34,9 @@ class Narrowing:
 ANYWHERE = Narrowing()
 
 
-class Search(Protocol):
-    """`flat_search` or `filter_search`."""
-
-    def __call__(
-        self,
-        *,
-        visibility: str,
-        kind: Kind | None = None,
-        tag_id: str | None = None,
-        updated_after_ms: int | None = None,
-        created_after_ms: int | None = None,
-        with_exif: bool = False,
-        within: Narrowing = ANYWHERE,
-        size: int = PAGE_SIZE,
-    ) -> dict[str, Any]: ...
-
-
-def flat_search(
+def search_body(
     *,
-    visibility: str,
-    kind: Kind | None = None,
-    tag_id: str | None = None,
-    updated_after_ms: int | None = None,
-    created_after_ms: int | None = None,
-    with_exif: bool = False,
-    within: Narrowing = ANYWHERE,
-    size: int = PAGE_SIZE,
-) -> dict[str, Any]:
-    """The body of a search by flat fields, up to 3.x; trash is excluded by Immich itself.
-
-    `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
-    only what holds this tag. `updated_after_ms`, `created_after_ms`: only what was updated, or taken in, then or
-    later, on the database's clock. `with_exif`: only what Immich has read the metadata of, told with it. `within`:
-    what else it has.
-    """
-    body: dict[str, Any] = {"size": size, "page": 1, "visibility": visibility}
-    if kind is not None:
-        body["type"] = kind
-    lists = {"albumIds": within.album_ids, "personIds": within.person_ids, "tagIds": _tags(within, tag_id)}
-    times = {
-        "updatedAfter": updated_after_ms,
-        "createdAfter": _later(created_after_ms, within.created_after_ms),
-        "createdBefore": within.created_before_ms,
-        "takenAfter": within.taken_after_ms,
-        "takenBefore": within.taken_before_ms,
-    }
-    body |= {name: list(ids) for name, ids in lists.items() if ids}
-    body |= {name: ms_iso(moment_ms) for name, moment_ms in times.items() if moment_ms is not None}
-    if within.library_id is not None:
-        body["libraryId"] = within.library_id
-    if within.favorite:
-        body["isFavorite"] = True
-    if with_exif:
-        body["withExif"] = True
-    return body
-
-
-def filter_search(
-    *,
+    filters: bool,
     visibility: str,
     kind: Kind | None = None,
     tag_id: str | None = None,
@@ -101,33 +45,59 @@ def filter_search(
     created_after_ms: int | None = None,
     with_exif: bool = False,
     within: Narrowing = ANYWHERE,
+    trash: bool = False,
     size: int = PAGE_SIZE,
 ) -> dict[str, Any]:
-    """The same as a search of 3.2 and later, which also knows `without_tag_id`: only what does not hold this tag.
+    """The body of a search: by `filters` as of 3.2, or by the flat fields before.
 
-    Trash must be excluded by name.
+    `visibility` is always sent: the default set holds hidden motion parts. `kind` None is every type. `tag_id`:
+    only what holds this tag; `without_tag_id`, by filters alone: only what does not. `updated_after_ms`,
+    `created_after_ms`: only what was updated, or taken in, then or later, on the database's clock. `with_exif`:
+    only what Immich has read the metadata of, told with it. `within`: what else it has. `trash`: also what is in
+    the trash.
     """
-    wanted: dict[str, Any] = {"visibility": {"eq": visibility}, "trashedAt": {"eq": None}}
-    if kind is not None:
-        wanted["type"] = {"eq": kind}
-    lists = {"albumIds": within.album_ids, "personIds": within.person_ids, "tagIds": _tags(within, tag_id)}
-    wanted |= {name: {"all": list(ids)} for name, ids in lists.items() if ids}
-    if without_tag_id is not None:
-        wanted.setdefault("tagIds", {})["none"] = [without_tag_id]
+    assert filters or without_tag_id is None, "flat fields cannot ask for what lacks a tag"
+    extra = {"withExif": True} if with_exif else {}
     created_after_ms = _later(created_after_ms, within.created_after_ms)
-    times = {
-        "updatedAt": {"gte": updated_after_ms},
-        "createdAt": {"gte": created_after_ms, "lte": within.created_before_ms},
-        "takenAt": {"gte": within.taken_after_ms, "lte": within.taken_before_ms},
+    lists = {"albumIds": within.album_ids, "personIds": within.person_ids, "tagIds": _tags(within, tag_id)}
+    if not filters:
+        times = {
+            "updatedAfter": updated_after_ms,
+            "createdAfter": created_after_ms,
+            "createdBefore": within.created_before_ms,
+            "takenAfter": within.taken_after_ms,
+            "takenBefore": within.taken_before_ms,
+        }
+        flat = {
+            "type": kind,
+            "withDeleted": trash or None,
+            "libraryId": within.library_id,
+            "isFavorite": within.favorite or None,
+            **{name: list(ids) or None for name, ids in lists.items()},
+            **{name: _iso(moment_ms) for name, moment_ms in times.items()},
+        }
+        given = {name: value for name, value in flat.items() if value is not None}
+        return {"size": size, "page": 1, "visibility": visibility, **given, **extra}
+    none = {"none": [without_tag_id]} if without_tag_id is not None else {}
+    conditions: dict[str, dict[str, Any]] = {
+        "type": {"eq": kind},
+        "updatedAt": {"gte": _iso(updated_after_ms)},
+        "createdAt": {"gte": _iso(created_after_ms), "lte": _iso(within.created_before_ms)},
+        "takenAt": {"gte": _iso(within.taken_after_ms), "lte": _iso(within.taken_before_ms)},
+        "libraryId": {"eq": within.library_id},
+        "isFavorite": {"eq": within.favorite or None},
+        **{name: {"all": list(ids) or None} for name, ids in lists.items()},
     }
-    for name, ends in times.items():
-        if known := {end: ms_iso(moment_ms) for end, moment_ms in ends.items() if moment_ms is not None}:
+    conditions["tagIds"] |= none
+    wanted: dict[str, Any] = {"visibility": {"eq": visibility}} | ({} if trash else {"trashedAt": {"eq": None}})
+    for name, asked in conditions.items():
+        if known := {operator: value for operator, value in asked.items() if value is not None}:
             wanted[name] = known
-    if within.library_id is not None:
-        wanted["libraryId"] = {"eq": within.library_id}
-    if within.favorite:
-        wanted["isFavorite"] = {"eq": True}
-    return {"size": size, "filter": wanted} | ({"withExif": True} if with_exif else {})
+    return {"size": size, "filter": wanted, **extra}
+
+
+def _iso(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else ms_iso(moment_ms)
 
 
 def _tags(within: Narrowing, tag_id: str | None) -> tuple[str, ...]:
@@ -139,14 +109,9 @@ def _later(one_ms: int | None, other_ms: int | None) -> int | None:
     return max((moment_ms for moment_ms in (one_ms, other_ms) if moment_ms is not None), default=None)
 
 
-def search_by(filters: bool) -> Search:
-    """The kind of search for a server that knows `filter`, or does not."""
-    return filter_search if filters else flat_search
-
-
 def random_search(size: int, *, filters: bool) -> dict[str, Any]:
     """The body for pictures of the timeline by chance, at most `size` (1..1000)."""
-    body = search_by(filters)(visibility="timeline", kind="IMAGE", size=size)
+    body = search_body(filters=filters, visibility="timeline", kind="IMAGE", size=size)
     return {name: value for name, value in body.items() if name != "page"}
 
 

@@ -36,7 +36,7 @@ def judge(request: Request, reply: Reply) -> None:
     said = problem(reply.body)
     if reply.status == 401 and said.lower().startswith(_KEY_WORDS):
         raise ServerRefused(
-            f"Immich does not accept the API key ({said}): make a new one ({_HOW_TO_ADD})", kind=KEY_REFUSED
+            f"Immich does not accept the API key ({said}): create a new one ({_HOW_TO_ADD})", kind=KEY_REFUSED
         )
     if reply.status in (401, 403):
         raise _forbidden(request, reply, said)
@@ -68,7 +68,7 @@ def _forbidden(request: Request, reply: Reply, said: str) -> ServerRefused:
     if said:
         return ServerRefused(f"{request.name} is forbidden ({reply.status}: {said})", kind=PROXY_REFUSED)
     return ServerRefused(
-        f"{request.name} is forbidden by a proxy in front of Immich ({reply.status}, no word of Immich in it): "
+        f"{request.name} is forbidden by a proxy in front of Immich ({reply.status}, no message from Immich): "
         "let the proxy pass everything below /api that carries an API key",
         kind=PROXY_REFUSED,
     )
@@ -82,10 +82,12 @@ def _refused(request: Request, reply: Reply, said: str) -> AutotaggerError:
         kind = "original-missing" if request.name == "original" else "preview-missing"
         return Retryable(f"{request.about}: Immich has no {request.name} of it yet ({said})", kind=kind)
     if reply.status == 404 or said.lower().startswith(_NO_ACCESS):
-        return AssetGone(f"{request.about}: Immich no longer shows it ({said})")
+        return AssetGone(
+            f"{request.about}: Immich does not show it: in the locked folder, or deleted for good ({said})"
+        )
     return AssetFailed(line, kind="refused")
 
 
 def _line(request: Request, reply: Reply, said: str) -> str:
     about = f"{request.about}: " if request.about else ""
-    return f"{about}{request.name} answered {reply.status} ({said or 'no word of Immich in it'})"
+    return f"{about}{request.name} answered {reply.status} ({said or 'no message from Immich'})"

@@ -9,6 +9,7 @@ pass brings again is dropped by id.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, product
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import fall_back, speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import ANYWHERE, PAGE_SIZE, Narrowing, filter_search, search_by, totals
+from autotagger.immich.searches import ANYWHERE, PAGE_SIZE, Narrowing, search_body, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
 
 _Body = dict[str, Any]
@@ -40,10 +41,12 @@ KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One batch of a sweep: `assets` of ours without the marker, or assets with it."""
+    """One batch of a sweep: `assets` of ours without the marker, or assets with it; `unreadable`: items that make
+    no sense and are left out, told once a listing."""
 
     assets: tuple[Asset, ...] = ()
     marked: tuple[Asset, ...] = ()
+    unreadable: int = 0
 
 
 async def sweep(
@@ -68,21 +71,31 @@ async def sweep(
     marker_id = await _marker_id(client, marker)
     async for listed in _candidates(client, server, marker_id, choice.kind, visibilities, within):
         assets = choice.untold(listed)
-        if assets or listed.marked:
-            yield Listed(assets, listed.marked)
+        if assets or listed.marked or listed.unreadable:
+            yield Listed(assets, listed.marked, listed.unreadable)
 
 
 async def tagged(
-    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None
+    client: ImmichClient, tag_id: str, *, updated_after_ms: int | None = None, trash: bool = False
 ) -> AsyncIterator[tuple[Asset, ...]]:
     """List every asset that holds the tag `tag_id` or one below it, wherever it may be seen, each once.
 
-    `updated_after_ms`: only those whose updatedAt is later (the server's clock).
+    `updated_after_ms`: only those whose updatedAt is later (the server's clock); `trash`: also what is in there.
     """
-    filters = await speaks_filter(client)
-    searches = _searches(filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms)
-    async for assets in _Listing(client, searches).batches():
+    listing = _marked(client, await speaks_filter(client), tag_id, updated_after_ms, trash=trash)
+    async for assets in listing.batches():
         yield assets
+    if listing.unreadable:
+        logger.debug("{} items with a tag of ours could not be read and are left out", listing.unreadable)
+
+
+def _marked(
+    client: ImmichClient, filters: bool, tag_id: str, updated_after_ms: int | None = None, *, trash: bool = False
+) -> "_Listing":
+    searches = _searches(
+        filters, _VISIBILITIES, None, tag_id=tag_id, updated_after_ms=updated_after_ms, trash=trash
+    )
+    return _Listing(client, searches)
 
 
 async def members(
@@ -155,36 +168,42 @@ async def _candidates(
     """All of them in the order that costs least; some may come twice, or not be ours."""
     if marker_id and client.filters:
         try:
-            async for assets in _unmarked(client, marker_id, kind, visibilities, within):
-                yield Listed(assets)
+            async for listed in _unmarked(client, marker_id, kind, visibilities, within):
+                yield listed
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
             await fall_back(client, server.version)
         else:
-            async for assets in _marked(client, marker_id, visibilities, within):
+            marked = _marked_within(client, await speaks_filter(client), marker_id, visibilities, within)
+            async for assets in marked.batches():
                 yield Listed(marked=assets)
+            yield Listed(unreadable=marked.unreadable)
             return
+    found = 0
     if marker_id:
-        async for assets in _marked(client, marker_id, visibilities, within):
+        marked = _marked_within(client, await speaks_filter(client), marker_id, visibilities, within)
+        async for assets in marked.batches():
             yield Listed(marked=assets)
-    brief = within is not EVERYTHING
+        found = marked.unreadable
     # Totals of searches that overlap say nothing of what is to be found together.
     counted = server.may("asset.statistics") and len(within) == 1
     searches = _searches(bool(client.filters), visibilities, kind, within=within)
-    async for assets in _Listing(client, searches, counted=counted, brief=brief).batches():
+    listing = _Listing(client, searches, counted=counted, brief=within is not EVERYTHING)
+    async for assets in listing.batches():
         yield Listed(assets)
+    yield Listed(unreadable=max(found, listing.unreadable))  # this listing holds most of the marked ones again
 
 
-async def _marked(
-    client: ImmichClient, marker_id: str, visibilities: Sequence[str], within: Sequence[Narrowing]
-) -> AsyncIterator[tuple[Asset, ...]]:
+def _marked_within(
+    client: ImmichClient,
+    filters: bool,
+    marker_id: str,
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing],
+) -> "_Listing":
     if within is EVERYTHING:
-        async for assets in tagged(client, marker_id):
-            yield assets
-        return
-    searches = _searches(bool(client.filters), visibilities, None, tag_id=marker_id, within=within)
-    async for assets in _Listing(client, searches, brief=True).batches():
-        yield assets
+        return _marked(client, filters, marker_id)
+    return _Listing(client, _searches(filters, visibilities, None, tag_id=marker_id, within=within), brief=True)
 
 
 async def _marker_id(client: ImmichClient, marker: str) -> str | None:
@@ -201,22 +220,19 @@ async def _unmarked(
     kind: Kind | None,
     visibilities: Sequence[str],
     within: Sequence[Narrowing],
-) -> AsyncIterator[tuple[Asset, ...]]:
+) -> AsyncIterator[Listed]:
     """List by 3.2's filter, checked by effect: one page of marked assets must have nothing in common with it."""
     sample: set[str] = set()
     for search in _searches(True, visibilities, kind, tag_id=marker_id, within=within)(PAGE_SIZE):
         sample.update(asset.id for asset in (await client.search(search)).assets)
 
-    def searches(size: int) -> list[_Body]:
-        return [
-            filter_search(visibility=visibility, kind=kind, without_tag_id=marker_id, within=narrowing, size=size)
-            for visibility, narrowing in product(visibilities, within)
-        ]
-
-    async for assets in _Listing(client, searches, brief=within is not EVERYTHING).batches():
+    searches = _searches(True, visibilities, kind, without_tag_id=marker_id, within=within)
+    listing = _Listing(client, searches, brief=within is not EVERYTHING)
+    async for assets in listing.batches():
         if any(asset.id in sample for asset in assets):
             raise _FilterIgnored
-        yield assets
+        yield Listed(assets)
+    yield Listed(unreadable=listing.unreadable)
 
 
 def _searches(
@@ -227,17 +243,13 @@ def _searches(
     within: Sequence[Narrowing] = EVERYTHING,
     **more: Any,
 ) -> Callable[[int], list[_Body]]:
-    """The searches of one pass, given its page size: `visibility` takes one value at a time. `more`: what `Search`
-    takes besides."""
-    search = search_by(filters)
-
-    def searches(size: int) -> list[_Body]:
-        return [
-            search(visibility=visibility, kind=kind, within=narrowing, size=size, **more)
-            for visibility, narrowing in product(visibilities, within)
-        ]
-
-    return searches
+    """The searches of one pass, given its page size: `visibility` takes one value at a time. `more`: what
+    `search_body` takes besides."""
+    search = partial(search_body, filters=filters, kind=kind, **more)
+    return lambda size: [
+        search(visibility=visibility, within=narrowing, size=size)
+        for visibility, narrowing in product(visibilities, within)
+    ]
 
 
 @dataclass(slots=True)
@@ -263,6 +275,7 @@ class _Listing:
     counted: bool = False
     brief: bool = False
     last_seen: dict[str, int] = field(default_factory=dict)  # id: number of the pass
+    unreadable: int = 0  # in the last pass
 
     async def batches(self) -> AsyncIterator[tuple[Asset, ...]]:
         """Every asset once, in batches, until a pass comes to rest (see the module's first lines)."""
@@ -284,8 +297,7 @@ class _Listing:
                 "in its place, does not list assets as expected",
                 kind="unreadable-listing",
             )
-        if this.unreadable:
-            logger.warning("{} items of the library could not be read and are left out", this.unreadable)
+        self.unreadable = this.unreadable
 
     async def _pages(self, search: _Body, this: _Pass) -> AsyncIterator[tuple[Asset, ...]]:
         async for page in pages(self.client, search):

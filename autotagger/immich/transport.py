@@ -81,7 +81,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         secret = key.get_secret_value()
         if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-            raise BadConfig("the API key holds characters that no key of Immich has: copy it once more")
+            raise BadConfig("the API key holds characters that no Immich key has: copy it again")
 
     async def __aenter__(self) -> Self:
         settings = self._settings

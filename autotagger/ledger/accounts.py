@@ -9,10 +9,12 @@ from autotagger.errors import BadConfig
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, Reading, Writing, find_or_add
 from autotagger.ledger.rows import Canary, CollectionRow
 from autotagger.ledger.schema import Account, Asset, Collection, Link, Score
-from autotagger.ledger.states import UNDECIDED, LinkState, Probe, State
+from autotagger.ledger.states import CHANGING, UNDECIDED, LinkState, Probe, State
 
 #: Kind of the assets of a collection where tags do not stick.
 CLOSED = "library-closed"
+#: Problems of a picture which, when several have them, are their whole library's.
+REFUSES_TAGS = frozenset({"tags-do-not-stick", "tags-refused"})
 
 
 class AccountsReader(Reading):
@@ -22,7 +24,7 @@ class AccountsReader(Reading):
         """The ledger's id of an account. Raises BadConfig where no run had one of this name."""
         known = dict(Account.select(Account.name, Account.id).order_by(Account.id).tuples())
         if name not in known:
-            raise BadConfig(f"the ledger knows no account {name}: there is {', '.join(known)}")
+            raise BadConfig(f"the ledger has no account {name}, only {', '.join(known)}")
         return int(known[name])
 
     def collections(self) -> list[CollectionRow]:
@@ -33,13 +35,28 @@ class AccountsReader(Reading):
         ]
 
     def probing(self) -> list[Canary]:
-        """Every canary whose verdict is open."""
+        """Every canary whose result is open."""
         query = (
             Collection.select(Collection.id, Asset.key, Asset.state, Asset.error_kind, Asset.error)
             .join(Asset, on=Collection.canary == Asset.key)
             .where(Collection.state == Probe.PROBING)
         )
         return [Canary(*row) for row in self._own(query, Collection).tuples()]
+
+    def failed_canaries(self, collection: int) -> int:
+        """How many assets of a collection have failed because no tag stuck to them."""
+        return int(_refusing(collection).count())
+
+    def has_more_canaries(self, collection: int) -> bool:
+        """Whether a collection has assets to which tags stuck, or that are still to be tried."""
+        hopeful = (State.PENDING, State.SCORED, State.VERIFIED, *CHANGING)
+        here = (Asset.collection == collection) & Asset.state.in_(hopeful)
+        return bool(Asset.select().where(here).exists())
+
+    def closed_assets(self) -> int:
+        """How many assets are skipped because tags do not stick in their library."""
+        query = Asset.select().where((Asset.error_kind == CLOSED) & (Asset.state == State.SKIPPED))
+        return int(self._own(query).count())
 
 
 class AccountsWriter(AccountsReader, Writing):
@@ -83,17 +100,18 @@ class AccountsWriter(AccountsReader, Writing):
         self._decide(collection, Probe.UNTRIED, None, None)
 
     def close_collection(self, collection: int, reason: str, now_ms: int) -> None:
-        """Tags do not stick here: whatever was not applied is skipped, and what the canary got is forgotten."""
+        """Tags do not stick here: whatever was not applied is skipped, and what the canaries got is forgotten."""
         with self.batch():
-            canary = Collection.get_by_id(collection).canary
-            ours = (Link.asset == canary) & (Link.state != LinkState.FOUND)
+            failed = [key for (key,) in _refusing(collection).tuples()]
+            canaries = {Collection.get_by_id(collection).canary, *failed}
+            ours = Link.asset.in_(canaries) & (Link.state != LinkState.FOUND)
             Link.delete().where(ours).execute()
-            self._set_aside(Asset.key == canary, State.SKIPPED, CLOSED, reason)
+            self._set_aside(Asset.key.in_(canaries), State.SKIPPED, CLOSED, reason)
             self._decide(collection, Probe.CLOSED, reason, now_ms)
             self._skip_closed()
 
     def retry_collection(self, collection: int) -> None:
-        """Forget the verdict: what was skipped for it is done again, with a new canary first."""
+        """Open a closed library again: what was skipped for it is done again, with a new canary first."""
         with self.batch():
             self._decide(collection, Probe.UNTRIED, None, None)
             here = (Asset.collection == collection) & (Asset.state == State.SKIPPED) & (Asset.error_kind == CLOSED)
@@ -148,3 +166,8 @@ class AccountsWriter(AccountsReader, Writing):
             self._change(Asset.collection == collection, account=account)
             if state == Probe.CLOSED:
                 self.retry_collection(collection)
+
+
+def _refusing(collection: int) -> Any:
+    failed = (Asset.state == State.FAILED) & Asset.error_kind.in_(REFUSES_TAGS)
+    return Asset.select(Asset.key).where((Asset.collection == collection) & failed)

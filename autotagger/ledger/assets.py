@@ -11,7 +11,8 @@ from autotagger.ledger.calls import UNDONE
 from autotagger.ledger.links import LinksWriter
 from autotagger.ledger.rows import ListedAsset, Work
 from autotagger.ledger.schema import Asset, Event, Link, Score
-from autotagger.ledger.states import CHANGING, MEANT, SET_ASIDE, TO_FETCH, UNDECIDED, LinkState, State, What
+from autotagger.ledger.states import CHANGING, GOING, MEANT, SET_ASIDE, TO_FETCH, UNDECIDED, LinkState, State, What
+from autotagger.ledger.strangers import ALREADY_MARKED, CAME_WITH_IT, GOT_THE_MARKER
 
 #: A new asset: to be fetched at once, or when a later listing says that Immich is done with it.
 BEGINNING: dict[str, Any] = {"state": State.PENDING, "due_ms": 0, **NO_PROBLEM}
@@ -21,9 +22,14 @@ NOT_READY: dict[str, Any] = {
     "error_kind": "not-ready",
     "error": "just uploaded: Immich is still reading its metadata",
 }
+MARKED_BY_OTHERS = "already marked in Immich, and not by this ledger's runs"
 #: Problem of an asset whose preview was not there.
 PREVIEW_MISSING = "preview-missing"
-DELETED = "deleted in Immich, or in its trash; its tags are remembered in case it comes back"
+TRASHED = "in Immich's trash; its tags are remembered in case it comes back"
+DELETED = (
+    "Immich does not show it: it is in the locked folder, or deleted for good (Immich does not tell which); its "
+    "tags are remembered in case it comes back"
+)
 #: States in which another picture behind the asset means: score it (again).
 _SCORED_ANEW = (*UNDECIDED, State.VERIFIED)
 #: Those of them in which it was scored, or failed to be, as what it was taken for.
@@ -138,18 +144,21 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
             self._skip_closed()
             return added
 
-    def add_marked(self, asset_ids: Sequence[str]) -> None:
+    def add_marked(self, asset_ids: Sequence[str], came: Sequence[ListedAsset] = ()) -> None:
         """Assets that hold the marker already: what we had not begun with them is not to be done. Where the
-        marker is of our own putting (another picture is scored again), it is."""
+        marker is of our own putting (another picture is scored again), it is. `came`: those of them that a listing
+        brought, which are added where they are new."""
         with self.batch():
-            for chunk in chunked(asset_ids, ROWS):
-                not_begun = Asset.state.in_(UNDECIDED) & Asset.origin.is_null()
-                self._set_aside(
-                    Asset.asset_id.in_(list(chunk)) & not_begun,
-                    State.SKIPPED,
-                    "already-marked",
-                    "already marked in Immich by another run",
-                )
+            self._skip_marked(asset_ids, GOT_THE_MARKER)
+            if came:
+                self.add_listed(came)
+                self._skip_marked([asset.asset_id for asset in came], CAME_WITH_IT)
+
+    def _skip_marked(self, asset_ids: Sequence[str], how: int) -> None:
+        for chunk in chunked(asset_ids, ROWS):
+            not_begun = Asset.state.in_(UNDECIDED) & Asset.origin.is_null()
+            here = Asset.asset_id.in_(list(chunk)) & not_begun
+            self._set_aside(here, State.SKIPPED, ALREADY_MARKED, MARKED_BY_OTHERS, due_ms=how)
 
     def note_listed(self, assets: Sequence[ListedAsset], *, sweep: int = 0) -> None:
         """Compare what a listing says with what the ledger knows, and act on the difference. `sweep`: its number,
@@ -190,21 +199,21 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
                 self._set_aside(Asset.key == key, state, kind, message, due_ms=due_ms, attempts=attempts)
                 self._note_trouble(key, state, kind)
 
-    def record_gone(self, keys: Sequence[int]) -> None:
-        """Assets that Immich no longer has, or has in its trash. One that is being changed is left alone: its call
-        will tell."""
+    def record_gone(self, keys: Sequence[int], *, trashed: bool = False) -> None:
+        """Assets that Immich does not show any more, or has in its trash. One that is being changed is left alone:
+        its call will tell."""
         with self.batch():
             resting = self._standing(keys, [state for state in State if state not in CHANGING])
             self._leave_rest(resting)
             self._note(resting, What.GONE)
-            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", DELETED)
+            self._set_aside(Asset.key.in_(resting), State.GONE, "gone", TRASHED if trashed else DELETED)
 
     def retry(self, kind: str | None = None, asset_id: str | None = None) -> int:
         """Have failed and waiting assets tried again now, and what waits for its next call; returns how many.
 
         `kind`: only those with this class of trouble; `asset_id`: only this one. What was undone or dismissed, and
-        what is in a library where tags do not stick, takes part only where one of the two is given; a library's
-        verdict is forgotten then. Scores are kept where the trouble was not the picture's.
+        what is in a library where tags do not stick, takes part only where one of the two is given; the library is
+        opened again then. Scores are kept where the trouble was not the picture's.
         """
         with self.batch():
             count = self.retriable(kind, asset_id)
@@ -263,7 +272,7 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         """What happens to an asset that is back. Where it has links of ours they are looked at; where all of them
         had been taken off again (undo), they stay off."""
         ours = {state for state in self.links_of([key])[key].values() if state is not LinkState.FOUND}
-        if ours and not ours & {*MEANT, LinkState.LEAVING}:
+        if ours and not ours & {*MEANT, *GOING}:
             return State.SKIPPED, {"error_kind": "undone", "error": UNDONE, "due_ms": None}
         scored = Score.select().where(Score.asset == key).exists()
         return State.STALE if ours and not another and scored else State.PENDING, AFRESH
@@ -274,7 +283,7 @@ class AssetsWriter(AssetsReader, LinksWriter, AccountsWriter):
         for (collection,) in Asset.select(Asset.collection).where(chosen & closed).distinct().tuples():
             self.retry_collection(collection)
         scored = {key for (key,) in Score.select(Score.asset).where(Score.asset.in_(list(keys))).tuples()}
-        live = Link.state.in_((*MEANT, LinkState.LEAVING))
+        live = Link.state.in_((*MEANT, *GOING))
         begun = {key for (key,) in Link.select(Link.asset).where(Link.asset.in_(list(scored)) & live).tuples()}
         afresh = {**AFRESH, "repairs": 0}
         # A call that failed and is to be made again is made now, the very same one.

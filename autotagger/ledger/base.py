@@ -37,6 +37,7 @@ class Reading:
         # peewee cannot annotate what its databases return
         self._db: Any = self._open(path)
         self._known_tags: dict[str, int] | None = None  # as in the table, once it was asked for
+        self._meanings: dict[str, frozenset[str]] = {}  # of tags, as in the table; shared by all views
         self._account: int | None = None
 
     def _open(self, path: Path) -> Any:
@@ -80,7 +81,7 @@ class Writing(Reading):
     `batch`.
 
     What is done to an asset is noted in its history (table `event`), with the time of `clock` (epoch ms) and the
-    number of the `run` that is at work.
+    number of the active `run`.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:

@@ -17,7 +17,7 @@ from autotagger.ledger.rows import (
     StaleAsset,
 )
 from autotagger.ledger.schema import Asset, Link, Origin, Policy, Score, Tag
-from autotagger.ledger.states import CHANGING, MEANT, LinkState, State, What
+from autotagger.ledger.states import CHANGING, GOING, MEANT, LinkState, State, What
 
 #: States in which a look at an asset decides what comes next.
 _LOOKED_AT = (State.STALE, State.APPLIED, State.VERIFIED)
@@ -83,9 +83,16 @@ class CallsReader(LinksReader):
     def resting(self, after: int, limit: int) -> list[RestingAsset]:
         """The next verified assets with a key above `after`. Their links are proven: they were read back, or
         their marker was."""
+        return self._resting(Asset.key > after, limit)
+
+    def resting_of(self, keys: Sequence[int]) -> list[RestingAsset]:
+        """Those of the assets that are verified."""
+        return self._resting(Asset.key.in_(list(keys)))
+
+    def _resting(self, which: Any, limit: int | None = None) -> list[RestingAsset]:
         query = (
             Asset.select(Asset.key, Asset.asset_id, Asset.file_name, Asset.checksum)
-            .where((Asset.state == State.VERIFIED) & (Asset.key > after))
+            .where((Asset.state == State.VERIFIED) & which)
             .order_by(Asset.key)
             .limit(limit)
         )
@@ -180,7 +187,7 @@ class CallsWriter(CallsReader, LinksWriter):
                 changed = revised(known[key], names, LinkState.SENT if fresh else LinkState.WANTED)
                 rows += ((key, name, state, origin) for name, state in changed.items())
                 # A link that was sent and never read back (its asset was gone meanwhile) is looked at first.
-                open_ends = set(known[key].values()) & {*MEANT, LinkState.LEAVING}
+                open_ends = set(known[key].values()) & {*MEANT, *GOING}
                 as_meant = not changed and open_ends == {LinkState.PROVEN}
                 state = State.PLANNED if fresh else State.VERIFIED if as_meant else State.STALE
                 ends.setdefault((state, origin), []).append(key)

@@ -50,7 +50,7 @@ def back_up(ledger: Path, copy: Path) -> int:
     ledger or the disk is to blame.
     """
     if copy.exists():
-        raise BadConfig(f"{copy} is there already; a backup never replaces a file")
+        raise BadConfig(f"{copy} already exists; a backup never replaces a file")
     part = copy.with_name(f".{copy.name}.part")
     source: Any = open_as_it_is(ledger)
     try:
@@ -111,7 +111,7 @@ def _findings(database: Any) -> Iterator[Finding]:
     broken = database.execute_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         tables = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"rows of {tables} that refer to nothing", len(broken), (), RESTORE)
+        yield Finding(f"rows of {tables} that refer to missing rows", len(broken), (), RESTORE)
     for what, advice, query in _invariants():
         keys = [key for (key,) in database.execute_sql(query).fetchall()]
         if keys:
@@ -131,18 +131,18 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
     has_to_put = f"EXISTS (SELECT 1 FROM link WHERE link.asset = asset.key AND link.state IN {to_put})"
     has_meant = f"EXISTS (SELECT 1 FROM link WHERE link.asset = asset.key AND link.state IN {meant})"
     yield (
-        "planned without a tag to send or to take off",
+        "planned, but with no tag to add or remove",
         RESTORE,
         f"SELECT key FROM asset WHERE state = '{State.PLANNED}' AND removal IS NULL AND NOT {has_to_put}",
     )
     yield (
-        "verified without any tag of ours, the marker included",
+        "verified, but without any tag of autotagger, not even the marker",
         _VERIFY,
         f"SELECT key FROM asset WHERE state = '{State.VERIFIED}' AND NOT {has_meant}",
     )
-    unfinished = f"({LinkState.WANTED:d}, {LinkState.LEAVING:d})"
+    unfinished = f"({LinkState.WANTED:d}, {LinkState.LEAVING:d}, {LinkState.RETIRED:d})"
     yield (
-        "verified although a tag is still to be put on or taken off",
+        "verified, although a tag still has to be added or removed",
         _VERIFY,
         "SELECT DISTINCT asset.key FROM link JOIN asset ON asset.key = link.asset "
         f"WHERE link.state IN {unfinished} "
@@ -155,36 +155,36 @@ def _invariants() -> Iterator[tuple[str, str, str]]:
         "AND NOT EXISTS (SELECT 1 FROM score WHERE score.asset = asset.key)",
     )
     yield (
-        "applied without the time of the answer, or of a look",
+        "applied, but without the time of the answer or of the next check",
         _VERIFY,
         f"SELECT key FROM asset WHERE state = '{State.APPLIED}' AND (answered_ms IS NULL OR due_ms IS NULL)",
     )
     never = ", ".join(f"'{state}'" for state in (State.PENDING, State.STALE, State.PLANNED))
     yield (
-        "to be worked on, but never",
+        "unfinished, but never due",
         RESTORE,
         f"SELECT key FROM asset WHERE state IN ({never}) AND due_ms IS NULL",
     )
     yield (
-        "a tag of ours that comes from nowhere",
+        "a tag of autotagger without an origin",
         RESTORE,
         "SELECT DISTINCT asset FROM link WHERE origin IS NULL "
         f"AND state NOT IN ({LinkState.FOUND:d}, {LinkState.LOST:d})",
     )
     yield (
-        "a state that nobody knows",
+        "an unknown state",
         RESTORE,
         f"SELECT key FROM asset WHERE state NOT IN ({', '.join(repr(str(state)) for state in State)}) "
         f"UNION SELECT asset FROM link WHERE state NOT BETWEEN {min(LinkState):d} AND {max(LinkState):d}",
     )
     yield (
-        "decided by nobody, or a tag to take off that does not exist",
+        "an unknown origin, or a tag to remove that does not exist",
         RESTORE,
         "SELECT key FROM asset WHERE (origin IS NOT NULL AND origin NOT IN (SELECT id FROM origin)) "
         "OR (removal IS NOT NULL AND removal NOT IN (SELECT id FROM tag))",
     )
     yield (
-        "a library that waits for a canary which does not exist",
+        "a library whose canary does not exist",
         RESTORE,
         f"SELECT -id FROM collection WHERE state = '{Probe.PROBING}' "
         "AND (canary IS NULL OR canary NOT IN (SELECT key FROM asset))",

@@ -27,7 +27,7 @@ _PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "
 DATABASE_ERRORS = (peewee.PeeweeException, sqlite3.Error, Malformed)
 #: The one advice for a damaged ledger.
 RESTORE = (
-    "stop the service; then put your newest `autotagger ledger backup` in its place, or have it written anew from "
+    "stop the service; then put your newest `autotagger ledger backup` in its place, or rebuild it from "
     "Immich: `autotagger ledger rebuild` (the damaged file is kept)"
 )
 #: How long the end of a run waits for somebody who reads the ledger at that moment.
@@ -71,7 +71,7 @@ def open_as_it_is(path: Path) -> SqliteDatabase:
     """Open the file of an existing ledger, of whatever schema, for reading. Raises StartupFailed."""
     with told_plainly(path):
         if not path.exists():
-            raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` makes it", kind="no-ledger")
+            raise StartupFailed(f"there is no ledger at {path} yet: `autotagger run` creates it", kind="no-ledger")
         database = SqliteDatabase(f"file:{_uri(path)}?mode=ro", uri=True, pragmas={"busy_timeout": 10_000})
         database.connect()
     return database

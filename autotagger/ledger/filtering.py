@@ -33,5 +33,5 @@ def conditions(chosen: AssetFilter) -> Iterator[Any]:
         yield Asset.file_name % chosen.name  # GLOB, in SQLite
     if chosen.tag is not None:
         holds = Link.select(SQL("1")).join(Tag, on=Link.tag == Tag.id)
-        ours = Link.state.not_in((LinkState.REMOVED, LinkState.REJECTED))
+        ours = Link.state.not_in((LinkState.REMOVED, LinkState.REJECTED, LinkState.DELETED))
         yield fn.EXISTS(holds.where((Link.asset == Asset.key) & (Tag.name == chosen.tag) & ours))

@@ -5,17 +5,22 @@ Pages go by the asset's key and never by number: page 10,000 costs what page 1 d
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from peewee import JOIN, SQL, NodeList, fn
+from peewee import JOIN, SQL, fn
 
 from autotagger.errors import AssetFailed
 from autotagger.ledger.base import ROWS, Reading
 from autotagger.ledger.filtering import conditions
+from autotagger.ledger.links import REJECTED
 from autotagger.ledger.rows import AssetFilter, AssetRow, Deed, LinkRow, Problem, Rejection
 from autotagger.ledger.schema import Account, Asset, Collection, Event, Link, Origin, Policy, Score, Tag, TagModel
 from autotagger.ledger.states import MEANT, SET_ASIDE, LinkState, State, What
 
+#: Which asset, how it stands, and why.
+_STANDING = (Asset.asset_id, Asset.file_name, Asset.state, Asset.error_kind, Asset.error, Asset.attempts)
 #: A tag that people took off so many assets is proposed for the blacklist: one or two may be single wrong
 #: pictures, at five somebody does not want the tag.
 REJECTED_OFTEN = 5
@@ -53,6 +58,14 @@ class ReportsReader(Reading):
         failed = [(kind, count) for kind, state, count in query.tuples() if state == State.FAILED]
         return dict(sorted(failed, key=lambda one: -one[1]))
 
+    def failed_in(self, run: int) -> dict[str, int]:
+        """Assets that failed in the run of this number and still do, by class, most first."""
+        here = (Event.asset == Asset.key) & (Event.what == What.FAILED) & (Event.run == run)
+        query = Asset.select(Asset.error_kind, fn.COUNT(Asset.key))
+        query = query.where(Asset.error_kind.is_null(False) & (Asset.state == State.FAILED))
+        query = query.where(fn.EXISTS(Event.select(SQL("1")).where(here))).group_by(Asset.error_kind)
+        return dict(sorted(query.tuples(), key=lambda one: -one[1]))
+
     def troubles(self) -> list[str]:
         """Every class of trouble that an asset is in."""
         kinds = Asset.select(Asset.error_kind).where(Asset.error_kind.is_null(False)).distinct()
@@ -61,15 +74,7 @@ class ReportsReader(Reading):
     def problems(self, limit: int) -> list[Problem]:
         """Failed, waiting and skipped assets, with the reasons."""
         query = (
-            Asset.select(
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
-                Asset.due_ms,
-            )
+            Asset.select(*_STANDING, Asset.due_ms)
             .where(Asset.state.in_(SET_ASIDE))
             .order_by(Asset.state, Asset.error_kind, Asset.key)
             .limit(limit)
@@ -92,16 +97,8 @@ class ReportsReader(Reading):
             .tuples()
             .iterator()
         )
-        current: str | None = None
-        names: set[str] = set()
-        for asset_id, name in query:
-            if asset_id != current:
-                if current is not None:
-                    yield current, frozenset(names)
-                current, names = asset_id, set()
-            names.add(name)
-        if current is not None:
-            yield current, frozenset(names)
+        for asset_id, rows in groupby(query, key=itemgetter(0)):
+            yield asset_id, frozenset(name for _, name in rows)
 
     def assets(self, chosen: AssetFilter, *, sort: str = "asset", limit: int | None = None) -> Iterator[AssetRow]:
         """Assets that `chosen` describes, in the order of `sort` (one of SORTS), at most `limit` of them."""
@@ -123,7 +120,7 @@ class ReportsReader(Reading):
         """One asset. Raises AssetFailed where the ledger does not know it."""
         row = self.find(asset_id)
         if row is None:
-            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has brought it yet")
+            raise AssetFailed(f"the ledger does not know asset {asset_id}: no listing has found it yet")
         return row
 
     def links_told(self, key: int) -> list[LinkRow]:
@@ -163,7 +160,7 @@ class ReportsReader(Reading):
             .switch(Link)
             .join(Origin, JOIN.LEFT_OUTER, on=Link.origin == Origin.id)
             .join(TagModel, JOIN.LEFT_OUTER, on=Origin.model == TagModel.id)
-            .where(_REJECTED)
+            .where(REJECTED)
             .order_by(Link.asset)
             .limit(limit)
         )
@@ -175,7 +172,7 @@ class ReportsReader(Reading):
         query = (
             Link.select(Tag.name, fn.COUNT(Link.asset))
             .join(Tag, on=Link.tag == Tag.id)
-            .where(_REJECTED)
+            .where(REJECTED)
             .group_by(Link.tag)
             .having(fn.COUNT(Link.asset) >= least)
             .order_by(fn.COUNT(Link.asset).desc(), Tag.name)
@@ -205,12 +202,7 @@ class ReportsReader(Reading):
         query = (
             Asset.select(
                 Asset.key,
-                Asset.asset_id,
-                Asset.file_name,
-                Asset.state,
-                Asset.error_kind,
-                Asset.error,
-                Asset.attempts,
+                *_STANDING,
                 Asset.repairs,
                 Asset.due_ms,
                 Asset.kind,
@@ -237,9 +229,3 @@ class ReportsReader(Reading):
         for condition in conditions(chosen):
             query = query.where(condition)
         return query
-
-
-#: The partial index `link_unusual` serves a query only where its own condition is written out in it.
-_REJECTED = NodeList(
-    (Link.state, SQL(f"= {int(LinkState.REJECTED)} AND"), Link.state, SQL("NOT IN (0, 1)")),
-)

@@ -169,6 +169,15 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """An asset that somebody else marked. `got_it`: after we had listed it without the marker."""
+
+    key: int
+    asset_id: str
+    got_it: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """An asset that is failed, waiting or skipped, and why."""
 

@@ -69,9 +69,12 @@ class Account(Table):  # type: ignore[misc]
     user_id = TextField(null=True)
     selection = TextField(null=True)
     left_out = IntegerField(null=True)
+    contested_ms = IntegerField(null=True)
 
 
 class Collection(Table):  # type: ignore[misc]
+    """A library as a key sees it: its owner's uploads, or one external library of theirs; with its canary."""
+
     account = IntegerField(default=1)
     owner_id = TextField()
     library_id = TextField()
@@ -82,6 +85,8 @@ class Collection(Table):  # type: ignore[misc]
 
 
 class Asset(Table):  # type: ignore[misc]
+    """An asset, where it stands in its life (states.py), and what went wrong with it last."""
+
     key = IntegerField(primary_key=True)
     asset_id = AssetIdField(unique=True)
     collection = ForeignKeyField(Collection, column_name="collection")
@@ -145,6 +150,8 @@ class Tag(Table):  # type: ignore[misc]
 
 
 class Link(Table):  # type: ignore[misc]
+    """A tag on an asset: what we mean, sent or were refused, and which policy decided it."""
+
     asset = ForeignKeyField(Asset, column_name="asset")
     tag = ForeignKeyField(Tag, column_name="tag")
     state = ChoiceField(LinkState)
@@ -156,10 +163,13 @@ class Link(Table):  # type: ignore[misc]
 
 
 class KnownTag(Table):  # type: ignore[misc]
+    """A tag in an account's Immich. `ours`: not there before us; `listed`: the last asset looked at for it."""
+
     account = IntegerField()
     tag = ForeignKeyField(Tag, column_name="tag")
     listed = IntegerField()
     ours = IntegerField()
+    immich_id = TextField(null=True)
 
     class Meta:
         table_name = "known_tag"
@@ -167,7 +177,19 @@ class KnownTag(Table):  # type: ignore[misc]
         without_rowid = True
 
 
+class TagMeaning(Table):  # type: ignore[misc]
+    tag = ForeignKeyField(Tag, column_name="tag")
+    meaning = TextField()
+
+    class Meta:
+        table_name = "tag_meaning"
+        primary_key = CompositeKey("tag", "meaning")
+        without_rowid = True
+
+
 class Event(Table):  # type: ignore[misc]
+    """A line of an asset's history."""
+
     asset = ForeignKeyField(Asset, column_name="asset")
     at_ms = IntegerField()
     what = ChoiceField(What)
@@ -191,5 +213,6 @@ TABLES: tuple[Any, ...] = (
     Tag,
     Link,
     KnownTag,
+    TagMeaning,
     Event,
 )

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from peewee import chunked, fn
+from peewee import SQL, chunked, fn
 
-from autotagger.ledger.accounts import AccountsWriter
+from autotagger.ledger.accounts import REFUSES_TAGS, AccountsWriter
 from autotagger.ledger.base import AFRESH, NO_PROBLEM, ROWS, Reading
 from autotagger.ledger.filtering import conditions
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
-from autotagger.ledger.schema import Asset, Collection, Score
+from autotagger.ledger.schema import Asset, Collection, Event, Score
 from autotagger.ledger.states import TO_FETCH, Probe, State, What
 
 _OURS = Asset.state.not_in((State.SKIPPED, State.GONE)) & (Asset.selected == 1)
@@ -31,10 +31,20 @@ class ScoresReader(Reading):
             query = query.where(Asset.origin.is_null(False))
         return [ScoredAsset(*row) for row in self._own(query).tuples()]
 
+    def scored_again(self) -> int:
+        """How many scored assets had tags of ours before: they are to have others."""
+        changed = (Asset.state == State.SCORED) & Asset.origin.is_null(False)
+        return int(self._own(Asset.select().where(changed)).count())
+
     def canary_candidate(self, collection: int) -> ScoredAsset | None:
-        """The first scored asset of a collection."""
+        """The first scored asset of a collection that never failed as its canary (docs/immich.md, law 17); where
+        all of them did, the one whose failure is longest ago."""
         query = self._scored().where((Asset.state == State.SCORED) & (Asset.collection == collection))
-        row = query.order_by(Asset.key).limit(1).tuples().first()
+        failure = (Event.asset == Asset.key) & Event.note.in_(REFUSES_TAGS)
+        failed = fn.EXISTS(Event.select(SQL("1")).where(failure))
+        last_ms = Event.select(fn.MAX(Event.at_ms)).where(failure)
+        row = query.where(~failed).order_by(Asset.key).limit(1).tuples().first()
+        row = row or query.where(failed).order_by(last_ms, Asset.key).limit(1).tuples().first()
         return ScoredAsset(*row) if row else None
 
     def stored_scores(self, model: int, *, limit: int | None = None) -> Iterator[tuple[int, bytes]]:

@@ -75,7 +75,11 @@ LIFE = (
         State.PENDING,
         "another picture is behind it, or another model is to score it",
     ),
-    Transition((*UNDECIDED, State.VERIFIED, State.SKIPPED), State.STALE, "`undo` takes tags of ours off"),
+    Transition(
+        (*UNDECIDED, State.VERIFIED, State.SKIPPED),
+        State.STALE,
+        "`undo` takes tags of ours off, or its file was imported anew",
+    ),
     Transition(
         (State.STALE, State.APPLIED, State.VERIFIED), State.SKIPPED, "`undo` is done: nothing of ours is left"
     ),
@@ -96,7 +100,7 @@ LIFE = (
     Transition(
         tuple(state for state in State if state is not State.GONE),
         State.GONE,
-        "deleted in Immich, or in its trash",
+        "deleted in Immich, in its trash, or in the locked folder",
     ),
     Transition((State.GONE,), State.PENDING, "it is back"),
     Transition((State.GONE,), State.STALE, "it is back, with tags of ours: it is read first"),
@@ -111,7 +115,7 @@ MAY_BECOME: Mapping[State, frozenset[State]] = {
 
 
 class ForbiddenMove(RuntimeError):
-    """An asset was to go where `LIFE` does not let it: a fault of ours, and nothing of the transaction is kept."""
+    """An asset was to go where `LIFE` does not let it: a bug, and nothing of the transaction is kept."""
 
 
 class LinkState(IntEnum):
@@ -129,6 +133,8 @@ class LinkState(IntEnum):
     REMOVED = 5  # ours, taken off by us
     REJECTED = 6  # ours, taken off by a person
     LOST = 7  # somebody else's, lost by a call of ours: to be put back
+    RETIRED = 8  # ours, to be taken off; not looked at since: a person may have been faster
+    DELETED = 9  # ours, gone with the tag itself, which somebody deleted: put back only when that is asked for
 
 
 class What(IntEnum):
@@ -151,10 +157,15 @@ class What(IntEnum):
     FAILED = 14
     SKIPPED = 15
     GONE = 16
+    ADOPTED = 19  # tags of ours were copied onto it from another asset; note: the tags
+    TAG_DELETED = 17  # somebody deleted tags of ours in Immich's tag page; note: the tags
+    TAKEN_OVER = 18  # the file was imported anew: what we know of the asset's tags comes from the one before
 
 
 #: Links that we mean an asset to have.
 MEANT = (LinkState.WANTED, LinkState.SENT, LinkState.PROVEN)
+#: Links of ours that are to be taken off.
+GOING = (LinkState.LEAVING, LinkState.RETIRED)
 #: Links that a complete call carries: those, and what our own calls lost of somebody else's.
 TO_BE_THERE = (*MEANT, LinkState.LOST)
 
@@ -166,3 +177,14 @@ class Probe(StrEnum):
     PROBING = "probing"
     OPEN = "open"
     CLOSED = "closed"
+
+
+#: So many assets at once are an event to be told, and no removals by a person, who takes a tag off single wrong
+#: pictures. It is the number from which a tag that people removed is proposed for the blacklist, too.
+MANY = 5
+
+
+def are_many(count: int, of: int) -> bool:
+    """Whether so many assets are more than a person's single removals: `MANY`, or half of the library, so that the
+    loss of a small one is told too. A share alone would pass over 900 of 100,000."""
+    return count >= MANY or 0 < of <= 2 * count

@@ -11,7 +11,7 @@ from autotagger.config import api_keys
 from autotagger.errors import BadConfig, Fatal, ServerRefused, Unreachable
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import UPDATE, connect
+from autotagger.immich.dialect import TAGS_HIDDEN, UPDATE, connect, hides_tags
 from autotagger.immich.types import Server
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.lines import hide_secret
@@ -43,7 +43,8 @@ async def check_accounts(settings: Settings) -> Accounts:
     refused: dict[str, Fatal] = {}
     for name, key in keys.items():
         try:
-            accounts.append(await _check(settings, name, key, loud=not accounts))
+            who = f"account {name}: " if several else ""
+            accounts.append(await _check(settings, name, key, loud=not accounts, who=who))
         except ServerRefused as error:
             if not several:
                 raise
@@ -53,7 +54,7 @@ async def check_accounts(settings: Settings) -> Accounts:
     if not accounts:
         raise next(iter(refused.values()))
     for why in refused.values():
-        logger.error("{}; the other accounts go on", why.message)
+        logger.error("{}; the other accounts continue", why.message)
     if settings.account:
         _check_users(accounts)
     return Accounts(tuple(accounts), refused)
@@ -73,7 +74,7 @@ def expect_selections(settings: Settings, accounts: Iterable[Account], ledger: L
         ledger.of_account(account.id).expect_selection(identity_of(select), everything=is_everything(select))
 
 
-async def _check(settings: Settings, name: str, key: SecretStr, *, loud: bool) -> Account:
+async def _check(settings: Settings, name: str, key: SecretStr, *, loud: bool, who: str) -> Account:
     try:
         async with ImmichClient(settings.immich, key) as client:
             server = await connect(client, settings.immich)
@@ -82,6 +83,8 @@ async def _check(settings: Settings, name: str, key: SecretStr, *, loud: bool) -
                 logger.info("Immich {} at {}", server.version, client.address)
             if loud and is_exposed(URL(client.address)):
                 logger.warning("the API key goes to {} unencrypted: use https", client.address)
+            if await hides_tags(client, server):
+                logger.warning("{}{}", who, TAGS_HIDDEN)
             return Account(name, key, server, rules=await look_up(client, server, settings.selected_by(name)))
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None
@@ -91,7 +94,7 @@ def _check_rating_action(settings: Settings, server: Server) -> None:
     if settings.policy.rating_action and not server.may(UPDATE):
         raise ServerRefused(
             f"the API key lacks the permission {UPDATE}, which [policy.rating_action] needs: add it "
-            "(Immich: Account Settings > API Keys), or take rating_action out"
+            "(Immich: Account Settings > API Keys), or remove rating_action"
         )
 
 

@@ -15,7 +15,7 @@ from autotagger.settings import ImmichSettings
 async def clients_of(
     settings: ImmichSettings, accounts: Iterable[Account]
 ) -> AsyncIterator[dict[int, ImmichClient]]:
-    """A client for every account, by its id; together they are as gentle with Immich as one."""
+    """A client for every account, by its id; together they keep to the limits of one."""
     limiter = Limiter(settings.concurrency)
     async with AsyncExitStack() as stack:
         yield {

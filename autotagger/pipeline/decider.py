@@ -5,7 +5,7 @@ Everything that decides tags asks a `TagDecider`: a run, a plan, `policy test`, 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 from loguru import logger
@@ -48,6 +48,8 @@ class TagDecider:
         self._settings = settings.policy
         self._ledger = ledger
         self._put_origin: Callable[[], int] | None = None
+        self._put_meanings: Callable[[Mapping[str, frozenset[str]]], None] | None = None
+        self._noted: set[str] = set()
         self._recount_due = False
         self._counted: set[int] = set()
         cap = settings.policy.vocabulary if ledger else 0
@@ -94,6 +96,8 @@ class TagDecider:
             model=known, policy=decider.identity, settings=settings.policy.model_dump_json(), run=run
         )
         decider._note_origin()
+        decider._put_meanings = ledger.record_meanings
+        ledger.record_meanings(policy.meanings, known_only=True)  # used by a version that did not write it down
         return decider
 
     # -- deciding -----------------------------------------------------------------------------------------
@@ -105,15 +109,24 @@ class TagDecider:
             self._count(asset.key, tags)
         if self._vocabulary.admit(tags for _, tags in decided):
             logger.warning(
-                "the vocabulary of {} tags is full: tags that are not in it yet are left out from now on "
-                "([policy] vocabulary)",
+                "the vocabulary of {} tags is full: new tags are left out from now on ([policy] vocabulary)",
                 self._settings.vocabulary,
             )
-        return [(asset, self._vocabulary.allowed(tags)) for asset, tags in decided]
+        unwanted = self._ledger.taken_off([asset.key for asset, _ in decided]) if self._ledger else {}
+        named = []
+        for asset, tags in decided:
+            off = unwanted.get(asset.key, frozenset())
+            admitted = self._vocabulary.allowed(tags)
+            named.append((asset, tuple(name for name in admitted if not self._is_off(name, off))))
+        self._note_meanings({name for _, tags in named for name in tags})
+        return named
 
-    def explain(self, scores: SparseScores) -> tuple[Explained, ...]:
-        """Every label that scored or became a tag, with the rule that decided on it."""
-        return explain(self.policy, scores, self._vocabulary)
+    def explain(self, scores: SparseScores, key: int | None = None) -> tuple[Explained, ...]:
+        """Every label that scored or became a tag, with the rule that decided on it; `key`: the asset that it is
+        about, of which a person may have taken tags off."""
+        unwanted = self._ledger.taken_off([key]) if self._ledger and key is not None else {}
+        off = frozenset[str]().union(*unwanted.values())
+        return explain(self.policy, scores, self._vocabulary, lambda name: self._is_off(name, off))
 
     def withheld(self) -> Counter[str]:
         """Tags that the policy gives and the vocabulary does not admit, with the number of assets: of all that
@@ -156,6 +169,16 @@ class TagDecider:
         if key not in self._counted and self._vocabulary.cap:
             self._counted.add(key)
             self._vocabulary.see(tags)
+
+    def _is_off(self, name: str, off: frozenset[str]) -> bool:
+        """Whether a tag says what a person took off, under whatever name (docs/immich.md, law 16)."""
+        return bool(off) and not off.isdisjoint(self.policy.meanings[name])
+
+    def _note_meanings(self, names: set[str]) -> None:
+        """What tags mean is written down before they are used: later policies give other names."""
+        if self._put_meanings is not None and (new := names - self._noted):
+            self._put_meanings({name: self.policy.meanings[name] for name in new})
+            self._noted |= new
 
     def _note_origin(self) -> None:
         if self._put_origin is not None:

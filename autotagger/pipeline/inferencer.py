@@ -95,7 +95,7 @@ class Inferencer:
         self._plan = plan
         self._decoding: Decoding = decoding
         self._video = video
-        self._means = mean_rows([label.category for label in model.labels], video.combine)
+        self._averaged = mean_rows([label.category for label in model.labels], video.combine)
         self._tally = tally
         self._proven = threading.Event()
         self._orders: queue.SimpleQueue[Infer] = queue.SimpleQueue()
@@ -181,7 +181,7 @@ class Inferencer:
             except (Retryable, AssetFailed) as error:
                 self._send(Failed(job, trouble_of(error)))
             else:
-                scores, seen = combined(frames, self._means)
+                scores, seen = combined(frames, self._averaged)
                 self._send(Scored(job, pack(scores, self._ratings, frames=len(frames), seen=seen)))
 
     def _scores(self, pictures: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -203,8 +203,8 @@ class Inferencer:
 def _heartbeat(channel: Channel, tally: Tally) -> None:
     pause = threading.Event()
     while True:
-        if figures := tally.take():
-            _send(channel, Counts(figures))
+        if stats := tally.take():
+            _send(channel, Counts(stats))
         _send(channel, Heartbeat())
         pause.wait(HEARTBEAT_S)
 

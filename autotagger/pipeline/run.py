@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.errors import StartupFailed
+from autotagger.errors import Fatal, StartupFailed
 from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.accounts import check_accounts
+from autotagger.pipeline.control.pause import is_paused
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.selecting import identity_of
 from autotagger.pipeline.supervisor.status import Observe, unobserved
@@ -32,9 +33,11 @@ async def run_pipeline(
     pictures are only scored.
     `report` is told the run so far every `report_s` seconds.
 
-    Raises Fatal (BadConfig, StartupFailed, ServerRefused) with one clear line and its exit code; nothing is
-    half-written then.
+    Raises Fatal (BadConfig, StartupFailed, ServerRefused; `paused` where `once` finds a pause) with one clear line
+    and its exit code; nothing is half-written then.
     """
+    if once and not scoring_only and is_paused(settings.state_dir):
+        raise Fatal("paused: nothing was done; `autotagger resume` ends the pause", kind="paused", exit_code=1)
     accounts = await check_accounts(settings)
     model = await load_model(settings)
     supervisor = Supervisor(
@@ -51,7 +54,7 @@ async def run_pipeline(
     return await supervisor.run()
 
 
-async def run_errand(
+async def run_operation(
     settings: Settings, operation: Operation, *, report: Callable[[Summary], None] = lambda _: None
 ) -> Summary:
     """Do an operation, and nothing else. Returns when Immich holds what is meant, or at a signal; begun again, it

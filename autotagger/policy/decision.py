@@ -25,7 +25,8 @@ class Rule(IntEnum):
     NOT_WHITELISTED = 11
     MARKER = 12
     NO_RATINGS = 13
-    WITHHELD = 14  # never the policy's word: the vocabulary's, after it
+    WITHHELD = 14  # never the policy's word, as the next one: the vocabulary's, after it
+    TAKEN_OFF = 15  # a person's
 
     @property
     def keeps(self) -> bool:

@@ -1,6 +1,7 @@
 """Why a picture has its tags: the policy's own decision, put into words."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotagger.policy.decision import Decision, Rule
@@ -49,6 +50,7 @@ _REASONS = {
     Rule.MARKER: "is the marker",
     Rule.NO_RATINGS: "ratings are switched off",
     Rule.WITHHELD: "withheld by the vocabulary",
+    Rule.TAKEN_OFF: "taken off by a person",
 }
 
 
@@ -56,10 +58,16 @@ _REASONS = {
 _ALL = Vocabulary(0, always=())
 
 
-def explain(policy: TagPolicy, scores: SparseScores, vocabulary: Vocabulary = _ALL) -> tuple[Explained, ...]:
+def explain(
+    policy: TagPolicy,
+    scores: SparseScores,
+    vocabulary: Vocabulary = _ALL,
+    taken_off: Callable[[str], bool] = lambda _: False,
+) -> tuple[Explained, ...]:
     """Every label that scored `SCORE_FLOOR` or more, or became a tag; best first.
 
-    The tags of all of them, in this order, are those of `policy.tags` that the `vocabulary` admits.
+    The tags of all of them, in this order, are those of `policy.tags` that the `vocabulary` admits and that no
+    person has `taken_off`.
     """
     decision = policy.decide(scores)
     brought: dict[str, str] = {}
@@ -68,19 +76,25 @@ def explain(policy: TagPolicy, scores: SparseScores, vocabulary: Vocabulary = _A
         score = float(decision.scores[place])
         rule = Rule(int(decision.rules[place]))
         if rule.keeps or score >= SCORE_FLOOR:
-            found.append(_explained(policy, decision, place, vocabulary, brought))
+            found.append(_explained(policy, decision, place, vocabulary, taken_off, brought))
     return tuple(found)
 
 
 def _explained(
-    policy: TagPolicy, decision: Decision, place: int, vocabulary: Vocabulary, brought: dict[str, str]
+    policy: TagPolicy,
+    decision: Decision,
+    place: int,
+    vocabulary: Vocabulary,
+    taken_off: Callable[[str], bool],
+    brought: dict[str, str],
 ) -> Explained:
     row, rule = int(decision.rows[place]), Rule(int(decision.rules[place]))
     label, category = policy.labels[row]
-    names = policy.names[row] if rule.keeps else ()
+    named = policy.names[row] if rule.keeps else ()
+    names = tuple(name for name in named if not taken_off(name))
     admitted = vocabulary.allowed(names)
-    if names and not admitted:
-        rule = Rule.WITHHELD
+    if named and not admitted:
+        rule = Rule.WITHHELD if names else Rule.TAKEN_OFF
     source = int(decision.because[place])
     reason = _REASONS[rule].format(spoken(*policy.labels[source]) if source >= 0 else "")
     for name in names if admitted else ():

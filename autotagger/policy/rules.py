@@ -11,10 +11,12 @@ The rules, in the order in which they apply:
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotagger.meaning import meaning_of_label
 from autotagger.policy.decision import UNDECIDED, Decision, Rule
 from autotagger.policy.naming import colliding, name_labels
 from autotagger.policy.patterns import Patterns
@@ -104,6 +106,15 @@ class TagPolicy:
         """Every name that a picture could get."""
         rows = np.flatnonzero(self._standing == _PASSED).tolist()
         return frozenset(name for row in rows for name in self.names[row])
+
+    @cached_property
+    def meanings(self) -> Mapping[str, frozenset[str]]:
+        """By every name that a picture could get, what it means: the labels that become it."""
+        found: dict[str, set[str]] = {}
+        for label, names in zip(self.labels, self.names, strict=True):
+            for name in names:
+                found.setdefault(name, set()).add(meaning_of_label(*label))
+        return {name: frozenset(meanings) for name, meanings in found.items()}
 
     def tags(self, scores: SparseScores) -> tuple[str, ...]:
         """The final names, each once, best score first; of equal scores the one higher up in the label file.

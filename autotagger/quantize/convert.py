@@ -25,7 +25,7 @@ JOB_BYTES, JOB_COPIES = 2_000_000_000, 7
 _LEFT_OUT = {"source", "preprocess", "category_thresholds", "label_count", "published_threshold"}
 
 
-def check_means(model: Model, environment: Path, memory_bytes: int | None = None) -> Path:
+def check_requirements(model: Model, environment: Path, memory_bytes: int | None = None) -> Path:
     """The interpreter of NNCF's environment. Raises StartupFailed where that or the memory is missing."""
     python = environment / "bin" / "python"
     if not python.exists():

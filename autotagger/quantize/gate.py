@@ -66,7 +66,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """Whether the INT8 model may be used, and why not."""
 
     agreement: Agreement

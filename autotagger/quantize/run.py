@@ -14,8 +14,8 @@ from autotagger.configfile import set_key
 from autotagger.errors import StartupFailed
 from autotagger.pipeline.child.apart import apart
 from autotagger.pipeline.decider import TagDecider
-from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, save_tensors
-from autotagger.quantize.gate import MIN_F1, MIN_SPEED_UP, Agreement, Verdict, compare
+from autotagger.quantize.convert import ENVIRONMENT, check_requirements, convert, save_tensors
+from autotagger.quantize.gate import MIN_F1, MIN_SPEED_UP, Agreement, GateResult, compare
 from autotagger.quantize.sample import Sample, from_folder, from_library
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import find_model
@@ -47,7 +47,7 @@ class Wish:
 class Outcome:
     """`folder`: the INT8 model, None when it was not good enough; `config`: where it was put into use."""
 
-    verdict: Verdict
+    result: GateResult
     folder: Path | None
     config: Path
 
@@ -61,7 +61,7 @@ def quantize(
     """
     config = config_to_write(config, os.environ)
     model = find_model(settings.model.name, settings.models_dir, download=True)
-    python = check_means(model, environment)
+    python = check_requirements(model, environment)
     calibration, judging = _samples(settings, wish, say)
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.models_dir, prefix="quantizing-") as place:
@@ -73,14 +73,14 @@ def quantize(
         twin = find_model(str(made), settings.models_dir, download=False)
         say(f"comparing tags on {len(judging)} other pictures")
         agreed = apart(_compare, settings, model, twin, judging)
-        verdict = Verdict(agreed, _speed_up(model, twin, say), wish.min_f1, wish.min_speed_up)
-        if not verdict.passed:
-            return Outcome(verdict, None, config)
+        result = GateResult(agreed, _speed_up(model, twin, say), wish.min_f1, wish.min_speed_up)
+        if not result.passed:
+            return Outcome(result, None, config)
         folder = settings.models_dir / twin.name
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
     set_key(config, "model", "name", str(folder))
-    return Outcome(verdict, folder, config)
+    return Outcome(result, folder, config)
 
 
 def _samples(settings: Settings, wish: Wish, say: Say) -> tuple[Sample, Sample]:

@@ -16,7 +16,9 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
 def ask(service: ServiceSettings) -> dict[str, Any]:
-    """The answer of `/health` on this machine: `live`, `ready`, `reasons`; not live if nothing answers.
+    """The answer of `/health` on this machine: `live`, `ready`, `reasons`, `warnings`.
+
+    Not live if nothing answers.
 
     Raises BadConfig if `[service] listen_port` is 0.
     """
@@ -28,7 +30,13 @@ def ask(service: ServiceSettings) -> dict[str, Any]:
         connection.request("GET", "/health")
         answer = json.loads(connection.getresponse().read(MAX_BYTES))
         reasons = [str(reason) for reason in answer["reasons"]]
-        return {"live": bool(answer["live"]), "ready": bool(answer["ready"]), "reasons": reasons}
+        warnings = [str(warning) for warning in answer.get("warnings", ())]
+        return {
+            "live": bool(answer["live"]),
+            "ready": bool(answer["ready"]),
+            "reasons": reasons,
+            "warnings": warnings,
+        }
     except (OSError, http.client.HTTPException) as error:
         reason = (
             f"nothing answers at {host} port {service.listen_port} ({_why(error)}): is `autotagger run` running?"
@@ -37,7 +45,7 @@ def ask(service: ServiceSettings) -> dict[str, Any]:
         reason = f"another program answers at {host} port {service.listen_port}: set [service] listen_port"
     finally:
         connection.close()
-    return {"live": False, "ready": False, "reasons": [reason]}
+    return {"live": False, "ready": False, "reasons": [reason], "warnings": []}
 
 
 def _reachable(host: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from autotagger.pipeline.child.base import HEARTBEAT_S
 from autotagger.pipeline.supervisor.status import RunStatus
+from autotagger.pipeline.supervisor.summary import UNMARKED, Summary
 
 #: Seconds of silence after which a process counts as hanging: fifteen heartbeats, so that a machine under full
 #: load is not taken for a dead one. The supervisor replaces it after `pipeline.hang_timeout_s`.
@@ -17,11 +18,13 @@ STALL_S = 120.0
 @dataclass(frozen=True, slots=True)
 class Health:
     """`live`: every process answers and makes progress; if not, a restart may help. `ready`: in addition, the
-    model is loaded and Immich answers. `reasons`: why not."""
+    model is loaded and Immich answers. `reasons`: why not. `warnings`: what no restart mends, and a person has to
+    look at."""
 
     live: bool
     ready: bool
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -52,4 +55,10 @@ def examine(status: RunStatus | None, *, reachable: bool, patience_s: float) -> 
     if status.stopping:
         waiting.append("stopping")
     reasons = (*hanging, *starting, *waiting)
-    return Health(live=not hanging, ready=not reasons, reasons=reasons)
+    return Health(live=not hanging, ready=not reasons, reasons=reasons, warnings=_warnings(status.summary))
+
+
+def _warnings(summary: Summary) -> tuple[str, ...]:
+    if not summary.lost_many:
+        return ()
+    return (UNMARKED.format(summary.unmarked),)

@@ -5,10 +5,11 @@
 | `/health` | 200 when live and ready, else 503; JSON says which and why |
 | `/health/live`, `/health/ready` | the same body; the status of one of the two |
 | `/metrics` | Prometheus' text format |
-| `/status` | the run in figures, JSON |
+| `/status` | the run in numbers, JSON |
 """
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -18,16 +19,20 @@ from aiohttp import web
 
 from autotagger import __version__
 from autotagger.errors import StartupFailed
+from autotagger.service.doorkeeper import Answer, Doorkeeper, is_known
 from autotagger.service.metrics import CONTENT_TYPE, exposition, registry_of, resident_bytes
 from autotagger.service.observer import Observer
-from autotagger.service.words import figures
+from autotagger.service.words import run_stats
 
 
 @asynccontextmanager
-async def answered(observer: Observer, host: str, port: int) -> AsyncIterator[int]:
-    """Answer while the block runs; gives the port (port 0 takes a free one). Raises StartupFailed."""
-    # No access log: a look every few seconds is no event.
-    runner = web.AppRunner(application(observer), access_log=None, shutdown_timeout=1.0)
+async def answered(
+    observer: Observer, host: str, port: int, allowed_hosts: Iterable[str] = ()
+) -> AsyncIterator[int]:
+    """Answer while the block runs; gives the port (port 0 takes a free one). `allowed_hosts`: see `doorkeeper`.
+    Raises StartupFailed."""
+    doorkeeper = Doorkeeper(answer_of(observer, (host, socket.gethostname(), *allowed_hosts)))
+    runner = web.ServerRunner(doorkeeper, shutdown_timeout=1.0)
     await runner.setup()
     try:
         try:
@@ -43,46 +48,44 @@ async def answered(observer: Observer, host: str, port: int) -> AsyncIterator[in
         await runner.cleanup()
 
 
-def application(observer: Observer) -> web.Application:
-    """The routes above."""
+def answer_of(observer: Observer, allowed_hosts: Collection[str]) -> Answer:
+    """What is answered to a request: one of the paths above, to whoever asks by a known name. Every answer ends
+    its connection."""
     registry = registry_of(observer)
+    paths: dict[str, Callable[[], web.Response]] = {
+        "/health": lambda: _json(health_document(observer), ok=observer.health.healthy),
+        "/health/live": lambda: _json(health_document(observer), ok=observer.health.live),
+        "/health/ready": lambda: _json(health_document(observer), ok=observer.health.ready),
+        "/metrics": lambda: web.Response(body=exposition(registry), headers={"Content-Type": CONTENT_TYPE}),
+        "/status": lambda: _json(status_document(observer), ok=True),
+    }
 
-    async def health(_: web.Request) -> web.Response:
-        found = observer.health
-        return _json(health_document(observer), ok=found.healthy)
+    async def answer(request: web.BaseRequest) -> web.Response:
+        found = paths.get(request.path)
+        if not all(is_known(host, allowed_hosts) for host in request.headers.getall("Host", [])):
+            response = _refusal(403, "autotagger is not known by this name: see [service] allowed_hosts")
+        elif request.method not in ("GET", "HEAD"):
+            response = _refusal(405, "only GET and HEAD")
+        else:
+            response = found() if found else _refusal(404, f"there is only {', '.join(paths)}")
+        response.force_close()
+        return response
 
-    async def live(_: web.Request) -> web.Response:
-        return _json(health_document(observer), ok=observer.health.live)
-
-    async def ready(_: web.Request) -> web.Response:
-        return _json(health_document(observer), ok=observer.health.ready)
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=exposition(registry), headers={"Content-Type": CONTENT_TYPE})
-
-    async def status(_: web.Request) -> web.Response:
-        return _json(status_document(observer), ok=True)
-
-    app = web.Application()
-    app.add_routes(
-        [
-            web.get("/health", health),
-            web.get("/health/live", live),
-            web.get("/health/ready", ready),
-            web.get("/metrics", metrics),
-            web.get("/status", status),
-        ]
-    )
-    return app
+    return answer
 
 
 def health_document(observer: Observer) -> dict[str, Any]:
     found = observer.health
-    return {"live": found.live, "ready": found.ready, "reasons": list(found.reasons)}
+    return {
+        "live": found.live,
+        "ready": found.ready,
+        "reasons": list(found.reasons),
+        "warnings": list(found.warnings),
+    }
 
 
 def status_document(observer: Observer) -> dict[str, Any]:
-    """Health, and once the run has begun its figures, processes and places."""
+    """Health, and once the run has begun its numbers, processes and places."""
     document = {**health_document(observer), "version": __version__, "immich_reachable": observer.reachable}
     if (status := observer.status) is None:
         return document
@@ -95,11 +98,15 @@ def status_document(observer: Observer) -> dict[str, Any]:
         "paused": status.paused,
         "rest": status.idle_reason or None,
         "stopping": status.stopping,
-        "run": figures(status.summary, observer.pace),
+        "run": run_stats(status.summary, observer.pace),
         "under_way": status.jobs,
         "slots": {"free": status.free_slots, "used": status.slots - status.free_slots},
         "processes": [asdict(one) | {"resident_bytes": resident_bytes(one.pid)} for one in status.processes],
     }
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n")
 
 
 def _json(document: dict[str, Any], *, ok: bool) -> web.Response:

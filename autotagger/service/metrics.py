@@ -1,4 +1,4 @@
-"""The run's figures in Prometheus' format, read off the last status whenever somebody asks."""
+"""The run's numbers in Prometheus' format, read off the last status whenever somebody asks."""
 
 import os
 import platform
@@ -89,6 +89,7 @@ def _state(status: RunStatus) -> Iterator[Metric]:
     yield _info("immich", "The server.", {"version": status.server_version})
     yield _gauges("assets", "Assets in the ledger.", "state", {str(k): v for k, v in summary.states.items()})
     yield _gauges("assets_failed", "Failed assets in the ledger.", "kind", summary.failures)
+    yield _gauge("assets_unmarked", "Verified assets that have lost their marker in Immich.", summary.unmarked)
     yield _gauges("queue_depth", "Pictures in work.", "stage", status.jobs)
     slots = {"free": status.free_slots, "used": status.slots - status.free_slots}
     yield _gauges("slots", "Slots for pictures in shared memory.", "state", slots)
@@ -137,7 +138,7 @@ def _counters(counts: Mapping[str, int]) -> Iterator[Metric]:
 
 
 def _histograms(counts: Mapping[str, int]) -> Iterator[Metric]:
-    """From the figures of pipeline/figures.py; a metric's buckets each count the smaller ones too."""
+    """From the times of pipeline/ipc/stats.py; a metric's buckets each count the smaller ones too."""
     places: dict[str, dict[str, int]] = defaultdict(dict)
     for name, count in counts.items():
         if name.startswith("le/"):

@@ -10,7 +10,7 @@ from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.service.health import Health, examine, patience_s
 from autotagger.service.notify import Notifier
 from autotagger.service.pace import Pace
-from autotagger.service.words import figures, progress, sum_up
+from autotagger.service.words import progress, run_stats, sum_up
 
 #: sd_watchdog_enabled(3) recommends to speak twice as often as the watchdog asks; twice that is no burden.
 FEEDS_PER_WATCHDOG = 4
@@ -86,6 +86,6 @@ class Observer:
 
     def _log_summary(self, summary: Summary, event: str) -> None:
         line = sum_up(summary, self.pace)
-        logger.bind(event=event, figures=figures(summary, self.pace)).info(
+        logger.bind(event=event, figures=run_stats(summary, self.pace)).info(
             "{}", f"ended: {line}" if event == "ended" else line
         )

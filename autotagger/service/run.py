@@ -43,7 +43,8 @@ async def run_service(
             from autotagger.service.http import answered
 
             service = settings.service
-            port = await around.enter_async_context(answered(observer, service.listen_host, service.listen_port))
+            around_it = answered(observer, service.listen_host, service.listen_port, service.allowed_hosts)
+            port = await around.enter_async_context(around_it)
             logger.info("health and metrics at http://{}:{}/health", service.listen_host, port)
         if listens or notifier:
             await around.enter_async_context(_pinged(settings, observer))

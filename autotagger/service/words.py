@@ -12,8 +12,9 @@ def progress(summary: Summary, pace: Pace) -> str:
     """`1,200 of 5,000 assets done, 30 waiting for Immich, 4.2/s, 15 min left`. Failed or skipped is done."""
     states = summary.states
     total, to_do, waiting = sum(states.values()), sum(states[state] for state in TO_DO), states[State.WAITING]
-    words = f"{total - to_do - waiting:,} of {total:,} assets done"
+    words = f"{total - to_do - waiting - summary.unmarked:,} of {total:,} assets done"
     words += f", {waiting:,} waiting for Immich" if waiting else ""
+    words += f", {summary.unmarked:,} without their marker in Immich" if summary.unmarked else ""
     if not to_do:
         return words
     left_s = pace.seconds_for(summary.states[State.PENDING])
@@ -35,7 +36,7 @@ def sum_up(summary: Summary, pace: Pace) -> str:
     return f"{progress(summary, pace)}; this run: {', '.join(words)} in {duration(summary.seconds)}; {ledger}"
 
 
-def figures(summary: Summary, pace: Pace) -> Mapping[str, Any]:
+def run_stats(summary: Summary, pace: Pace) -> Mapping[str, Any]:
     """The same for programs: the summary, the rate, and the seconds left (None where nobody can say)."""
     left_s = pace.seconds_for(summary.states[State.PENDING])
     return {

@@ -22,7 +22,7 @@ _BYTE = 1.0 / 255.0
 
 
 def with_author_files(manifest: Manifest, folder: Path) -> Manifest:
-    """`manifest` with what its companion files in `folder` say in place. Raises StartupFailed."""
+    """`manifest` with what its author's files in `folder` say in place. Raises StartupFailed."""
     found: dict[str, Any] = {}
     if manifest.preprocess:
         found["input"] = read_preprocess(folder / manifest.preprocess, manifest.input)

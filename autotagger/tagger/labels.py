@@ -36,11 +36,6 @@ class _Row(NamedTuple):
     threshold: str | None = None
 
 
-def load_labels(path: Path, spec: LabelSpec) -> tuple[Label, ...]:
-    """Read the labels in the order of the scores. Raises as `read_label_file`."""
-    return read_label_file(path, spec).labels
-
-
 def read_label_file(path: Path, spec: LabelSpec) -> LabelFile:
     """Read a label file in the format of its manifest.
 

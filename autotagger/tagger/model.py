@@ -21,7 +21,7 @@ PREPROCESSING_VERSION = 1
 class Model:
     """A model whose files are there and fit their manifest.
 
-    `manifest` has in it what the author's companion files say. `series`: the series that a character is from,
+    `manifest` has in it what the author's files say. `series`: the series that a character is from,
     by the name of its label, and `thresholds`: the author's, of single labels, where the label file tells them.
     """
 

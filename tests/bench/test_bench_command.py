@@ -19,11 +19,11 @@ def bench(state_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_tiny_bench_measures_everything(tmp_path: Path) -> None:
     done = bench(tmp_path, "--tiny", "--json")
     assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)
+    numbers = json.loads(done.stdout)
     for name in ("session_ips", "pipeline_ips", "ratio", "instant_ips", "decode_ips", "rss_mb"):
-        assert figures[name] > 0, name
-    assert {"decode", "inference", "fetcher", "writer", "supervisor", "stand_in"} <= figures["cpu_ms"].keys()
-    assert {"fetcher", "inferencer", "supervisor", "writer"} <= figures["rss_mb_by_process"].keys()
+        assert numbers[name] > 0, name
+    assert {"decode", "inference", "fetcher", "writer", "supervisor", "stand_in"} <= numbers["cpu_ms"].keys()
+    assert {"fetcher", "inferencer", "supervisor", "writer"} <= numbers["rss_mb_by_process"].keys()
 
 
 @pytest.mark.slow

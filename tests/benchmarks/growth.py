@@ -23,7 +23,7 @@ from autotagger.errors import StartupFailed
 from autotagger.log import setup_logging
 from autotagger.pipeline.child.apart import apart
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand, run_pipeline
+from autotagger.pipeline.run import run_operation, run_pipeline
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.settings import PolicySettings, Settings
 from autotagger.tagger.model import Model
@@ -120,7 +120,7 @@ def _again(settings: Settings) -> tuple[float, Summary]:
 def _operation(settings: Settings, operation: Operation) -> tuple[float, Summary]:
     """The same for an operation."""
     setup_logging("WARNING")
-    summary = asyncio.run(run_errand(settings, operation))
+    summary = asyncio.run(run_operation(settings, operation))
     return _spent_s(), summary
 
 

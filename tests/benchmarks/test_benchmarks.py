@@ -29,3 +29,12 @@ def test_growth_tags_reads_verifies_and_retags_a_library_of_each_size(tmp_path: 
     rows = benchmark("growth", tmp_path, "5", "20", "--tiny")["growth"]
     assert [(row["assets"], row["verified"]) for row in rows] == [(5, 5), (20, 20)]
     assert all(row["own_ms"] > 0 and row["wall_ms"] > 0 for row in rows)
+
+
+def test_waves_are_as_many_whatever_the_number_of_tags(tmp_path: Path) -> None:
+    rows = benchmark("waves", tmp_path, "4", "12", "--assets", "6")["waves"]
+    assert [(row["operation"], row["tags"]) for row in rows] == [
+        *(("retag", 4), ("undo", 4), ("retag", 12), ("undo", 12))
+    ]
+    assert all(row["wrong_links"] == 0 for row in rows)
+    assert all(1 <= row["waves"] <= 4 for row in rows)

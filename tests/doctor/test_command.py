@@ -76,11 +76,11 @@ async def test_csv_and_a_damaged_ledger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "code"),
+    ("results", "code"),
     [
         ([good("a"), warn("b", "c")], 0),
         ([warn("b", "c"), fail("d", "e", 4), fail("f", "g", 3)], 4),
     ],
 )
-def test_the_first_failure_decides_the_exit_code(verdicts: list[Any], code: int) -> None:
-    assert Report(tuple(Finding("x", result) for result in verdicts)).exit_code == code
+def test_the_first_failure_decides_the_exit_code(results: list[Any], code: int) -> None:
+    assert Report(tuple(Finding("x", result) for result in results)).exit_code == code

@@ -31,8 +31,8 @@ async def judged(settings: Settings) -> dict[str, CheckResult]:
     return {name: check(facts) for name, check in CHECKS.items()}
 
 
-def levels(verdicts: dict[str, CheckResult]) -> dict[Level, list[str]]:
-    return {level: [name for name, result in verdicts.items() if result.level is level] for level in Level}
+def levels(results: dict[str, CheckResult]) -> dict[Level, list[str]]:
+    return {level: [name for name, result in results.items() if result.level is level] for level in Level}
 
 
 def with_key(server: StandIn, tmp_path: Path, permissions: Sequence[str], **immich: Any) -> Settings:
@@ -43,11 +43,11 @@ def with_key(server: StandIn, tmp_path: Path, permissions: Sequence[str], **immi
 async def test_nothing_is_wrong_with_a_good_server_and_nothing_is_changed(dialect: str, tmp_path: Path) -> None:
     async with StandIn(tiny_library(30), dialect) as server:
         before = server.links()
-        verdicts = await judged(with_key(server, tmp_path, EVERY))
-        assert levels(verdicts)[Level.PASS] == list(CHECKS)
-        assert f"API dialect {dialect}" in verdicts["server.version"].found
-        assert verdicts["library.size"].found.startswith("30 assets, 0 of them marked")
-        assert verdicts["library.previews"].found.startswith("image/jpeg, short side 32 px")
+        results = await judged(with_key(server, tmp_path, EVERY))
+        assert levels(results)[Level.PASS] == list(CHECKS)
+        assert f"API dialect {dialect}" in results["server.version"].found
+        assert results["library.size"].found.startswith("30 assets, 0 of them marked")
+        assert results["library.previews"].found.startswith("image/jpeg, short side 32 px")
         assert server.links() == before
         assert not server.store.tags
         assert server.settled
@@ -57,16 +57,16 @@ async def test_nothing_is_wrong_with_a_good_server_and_nothing_is_changed(dialec
 async def test_every_missing_permission_is_named_with_its_fix(missing: str, tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
         permissions = [name for name in EVERY if name != missing]
-        verdicts = await judged(with_key(server, tmp_path, permissions))
+        results = await judged(with_key(server, tmp_path, permissions))
     if missing == "userPreference.read":
-        assert verdicts["server.tags_feature"].level is Level.SKIP
+        assert results["server.tags_feature"].level is Level.SKIP
         return
-    result = verdicts[f"key.{missing}"]
+    result = results[f"key.{missing}"]
     assert result.level is (Level.FAIL if missing in NEEDED else Level.WARN)
     assert result.exit_code == (4 if missing in NEEDED else 0)
     assert result.fix.endswith(f" and tick {missing}")
     others = [name for name in NEEDED if name != missing]
-    assert all(verdicts[f"key.{name}"].level is Level.PASS for name in others)
+    assert all(results[f"key.{name}"].level is Level.PASS for name in others)
 
 
 async def test_a_permission_that_is_held_and_does_not_work(tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ async def test_a_permission_that_is_held_and_does_not_work(tmp_path: Path) -> No
         return faults.status(403, "no") if call.name == "upsert_tags" else None
 
     async with StandIn(tiny_library(3), faults=forbid) as server:
-        verdicts = await judged(with_key(server, tmp_path, EVERY))
-    assert verdicts["key.tag.create"].level is Level.WARN
-    assert "403" in verdicts["key.tag.create"].found
-    assert levels(verdicts)[Level.FAIL] == []
+        results = await judged(with_key(server, tmp_path, EVERY))
+    assert results["key.tag.create"].level is Level.WARN
+    assert "403" in results["key.tag.create"].found
+    assert levels(results)[Level.FAIL] == []
 
 
 async def test_originals_need_the_permission_to_download(tmp_path: Path) -> None:
@@ -97,21 +97,21 @@ async def test_moving_pictures_by_rating_needs_the_permission_to_update(tmp_path
 
 async def test_a_wrong_key(tmp_path: Path) -> None:
     async with StandIn(tiny_library(3)) as server:
-        verdicts = await judged(settings_for(server, tmp_path, immich={"api_key": "wrong"}))
-    assert levels(verdicts)[Level.FAIL] == ["key.accepted"]
-    assert verdicts["key.accepted"].exit_code == 4
-    assert "create a new key" in verdicts["key.accepted"].fix
+        results = await judged(settings_for(server, tmp_path, immich={"api_key": "wrong"}))
+    assert levels(results)[Level.FAIL] == ["key.accepted"]
+    assert results["key.accepted"].exit_code == 4
+    assert "create a new key" in results["key.accepted"].fix
 
 
 async def test_a_dead_server(tmp_path: Path) -> None:
     settings = settings_of(
         state_dir=tmp_path, immich={"base_url": "127.0.0.1:9", "api_key": "k", "retry_budget_s": 0.0}
     )
-    verdicts = await judged(settings)
-    assert levels(verdicts)[Level.FAIL] == ["server.reach"]
-    assert verdicts["server.reach"].exit_code == 4
-    assert "curl http://127.0.0.1:9/api/server/ping" in verdicts["server.reach"].fix
-    assert levels(verdicts)[Level.PASS] == ["server.address", "key.private"]
+    results = await judged(settings)
+    assert levels(results)[Level.FAIL] == ["server.reach"]
+    assert results["server.reach"].exit_code == 4
+    assert "curl http://127.0.0.1:9/api/server/ping" in results["server.reach"].fix
+    assert levels(results)[Level.PASS] == ["server.address", "key.private"]
 
 
 @pytest.fixture
@@ -128,19 +128,19 @@ async def router() -> AsyncIterator[str]:
 
 
 async def test_a_web_page_instead_of_immich(router: str, tmp_path: Path) -> None:
-    verdicts = await judged(settings_of(state_dir=tmp_path, immich={"base_url": router, "api_key": "k"}))
-    assert levels(verdicts)[Level.FAIL] == ["server.reach"]
-    assert "set base_url in [immich]" in verdicts["server.reach"].fix
+    results = await judged(settings_of(state_dir=tmp_path, immich={"base_url": router, "api_key": "k"}))
+    assert levels(results)[Level.FAIL] == ["server.reach"]
+    assert "set base_url in [immich]" in results["server.reach"].fix
 
 
 @pytest.mark.parametrize(
     "immich", [{"base_url": "ftp://nas", "api_key": "k"}, {"base_url": "nas:2283"}, {"api_key": "k"}]
 )
 async def test_settings_that_no_run_could_use(immich: dict[str, str], tmp_path: Path) -> None:
-    verdicts = await judged(settings_of(state_dir=tmp_path, immich=immich))
-    assert levels(verdicts)[Level.FAIL] == ["server.address"]
-    assert verdicts["server.address"].exit_code == 2
-    assert "IMMICH_BASE_URL" in verdicts["server.address"].fix
+    results = await judged(settings_of(state_dir=tmp_path, immich=immich))
+    assert levels(results)[Level.FAIL] == ["server.address"]
+    assert results["server.address"].exit_code == 2
+    assert "IMMICH_BASE_URL" in results["server.address"].fix
 
 
 async def test_a_server_that_is_too_old(tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ async def test_a_server_that_is_too_old(tmp_path: Path) -> None:
         return web.json_response({"major": 1, "minor": 120, "patch": 0}) if call.name == "version" else None
 
     async with StandIn(tiny_library(3), faults=old) as server:
-        verdicts = await judged(settings_for(server, tmp_path))
-    assert levels(verdicts)[Level.FAIL] == ["server.version"]
-    assert verdicts["server.version"].fix == "update Immich"
+        results = await judged(settings_for(server, tmp_path))
+    assert levels(results)[Level.FAIL] == ["server.version"]
+    assert results["server.version"].fix == "update Immich"
 
 
 async def test_a_server_that_fails_behind_a_good_key(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ async def test_a_server_that_fails_behind_a_good_key(tmp_path: Path) -> None:
         return faults.status(502) if call.name == "user" else None
 
     async with StandIn(tiny_library(3), faults=broken) as server:
-        verdicts = await judged(settings_for(server, tmp_path, immich={"retry_budget_s": 0.0}))
-    assert verdicts["server.first_calls"].level is Level.FAIL
-    assert "502" in verdicts["server.first_calls"].found
+        results = await judged(settings_for(server, tmp_path, immich={"retry_budget_s": 0.0}))
+    assert results["server.first_calls"].level is Level.FAIL
+    assert "502" in results["server.first_calls"].found
 
 
 async def test_tags_that_the_user_has_switched_off(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ async def test_what_is_marked_is_counted_with_and_without_the_permission(
 
 async def test_an_empty_library_is_pointed_out(tmp_path: Path) -> None:
     async with StandIn(tiny_library(0)) as server:
-        verdicts = await judged(settings_for(server, tmp_path))
-    assert verdicts["library.size"].level is Level.WARN
-    assert verdicts["library.previews"].level is Level.SKIP
+        results = await judged(settings_for(server, tmp_path))
+    assert results["library.size"].level is Level.WARN
+    assert results["library.previews"].level is Level.SKIP
 
 
 def test_clocks_latency_and_exposure_are_judged_by_their_size() -> None:

@@ -46,7 +46,7 @@ async def hang_one(story: Story) -> None:
 
 
 async def stop_gracefully(story: Story) -> None:
-    story.endings.add(-signal.SIGTERM)  # before it had begun
+    story.endings |= {130, -signal.SIGTERM}  # the latter before it had begun
     if story.run.returncode is None:
         story.run.send_signal(signal.SIGTERM)
 

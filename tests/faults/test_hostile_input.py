@@ -81,12 +81,16 @@ async def test_a_listing_full_of_nonsense_still_lists_what_makes_sense(dialect: 
             server.store.upsert([name])
         log = tmp_path / "log"
         run = await start(server, tmp_path / "state", log, AUTOTAGGER_LOG_LEVEL="DEBUG")
-        assert await run.wait() == 0
+        assert await run.wait() == 1, "it cannot say that all is done"
         await server.settle()
         held = held_links(server)
         assert held.keys() == {asset.id for asset in library.assets}
         assert held == ledger_links(settings_for(server, tmp_path / "state"))
         shown = log.read_text()
-        assert "could not be read" in shown
+        warned = [line for line in shown.splitlines() if " WARNING " in line]
+        counted = [line for line in warned if "could not be read and are left out" in line]
+        assert len(counted) == 1, shown
+        assert shown.splitlines()[-1].startswith("autotagger: ")
+        assert "items of the library could not be read" in shown.splitlines()[-1]
         assert not [character for character in shown if not character.isprintable() and character != "\n"]
         assert "Traceback" not in shown

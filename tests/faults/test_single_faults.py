@@ -141,7 +141,7 @@ async def test_sigterm_while_immich_is_silent_does_not_wait_for_it(tmp_path: Pat
         async with asyncio.timeout(LONG_S):
             await silent.wait()
             run.send_signal(signal.SIGTERM)
-            assert await run.wait() == 0
+            assert await run.wait() == 130
         assert "the next run" in (tmp_path / "log").read_text()
         server.faults = None
         make_due(settings_for(server, tmp_path / "state"))
@@ -178,7 +178,7 @@ async def test_sigterm_while_the_end_of_once_waits_for_immich_to_settle(signals:
                 await asyncio.sleep(0.02)
             for _ in range(signals):
                 run.send_signal(signal.SIGTERM)
-            assert await run.wait() == 0
+            assert await run.wait() == 130
         server.jobs.resume()
         await server.settle()
         assert (await run_once(settings)).states[State.VERIFIED] == 20

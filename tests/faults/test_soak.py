@@ -121,8 +121,8 @@ def judge(samples: list[Sample]) -> None:
         f"\n{2 * ASSETS:,} assets in {end.at_s - samples[0].at_s:.0f} s; at a quarter, the most later, at the end:"
     )
     for what in ("rss", "shared", "fds", "threads"):
-        figures = [getattr(begin, what), max(getattr(each, what) for each in later), getattr(end, what)]
-        print(f"  {what:8}" + "".join(f"{figure:10.0f}" for figure in figures))
+        values = [getattr(begin, what), max(getattr(each, what) for each in later), getattr(end, what)]
+        print(f"  {what:8}" + "".join(f"{figure:10.0f}" for figure in values))
     first, last = (speed(samples, tenth) for tenth in (0, 9))
     tenths = " ".join(f"{speed(samples, tenth):.0f}" for tenth in range(10))
     print(f"  assets a second in each tenth: {tenths}")

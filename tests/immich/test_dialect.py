@@ -10,7 +10,7 @@ from autotagger.immich.dialect import (
     dialect_of,
     speaks_filter,
 )
-from autotagger.immich.searches import filter_search, flat_search, following, random_search, totals
+from autotagger.immich.searches import following, random_search, search_body, totals
 from autotagger.immich.types import Dialect, Page, Server, ServerVersion
 from autotagger.settings import ImmichSettings
 from tests.immich.support import OWNER, Clock, client_of, item, json, page_of, raw_server, serving
@@ -38,7 +38,7 @@ def test_too_old() -> None:
 
 
 def test_following_pages() -> None:
-    flat = flat_search(visibility="timeline", tag_id=OWNER, updated_after_ms=1795361098587)
+    flat = search_body(filters=False, visibility="timeline", tag_id=OWNER, updated_after_ms=1795361098587)
     assert flat == {
         "size": 1000,
         "page": 1,
@@ -48,7 +48,7 @@ def test_following_pages() -> None:
     }
     assert following(flat, Page((), next_page=2, next_cursor="abc")) == {**flat, "page": 2}
     assert following(flat, Page(())) is None
-    none = filter_search(visibility="archive", kind="VIDEO", without_tag_id=OWNER, size=7)
+    none = search_body(filters=True, visibility="archive", kind="VIDEO", without_tag_id=OWNER, size=7)
     assert none == {
         "size": 7,
         "filter": {
@@ -63,8 +63,13 @@ def test_following_pages() -> None:
 
 
 def test_a_search_by_filter_asks_for_what_the_flat_one_asks_for() -> None:
-    body = filter_search(
-        visibility="timeline", tag_id=OWNER, updated_after_ms=1795361098587, created_after_ms=0, with_exif=True
+    body = search_body(
+        filters=True,
+        visibility="timeline",
+        tag_id=OWNER,
+        updated_after_ms=1795361098587,
+        created_after_ms=0,
+        with_exif=True,
     )
     assert body == {
         "size": 1000,

@@ -76,11 +76,25 @@ async def test_a_library_of_which_nothing_can_be_read_is_not_an_empty_one(readab
     async with serving(answer) as server, client_of(server.url) as client:
         found = LISTINGS["sweep"](client, server_of(False))
         if readable:
-            assert [asset.id async for batch in found for asset in batch.assets] == [uuid(1)]
+            batches = [batch async for batch in found]
+            assert [asset.id for batch in batches for asset in batch.assets] == [uuid(1)]
+            assert sum(batch.unreadable for batch in batches) == 2
             return
         with pytest.raises(Retryable, match="not one of 2 items") as caught:
             [batch async for batch in found]
         assert caught.value.kind == "unreadable-listing"
+
+
+@pytest.mark.parametrize("filters", [True, False])
+async def test_what_a_poll_cannot_read_is_counted(filters: bool) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return json(page_of([{}, item(1), item(2, updatedAt="9999-01-01T00:00:00.000Z")]))
+
+    async with serving(answer) as server, client_of(server.url) as client:
+        client.filters = filters
+        batches = [batch async for batch in LISTINGS["poll"](client, server_of(filters))]
+        assert [asset.id for batch in batches for asset in batch.assets] == [uuid(1)]
+        assert sum(batch.unreadable for batch in batches) == 2
 
 
 def page(status: int) -> web.Response:
@@ -117,10 +131,26 @@ async def test_the_run_ends_when_ping_or_other_assets_are_refused_too(
             with pytest.raises(AutotaggerError) as caught:
                 await client.asset(uuid(number))
             ends.append(caught.value)
-        expected = 4 if lets_ping_through else 0
-        assert [type(end) for end in ends] == [AssetFailed] * expected + [ServerRefused] * (5 - expected)
+        if lets_ping_through:
+            assert [type(end) for end in ends] == [AssetFailed] * 4 + [ServerRefused]
+        else:  # the first may be the only one: it is tried again later
+            assert [type(end) for end in ends] == [Retryable] + [ServerRefused] * 4
+            assert (ends[0].kind, uuid(0) in ends[0].message) == (PROXY_REFUSED, True)
         with pytest.raises(ServerRefused, match="by a proxy in front of Immich"):
             await client.tags()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_one_asset_is_no_reason_to_end_where_a_proxy_lets_no_ping_through(status: int) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return json(item(100, tags=[])) if uuid(100) in request.path else page(status)
+
+    async with serving(answer) as server, client_of(server.url) as client:
+        for number in range(10):
+            with pytest.raises(Retryable, match=f"asset {uuid(number)}.*by a proxy") as caught:
+                await client.asset(uuid(number))
+            assert caught.value.kind == PROXY_REFUSED
+            await client.asset(uuid(100))
 
 
 async def test_immichs_own_401_is_the_keys() -> None:

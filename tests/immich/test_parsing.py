@@ -47,8 +47,20 @@ def test_times_round_trip_to_the_millisecond(moment: datetime) -> None:
 
 def test_the_date_header_has_whole_seconds() -> None:
     assert parsing.http_date_ms("Sun, 22 Nov 2026 15:24:58 GMT") == 1795361098000
-    assert parsing.http_date_ms("soon") is None
+    for beyond in ("soon", "Fri, 31 Dec 9999 23:59:59 GMT", "Sun, 99 Foo 1 x"):
+        assert parsing.http_date_ms(beyond) is None
     assert parsing.http_date_ms(None) is None
+
+
+@pytest.mark.parametrize(
+    "beyond", ["9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z", "2200-01-01T00:00:00Z"]
+)
+def test_times_beyond_sense_are_no_times(beyond: str) -> None:
+    [tag] = parsing.tags([{"id": uuid(1), "value": "sky", "updatedAt": beyond}])
+    assert tag.updated_ms == 0
+    for name in ("createdAt", "updatedAt"):
+        with pytest.raises(parsing.BadAnswer, match="beyond sense"):
+            parsing.asset(item(1, **{name: beyond}))
 
 
 def test_settled_means_changed_since_the_call() -> None:
@@ -181,7 +193,7 @@ def test_one_hostile_item_never_costs_the_page(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "means"),
+    ("said", "duration"),
     [
         ("0:00:00.00000", None),
         ("00:00:07.000", 7000),
@@ -194,5 +206,5 @@ def test_one_hostile_item_never_costs_the_page(fields: dict[str, Any]) -> None:
         ("soon", None),
     ],
 )
-def test_durations_of_every_version(said: object, means: int | None) -> None:
-    assert parsing.duration_ms(said) == means
+def test_durations_of_every_version(said: object, duration: int | None) -> None:
+    assert parsing.duration_ms(said) == duration

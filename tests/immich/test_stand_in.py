@@ -132,7 +132,7 @@ async def test_every_search_finds_what_it_asks_for(dialect: str) -> None:
         found = await connect(client, settings_of(server))
         after_ms = (await client.asset(new)).asset.created_ms
         pages = arrived(client, found, after_ms=after_ms, types=("image",), visibilities=visibilities)
-        assert {asset.id async for page in pages for asset in page} == {new, unread}
+        assert {asset.id async for page in pages for asset in page.assets} == {new, unread}
         ready = await extracted(client, after_ms=after_ms, visibilities=visibilities)
         assert unread not in ready
         body = random_search(1000, filters=await speaks_filter(client))

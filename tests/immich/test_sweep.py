@@ -102,7 +102,7 @@ async def swept(
             cast("ImmichClient", memory), of or server(), marker=MARKER, types=types, visibilities=visibilities
         )
     ]
-    assert all(batch.assets or batch.marked for batch in listed)
+    assert all(batch.assets or batch.marked or batch.unreadable for batch in listed)
     assets = [asset.id for batch in listed for asset in batch.assets]
     return assets, [asset.id for batch in listed for asset in batch.marked]
 

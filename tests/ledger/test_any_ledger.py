@@ -110,6 +110,7 @@ def test_a_damaged_ledger_is_told_with_one_advice_by_every_command(spoil: object
         ("retry",),
         ("ledger", "dismiss", "--error", "broken-picture"),
         ("ledger", "vacuum"),
+        ("policy", "test", asset_id),
     )
     for words in (*questions(asset_id, tmp_path), *changing):
         done = ask(state_dir, *words)

@@ -33,19 +33,19 @@ def path(tmp_path: Path) -> Path:
     [
         (
             "DELETE FROM link WHERE asset IN (SELECT key FROM asset WHERE state = 'planned')",
-            "without a tag to send",
+            "with no tag to add or remove",
         ),
         ("DELETE FROM link WHERE asset IN (SELECT key FROM asset WHERE state = 'verified')", "without any tag"),
-        ("UPDATE link SET state = 4 WHERE asset = 1 AND tag = 1", "still to be put on or taken off"),
+        ("UPDATE link SET state = 4 WHERE asset = 1 AND tag = 1", "still has to be added or removed"),
         ("DELETE FROM score", "scored without scores"),
         ("UPDATE asset SET state = 'applied', answered_ms = NULL", "without the time of the answer"),
-        ("UPDATE asset SET due_ms = NULL WHERE state = 'pending'", "to be worked on, but never"),
-        ("UPDATE link SET origin = NULL", "comes from nowhere"),
-        ("UPDATE link SET state = 99 WHERE asset = 1", "a state that nobody knows"),
-        ("UPDATE asset SET state = 'asleep' WHERE key = 1", "a state that nobody knows"),
-        ("UPDATE asset SET removal = 999", "a tag to take off that does not exist"),
-        ("UPDATE collection SET canary = NULL", "waits for a canary"),
-        ("DELETE FROM tag", "refer to nothing"),
+        ("UPDATE asset SET due_ms = NULL WHERE state = 'pending'", "unfinished, but never due"),
+        ("UPDATE link SET origin = NULL", "without an origin"),
+        ("UPDATE link SET state = 99 WHERE asset = 1", "an unknown state"),
+        ("UPDATE asset SET state = 'asleep' WHERE key = 1", "an unknown state"),
+        ("UPDATE asset SET removal = 999", "a tag to remove that does not exist"),
+        ("UPDATE collection SET canary = NULL", "whose canary does not exist"),
+        ("DELETE FROM tag", "refer to missing rows"),
     ],
 )
 def test_what_cannot_be_is_found(damage: str, what: str, path: Path) -> None:

@@ -126,6 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
         after = {
             LinkState.WANTED: LinkState.PROVEN,
             LinkState.LEAVING: LinkState.REMOVED,
+            LinkState.RETIRED: LinkState.REMOVED,
             LinkState.SENT: LinkState.PROVEN,
         }
         links = self.ledger.links_of([key])[key]

@@ -8,7 +8,7 @@ import pytest
 
 import autotagger
 from autotagger.ledger.schema import Asset
-from autotagger.ledger.states import LIFE, MAY_BECOME, ForbiddenMove, State
+from autotagger.ledger.states import LIFE, MAY_BECOME, ForbiddenMove, LinkState, Probe, State, What
 from autotagger.ledger.writer import LedgerWriter
 from tests.ledger.states_page import page
 from tests.ledger.test_store import NOW, a_model, an_origin, listed, scored
@@ -86,3 +86,19 @@ def test_what_a_listing_began_anew_during_a_look_is_left_alone(tmp_path: Path) -
         ledger.record_scores(a_model(ledger), [(asset.asset_id, b"new")])
         ledger.record_problem(asset.asset_id, State.FAILED, kind="timeout", message="", due_ms=None, scoring=True)
         assert ledger.counts()[State.SCORED] == 1, "trouble of a fetch that came too late"
+
+
+def test_the_names_and_numbers_that_ledgers_hold_never_change() -> None:
+    """Every ledger ever written means these by them: a new one gets a number of its own."""
+    assert [str(state) for state in State] == [
+        "pending", "scored", "stale", "planned", "applied", "verified", "waiting", "failed", "skipped", "gone",
+    ]  # fmt: skip
+    assert [str(probe) for probe in Probe] == ["untried", "probing", "open", "closed"]
+    assert {link.name: int(link) for link in LinkState} == {
+        "SENT": 0, "PROVEN": 1, "WANTED": 2, "FOUND": 3, "LEAVING": 4, "REMOVED": 5, "REJECTED": 6, "LOST": 7,
+    }  # fmt: skip
+    assert {what.name: int(what) for what in What} == {
+        "FOUND": 0, "RETRIED": 1, "REOPENED": 2, "CHANGED": 3, "SCORED": 4, "LEAVING": 5, "TAGGED": 6,
+        "UNTAGGED": 7, "REPAIRED": 8, "REJECTED": 9, "VERIFIED": 10, "UNDONE": 11, "DELAYED": 12,
+        "WAITING": 13, "FAILED": 14, "SKIPPED": 15, "GONE": 16,
+    }  # fmt: skip

@@ -54,7 +54,7 @@ def test_another_picture_is_scored_again_and_its_links_are_kept_as_proven(
     ledger.record_scores(a_model(ledger), [(asset.asset_id, b"other")])
     ledger.record_plan((row.key, ("sea", MARKER), an_origin(ledger)) for row in ledger.scored(9))
     assert state_of(ledger) is State.STALE, "it is read before any change"
-    assert links(ledger)["sky"] is LinkState.LEAVING
+    assert links(ledger)["sky"] is LinkState.RETIRED
     ledger.note_listed([changed])
     assert state_of(ledger) is State.STALE, "the same picture is not another one"
 

@@ -19,7 +19,7 @@ from autotagger.demo.library import ME, PARTNER, STRANGER
 from autotagger.demo.world import ALL
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.settings import Settings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once
 
@@ -28,7 +28,7 @@ SHARED_FILES = 4
 """Files that both users uploaded."""
 
 
-def household_library() -> Library:
+def shared_library() -> Library:
     """Anna's pictures, Ben's, some of them the same files, and a few that somebody shares with Anna."""
     drawn = tiny_library(2 * EACH + 3).assets
     anna = [replace(spec, content=f"file {number}") for number, spec in enumerate(drawn[:EACH])]
@@ -39,11 +39,11 @@ def household_library() -> Library:
     return Library((*anna, *ben, *others), 1)
 
 
-class Household:
+class TwoAccounts:
     """A server with two users who are each other's partners, and autotagger's settings with both keys."""
 
     def __init__(self, state_dir: Path) -> None:
-        self.server = StandIn(household_library())
+        self.server = StandIn(shared_library())
         self.server.share(ME, PARTNER)
         self.server.share(STRANGER, ME)
         self.keys = {ME: self.server.api_key, PARTNER: self.server.add_key([ALL], PARTNER)}
@@ -91,19 +91,19 @@ class ByKey:
 
 
 async def test_every_key_tags_its_own_users_pictures_and_the_same_file_is_inferred_once(tmp_path: Path) -> None:
-    household, calls = Household(tmp_path), ByKey()
-    async with household.server as server:
+    accounts, calls = TwoAccounts(tmp_path), ByKey()
+    async with accounts.server as server:
         server.faults = calls
-        settings = household.settings()
+        settings = accounts.settings()
         summary = await run_once(settings)
         await server.settle()
 
-        assert household.marked() == household.owned_by(ME, PARTNER), "and nothing of whoever shares with Anna"
+        assert accounts.marked() == accounts.owned_by(ME, PARTNER), "and nothing of whoever shares with Anna"
         assert held_links(server) == ledger_links(settings)
-        household.assert_tags_are_the_owners()
-        for user, key in household.keys.items():
-            assert calls.tagged[key] == household.owned_by(user)
-            assert calls.seen[key] <= household.owned_by(user)
+        accounts.assert_tags_are_the_owners()
+        for user, key in accounts.keys.items():
+            assert calls.tagged[key] == accounts.owned_by(user)
+            assert calls.seen[key] <= accounts.owned_by(user)
             assert MARKER in server.store.tags_of(user)
         assert not server.store.tags_of(STRANGER)
 
@@ -122,20 +122,20 @@ async def test_every_key_tags_its_own_users_pictures_and_the_same_file_is_inferr
 
 
 async def test_undo_takes_back_what_is_ours_in_both_accounts(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
         given = {}
         for user in (ME, PARTNER):
-            asset_id = min(household.owned_by(user))
+            asset_id = min(accounts.owned_by(user))
             server.tag(asset_id, "holiday", "rating:general")
             given[asset_id] = frozenset({"holiday", "rating:general"})
         await server.settle()
-        settings = household.settings()
+        settings = accounts.settings()
         await run_once(settings)
         await server.settle()
-        assert household.marked() == household.owned_by(ME, PARTNER)
+        assert accounts.marked() == accounts.owned_by(ME, PARTNER)
 
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert held_links(server) == given
         assert ledger_links(settings) == {}
@@ -147,50 +147,50 @@ async def test_undo_takes_back_what_is_ours_in_both_accounts(tmp_path: Path) -> 
 
 
 async def test_a_key_revoked_during_a_run_stops_its_account_alone(tmp_path: Path) -> None:
-    household = Household(tmp_path / "state")
-    async with household.server as server:
+    accounts = TwoAccounts(tmp_path / "state")
+    async with accounts.server as server:
 
         async def revoke_bens(call: Call) -> web.StreamResponse | None:
-            theirs = call.request.headers.get("x-api-key") == household.keys[PARTNER]
-            if call.name == "tag_assets" and theirs and household.keys[PARTNER] in server.world.keys:
-                server.revoke_key(household.keys[PARTNER])
+            theirs = call.request.headers.get("x-api-key") == accounts.keys[PARTNER]
+            if call.name == "tag_assets" and theirs and accounts.keys[PARTNER] in server.world.keys:
+                server.revoke_key(accounts.keys[PARTNER])
             return None
 
         server.faults = revoke_bens
-        exit_code, told = await run_command(household, tmp_path / "config.toml")
+        exit_code, told = await run_command(accounts, tmp_path / "config.toml")
         await server.settle()
         assert exit_code == REFUSED
         assert list(told["refused"]) == ["ben"]
         assert "key" in told["refused"]["ben"]
         assert told["accounts"]["anna"]["verified"] == EACH
-        assert household.marked() == household.owned_by(ME)
+        assert accounts.marked() == accounts.owned_by(ME)
 
         # As at the next start, with a key that is refused from the beginning, and then with a new one.
-        exit_code, told = await run_command(household, tmp_path / "config.toml")
+        exit_code, told = await run_command(accounts, tmp_path / "config.toml")
         assert (exit_code, list(told["refused"])) == (REFUSED, ["ben"])
-        household.keys[PARTNER] = server.add_key([ALL], PARTNER)
+        accounts.keys[PARTNER] = server.add_key([ALL], PARTNER)
         server.faults = None
-        summary = await run_once(household.settings())
+        summary = await run_once(accounts.settings())
         await server.settle()
         assert not summary.refused
-        assert household.marked() == household.owned_by(ME, PARTNER)
-        household.assert_tags_are_the_owners()
+        assert accounts.marked() == accounts.owned_by(ME, PARTNER)
+        accounts.assert_tags_are_the_owners()
 
 
-def write_config(household: Household, config: Path) -> None:
+def write_config(accounts: TwoAccounts, config: Path) -> None:
     """What a user would write, with the keys in it."""
-    sections = household.sections()
-    accounts, state_dir = sections.pop("account"), sections.pop("state_dir")
+    sections = accounts.sections()
+    sections_of_accounts, state_dir = sections.pop("account"), sections.pop("state_dir")
     lines = [f"state_dir = {json.dumps(state_dir)}"]
-    for name, section in [*sections.items(), *(("[account]", account) for account in accounts)]:
+    for name, section in [*sections.items(), *(("[account]", account) for account in sections_of_accounts)]:
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
     config.write_text("\n".join(lines))
     config.chmod(0o600)
 
 
-async def run_command(household: Household, config: Path) -> tuple[int | None, dict[str, Any]]:
-    """`autotagger run --once --json` as a user calls it: exit code and figures."""
-    write_config(household, config)
+async def run_command(accounts: TwoAccounts, config: Path) -> tuple[int | None, dict[str, Any]]:
+    """`autotagger run --once --json` as a user calls it: exit code and counts."""
+    write_config(accounts, config)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "autotagger", "--config", str(config), "run", "--once", "--json"),
         env={

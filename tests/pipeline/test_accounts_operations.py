@@ -1,4 +1,4 @@
-"""A household after its first run: retag, undo, verify and rebuild for two users, and a key that is revoked."""
+"""Two accounts after their first run: retag, undo, verify and rebuild for two users, and a key that is revoked."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
 from autotagger.pipeline.operations.rebuild import rebuild
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.settings import Settings
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once
-from tests.pipeline.test_accounts import EACH, Household, write_config
+from tests.pipeline.test_accounts import EACH, TwoAccounts, write_config
 from tests.pipeline.test_operations import HIGH, LOW, assert_as_meant
 from tests.pipeline.test_operations_killed import killed_until_done
 from tests.pipeline.test_service import serving, until
@@ -32,100 +32,100 @@ from tests.pipeline.test_service import serving, until
 USERS = (ME, PARTNER)
 
 
-def with_policy(household: Household, policy: dict[str, Any]) -> Settings:
-    settings = household.settings()
+def with_policy(accounts: TwoAccounts, policy: dict[str, Any]) -> Settings:
+    settings = accounts.settings()
     return Settings.model_validate(
-        {**settings.model_dump(), "account": household.sections()["account"], "policy": policy}
+        {**settings.model_dump(), "account": accounts.sections()["account"], "policy": policy}
     )
 
 
-async def tagged(household: Household, policy: dict[str, Any] | None = None) -> Settings:
-    settings = with_policy(household, policy or {})
+async def tagged(accounts: TwoAccounts, policy: dict[str, Any] | None = None) -> Settings:
+    settings = with_policy(accounts, policy or {})
     await run_once(settings)
-    await household.server.settle()
-    assert household.marked() == household.owned_by(*USERS)
+    await accounts.server.settle()
+    assert accounts.marked() == accounts.owned_by(*USERS)
     return settings
 
 
-def a_gift(household: Household, *tags: str) -> dict[str, frozenset[str]]:
+def a_gift(accounts: TwoAccounts, *tags: str) -> dict[str, frozenset[str]]:
     """Each of the two gave these tags to a picture of their own before us."""
     given = {}
     for user in USERS:
-        asset_id = min(household.owned_by(user))
-        household.server.tag(asset_id, *tags)
+        asset_id = min(accounts.owned_by(user))
+        accounts.server.tag(asset_id, *tags)
         given[asset_id] = frozenset(tags)
     return given
 
 
-async def test_errands_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        given = a_gift(household, "holiday", "rating:general")  # the second we give, too
+async def test_operations_see_to_both_accounts_or_to_the_one_that_is_named(tmp_path: Path) -> None:
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        given = a_gift(accounts, "holiday", "rating:general")  # the second we give, too
         await server.settle()
-        await tagged(household, LOW)
-        high = with_policy(household, HIGH)
+        await tagged(accounts, LOW)
+        high = with_policy(accounts, HIGH)
         before, calls = ledger_links(high), server.calls.copy()
         of_ben = await plan_library(of_account(high, "ben"), score=0, account="ben")
-        await run_errand(high, Operation("retag"))
+        await run_operation(high, Operation("retag"))
         await server.settle()
-        meant, bens = ledger_links(high), household.owned_by(PARTNER)
+        meant, bens = ledger_links(high), accounts.owned_by(PARTNER)
         assert of_ben.changed == sum(before[asset_id] != meant[asset_id] for asset_id in bens)
         assert of_ben.changed + of_ben.unchanged == EACH
         assert_as_meant(server, high, given)
         assert server.calls["preview"] == calls["preview"]
         for user in USERS:
-            names = set().union(*(meant[asset_id] for asset_id in household.owned_by(user)))
+            names = set().union(*(meant[asset_id] for asset_id in accounts.owned_by(user)))
             assert "plain" in names
             assert "simple background" not in names
-        household.assert_tags_are_the_owners()
+        accounts.assert_tags_are_the_owners()
 
         for user in USERS:
-            lost, disliked = sorted(household.owned_by(user))[:2]
+            lost, disliked = sorted(accounts.owned_by(user))[:2]
             server.untag(lost, *meant[lost])
             unwanted = min(meant[disliked] - {MARKER})
             server.untag(disliked, unwanted)
             meant[disliked] -= {unwanted}
         await server.settle()
-        anna = await run_errand(of_account(high, "anna"), Operation("verify"))
+        anna = await run_operation(of_account(high, "anna"), Operation("verify"))
         assert anna.operation
         assert (anna.operation["read"], anna.operation["missing"], anna.operation["rejected"]) == (EACH, 1, 1)
-        both = await run_errand(high, Operation("verify", repair=True))
+        both = await run_operation(high, Operation("verify", repair=True))
         assert both.operation
         assert (both.operation["read"], both.operation["missing"], both.operation["rejected"]) == (2 * EACH, 2, 1)
         await server.settle()
         with LedgerReader(high.ledger_path) as ledger:
             for name, user in (("anna", ME), ("ben", PARTNER)):
                 [taken_off] = ledger.of_account(ledger.account_named(name)).rejections()
-                assert taken_off.asset_id == sorted(household.owned_by(user))[1]
+                assert taken_off.asset_id == sorted(accounts.owned_by(user))[1]
         assert ledger_links(high) == meant
         assert_as_meant(server, high, given)
-        household.assert_tags_are_the_owners()
+        accounts.assert_tags_are_the_owners()
 
-        undone = await run_errand(of_account(high, "ben"), Operation("undo"))
+        undone = await run_operation(of_account(high, "ben"), Operation("undo"))
         await server.settle()
         assert undone.operation
         assert undone.operation["deleted_tags"] > 1
-        assert ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
+        assert ledger_links(high) == {key: meant[key] for key in accounts.owned_by(ME)}
         assert_as_meant(server, high, given)
         assert set(server.store.tags_of(PARTNER)) == {"holiday", "rating:general"}
         assert MARKER in server.store.tags_of(ME)
 
 
 async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_path: Path) -> None:
-    household = Household(tmp_path)
-    async with household.server as server:
-        given = a_gift(household, "holiday")
+    accounts = TwoAccounts(tmp_path)
+    async with accounts.server as server:
+        given = a_gift(accounts, "holiday")
         await server.settle()
-        settings = await tagged(household)
+        settings = await tagged(accounts)
         before, path = ledger_links(settings), settings.ledger_path
-        server.revoke_key(household.keys[PARTNER])
+        server.revoke_key(accounts.keys[PARTNER])
         with pytest.raises(ServerRefused, match="account ben"):
             await rebuild(settings, replace=True, report=lambda _: None)
         assert ledger_links(settings) == before, "the ledger that knows Ben's pictures is still there"
 
-        household.keys[PARTNER] = server.add_key([ALL], PARTNER)
+        accounts.keys[PARTNER] = server.add_key([ALL], PARTNER)
         path.unlink()
-        settings = household.settings()
+        settings = accounts.settings()
         found = await rebuild(settings, replace=False, report=lambda _: None)
         assert (found.assets, found.others) == (2 * EACH, 2)
         assert ledger_links(settings) == before
@@ -135,13 +135,13 @@ async def test_a_lost_ledger_is_written_anew_for_everybody_or_not_at_all(tmp_pat
         assert {name: counts[name][State.VERIFIED] for name in ("anna", "ben")} == {"anna": EACH, "ben": EACH}
         again = await run_once(settings)
         assert again.counts.get("tag_calls", 0) == again.counts.get("preview_downloads", 0) == 0
-        await run_errand(settings, Operation("undo"))
+        await run_operation(settings, Operation("undo"))
         await server.settle()
         assert held_links(server) == given
 
 
 def environment(config: Path) -> dict[str, str]:
-    """What every command of the household is started with; a service lists the libraries every second."""
+    """What every command of two accounts is started with; a service lists the libraries every second."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AUTOTAGGER_", "IMMICH_"))}
     return ours | {
         "AUTOTAGGER_CONFIG": str(config),
@@ -162,17 +162,17 @@ async def command(config: Path, *arguments: str) -> tuple[int | None, str]:
 
 
 async def test_an_operation_that_left_an_account_out_says_so_and_the_next_one_ends_it(tmp_path: Path) -> None:
-    household, config = Household(tmp_path / "state"), tmp_path / "config.toml"
-    async with household.server as server:
-        settings = await tagged(household)
+    accounts, config = TwoAccounts(tmp_path / "state"), tmp_path / "config.toml"
+    async with accounts.server as server:
+        settings = await tagged(accounts)
         before = ledger_links(settings)
-        server.revoke_key(household.keys[PARTNER])
-        write_config(household, config)
+        server.revoke_key(accounts.keys[PARTNER])
+        write_config(accounts, config)
         code, printed = await command(config, "undo", "--all", "--yes")
         await server.settle()
         assert code == REFUSED
         assert "ben: key refused" in printed
-        assert ledger_links(settings) == {key: before[key] for key in household.owned_by(PARTNER)}
+        assert ledger_links(settings) == {key: before[key] for key in accounts.owned_by(PARTNER)}
         code, printed = await command(config, "status")
         assert code == 0
         assert "the last run skipped account ben: " in printed
@@ -180,63 +180,63 @@ async def test_an_operation_that_left_an_account_out_says_so_and_the_next_one_en
         assert {f"anna: skipped {EACH}", f"ben: verified {EACH}"} <= counted, printed
         assert (await command(config, "verify"))[0] == REFUSED
 
-        household.keys[PARTNER] = server.add_key([ALL], PARTNER)
-        await run_errand(household.settings(), Operation("undo"))
+        accounts.keys[PARTNER] = server.add_key([ALL], PARTNER)
+        await run_operation(accounts.settings(), Operation("undo"))
         await server.settle()
         assert held_links(server) == {}
 
 
 async def test_a_key_revoked_while_the_service_runs_stops_its_account_until_it_has_another(tmp_path: Path) -> None:
-    household, config = Household(tmp_path / "state"), tmp_path / "config.toml"
-    async with household.server as server:
-        write_config(household, config)
+    accounts, config = TwoAccounts(tmp_path / "state"), tmp_path / "config.toml"
+    async with accounts.server as server:
+        write_config(accounts, config)
         async with serving(environment(config)) as process:
-            await until(lambda: household.marked() == household.owned_by(*USERS), process)
-            server.revoke_key(household.keys[PARTNER])
+            await until(lambda: accounts.marked() == accounts.owned_by(*USERS), process)
+            server.revoke_key(accounts.keys[PARTNER])
             theirs = server.upload(owner_id=PARTNER)
             mine: set[str] = set()
             for _ in range(2):
                 mine.add(server.upload(owner_id=ME))
-                await until(lambda: mine <= household.marked(), process)
-            assert theirs not in household.marked()
+                await until(lambda: mine <= accounts.marked(), process)
+            assert theirs not in accounts.marked()
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-        household.keys[PARTNER] = server.add_key([ALL], PARTNER)
-        write_config(household, config)
+        accounts.keys[PARTNER] = server.add_key([ALL], PARTNER)
+        write_config(accounts, config)
         async with serving(environment(config)) as process:
-            await until(lambda: theirs in household.marked(), process)
+            await until(lambda: theirs in accounts.marked(), process)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
         await server.settle()
-        household.assert_tags_are_the_owners()
-        assert held_links(server) == ledger_links(household.settings())
+        accounts.assert_tags_are_the_owners()
+        assert held_links(server) == ledger_links(accounts.settings())
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 7))])
 async def test_retag_and_undo_for_two_survive_kill_9(seed: int, tmp_path: Path) -> None:
-    household, config, log = Household(tmp_path / "state"), tmp_path / "config.toml", tmp_path / "log"
+    accounts, config, log = TwoAccounts(tmp_path / "state"), tmp_path / "config.toml", tmp_path / "log"
     chance = random.Random(seed)
-    async with household.server as server:
-        given = a_gift(household, "holiday", "rating:general")  # the second we give, too
+    async with accounts.server as server:
+        given = a_gift(accounts, "holiday", "rating:general")  # the second we give, too
         await server.settle()
-        await tagged(household, LOW)
+        await tagged(accounts, LOW)
         previews = server.calls["preview"]
-        write_config(household, config)
-        high = household.settings()
+        write_config(accounts, config)
+        high = accounts.settings()
         more = {"AUTOTAGGER_CONFIG": str(config), "IMMICH_API_KEY": ""}
 
         await killed_until_done(server, high.state_dir, "retag", log, chance, more)
         await server.settle()
         assert_as_meant(server, high, given)
         meant = ledger_links(high)
-        assert meant.keys() == household.owned_by(*USERS)
+        assert meant.keys() == accounts.owned_by(*USERS)
         assert all("simple background" not in tags for tags in meant.values())
         assert server.calls["preview"] == previews
-        household.assert_tags_are_the_owners()
+        accounts.assert_tags_are_the_owners()
 
         await killed_until_done(server, high.state_dir, "undo --account ben --all --yes", log, chance, more)
         await server.settle()
-        assert ledger_links(high) == {key: meant[key] for key in household.owned_by(ME)}
+        assert ledger_links(high) == {key: meant[key] for key in accounts.owned_by(ME)}
         assert_as_meant(server, high, given)
         server.refresh_metadata()
         await server.settle()

@@ -7,7 +7,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.ledger.care import inspect
 from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from tests.pipeline.support import run_once, settings_for
 
 RUNS = (None, Operation("verify", sample=1.0), Operation("retag"), Operation("undo"))
@@ -21,7 +21,7 @@ async def test_a_copy_of_the_file_alone_is_complete_after_every_kind_of_run(tmp_
             if operation is None:
                 await run_once(settings)
             else:
-                await run_errand(settings, operation)
+                await run_operation(settings, operation)
             assert [path for path in state.glob("*-wal") if path.stat().st_size] == [], operation
             copy = tmp_path / f"copy-{number}" / "ledger.sqlite3"
             copy.parent.mkdir()

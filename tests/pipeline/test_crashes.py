@@ -171,7 +171,7 @@ async def test_sigterm_finishes_what_is_under_way_and_loses_nothing(tmp_path: Pa
         run.send_signal(signal.SIGTERM)
         assert run.stdout is not None
         await run.stdout.read()
-        assert await run.wait() == 0
+        assert await run.wait() == 130
         with LedgerReader(tmp_path / "state" / "ledger.sqlite3") as ledger:
             counts = ledger.counts()
             last = ledger.last_run()
@@ -235,7 +235,7 @@ async def test_a_process_that_hangs_is_replaced(tmp_path: Path) -> None:
 async def test_a_mistake_in_a_step_of_the_supervisor_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the books lost by it, nobody would ever bring."""
+    """What the job table lost by it, nobody would ever bring."""
 
     def mistaken(*_: object) -> None:
         raise AssertionError("a mistake of ours")

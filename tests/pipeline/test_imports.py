@@ -17,29 +17,29 @@ from autotagger.tagger.catalog import find_model
 KEY = "a-key-that-strangers-want"
 COMMAND_LINE = {"autotagger.cli", "typer", "click", "rich"}
 HTTP, DATABASE, ARRAYS, PICTURES = {"aiohttp", "tenacity"}, {"peewee", "sqlite3"}, {"numpy"}, {"PIL"}
-RUNTIME, FILMS = {"onnxruntime"}, {"av"}
+RUNTIME, VIDEOS = {"onnxruntime"}, {"av"}
 
 #: By role: the module that entry_points.py imports, the libraries that it needs, and those that it must not load.
 ROLES = {
     "writer": (
         "autotagger.pipeline.writer.writer",
         HTTP | DATABASE | ARRAYS,
-        COMMAND_LINE | PICTURES | RUNTIME | FILMS,
+        COMMAND_LINE | PICTURES | RUNTIME | VIDEOS,
     ),
     "fetcher": (
         "autotagger.pipeline.fetcher.fetcher",
         HTTP,
-        COMMAND_LINE | DATABASE | ARRAYS | PICTURES | RUNTIME | FILMS,
+        COMMAND_LINE | DATABASE | ARRAYS | PICTURES | RUNTIME | VIDEOS,
     ),
     "inferencer": (
         "autotagger.pipeline.inferencer, autotagger.tagger.engine.openvino",
         ARRAYS | PICTURES | RUNTIME,
-        COMMAND_LINE | HTTP | DATABASE | FILMS | {"uvloop"},
+        COMMAND_LINE | HTTP | DATABASE | VIDEOS | {"uvloop"},
     ),
     "supervisor": (
         "autotagger.service.run",
         HTTP | DATABASE,
-        COMMAND_LINE | ARRAYS | PICTURES | RUNTIME | FILMS | {"uvloop"},
+        COMMAND_LINE | ARRAYS | PICTURES | RUNTIME | VIDEOS | {"uvloop"},
     ),
 }
 

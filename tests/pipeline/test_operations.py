@@ -11,7 +11,7 @@ from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import Selection
 from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import SHIPPED
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
@@ -75,7 +75,7 @@ async def there_and_back(count: int, dialect: str, tmp_path: Path) -> None:
         before, calls = ledger_links(low), server.calls.copy()
 
         high = settings_for(server, tmp_path, policy=HIGH)
-        summary = await run_errand(high, RETAG)
+        summary = await run_operation(high, RETAG)
         await server.settle()
         assert summary.states[State.VERIFIED] == count
         assert_as_meant(server, high, given)
@@ -85,10 +85,10 @@ async def there_and_back(count: int, dialect: str, tmp_path: Path) -> None:
         assert server.calls["preview"] == calls["preview"], "a change of policy downloads nothing"
 
         calls = server.calls.copy()
-        await run_errand(high, RETAG)
+        await run_operation(high, RETAG)
         assert not {"tag_assets", "untag_assets", "asset"} & set(server.calls - calls), "nothing is left to do"
 
-        await run_errand(high, UNDO)
+        await run_operation(high, UNDO)
         await server.settle()
         assert held_links(server) == given
         assert ledger_links(high) == {}
@@ -114,7 +114,7 @@ async def test_another_model_scores_again_what_the_old_one_scored_and_nothing_el
         later = server.upload()
         await run_once(new)
         previews = server.calls["preview"]
-        await run_errand(new, RETAG)
+        await run_operation(new, RETAG)
         await server.settle()
         assert server.calls["preview"] == previews + 16, "the upload was scored by the new model already"
         held = held_links(server)
@@ -134,13 +134,13 @@ async def test_what_a_person_took_off_is_never_put_back(tmp_path: Path) -> None:
         server.untag(victim, unwanted)
         await server.settle()
 
-        found = await run_errand(settings, Operation("verify", repair=True))
+        found = await run_operation(settings, Operation("verify", repair=True))
         assert found.operation
         assert found.operation["rejected"] == 1
         assert found.operation["read"] == 12
         assert link_states(settings, victim)[unwanted] is LinkState.REJECTED
 
-        await run_errand(settings_for(server, tmp_path, policy={"threshold": {"general": 0.1}}), RETAG)
+        await run_operation(settings_for(server, tmp_path, policy={"threshold": {"general": 0.1}}), RETAG)
         await server.settle()
         assert unwanted not in held_links(server)[victim]
 
@@ -156,14 +156,14 @@ async def test_verify_tells_and_repair_mends_what_a_metadata_refresh_lost(tmp_pa
         server.remove(gone)
         await server.settle()
 
-        told = await run_errand(settings, Operation("verify"))
+        told = await run_operation(settings, Operation("verify"))
         assert told.operation
         assert (told.operation["missing"], told.operation["gone"], told.operation["repairing"]) == (1, 1, 0)
         assert {finding["asset"] for finding in told.operation["findings"]} == {lost, gone}
         assert held_links(server).get(lost) is None, "without --repair nothing is changed"
 
         previews = server.calls["preview"]
-        await run_errand(settings, Operation("verify", repair=True))
+        await run_operation(settings, Operation("verify", repair=True))
         await server.settle()
         assert held_links(server)[lost] == meant[lost]
         assert server.calls["preview"] == previews, "a repair needs no inference"
@@ -177,12 +177,12 @@ async def test_undo_takes_back_one_tag_or_one_asset(tmp_path: Path) -> None:
         before = ledger_links(settings)
         one = next(iter(before))
         tag = sorted(before[one] - {MARKER})[0]
-        await run_errand(settings, Operation("undo", selection=Selection(tag=tag)))
+        await run_operation(settings, Operation("undo", selection=Selection(tag=tag)))
         await server.settle()
         expected = {asset_id: tags - {tag} for asset_id, tags in before.items() if tags != {tag, MARKER}}
         assert held_links(server) == ledger_links(settings) == expected
 
-        await run_errand(settings, Operation("undo", selection=Selection(asset_id=one)))
+        await run_operation(settings, Operation("undo", selection=Selection(asset_id=one)))
         await server.settle()
         assert one not in held_links(server)
         assert held_links(server) == ledger_links(settings) == {k: v for k, v in expected.items() if k != one}
@@ -194,7 +194,7 @@ async def test_without_tag_delete_empty_tags_stay_and_everything_else_is_undone(
         settings = settings_for(server, tmp_path, immich={"api_key": server.add_key(least)})
         await run_once(settings)
         await server.settle()
-        summary = await run_errand(settings, UNDO)
+        summary = await run_operation(settings, UNDO)
         assert summary.operation
         assert summary.operation["empty_tags"] > 1
         assert summary.operation["deleted_tags"] == 0

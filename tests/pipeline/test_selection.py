@@ -23,7 +23,7 @@ from autotagger.ledger.rows import Selection
 from autotagger.ledger.states import State
 from autotagger.pipeline.fetcher.lister import Lister
 from autotagger.pipeline.ipc.messages import Listed, Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.selection.rules import Candidate, Either, Rules
 from tests import forked
 from tests.pipeline.support import MARKER, held_links, run_once, settings_for
@@ -195,8 +195,8 @@ async def test_what_left_is_undone_on_request_and_tagged_again_when_it_is_back(t
         assert await tagged_by(server, tmp_path, albums=["Anime"]) == album
         undo = Operation("undo", selection=Selection(unselected=True))
         with pytest.raises(StartupFailed, match="has changed"):
-            await run_errand(settings_for(server, tmp_path, select={"albums": ["An*"]}), undo)
-        await run_errand(settings_for(server, tmp_path, select={"albums": ["Anime"]}), undo)
+            await run_operation(settings_for(server, tmp_path, select={"albums": ["An*"]}), undo)
+        await run_operation(settings_for(server, tmp_path, select={"albums": ["Anime"]}), undo)
         await server.settle()
         assert held_links(server).keys() == album - {left}
         server.put_into_album(left, "Anime")

@@ -20,7 +20,7 @@ from autotagger.ledger.rows import ListedAsset
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.policy.rules import TagPolicy
 from autotagger.scores import pack
 from autotagger.settings import PolicySettings, Settings
@@ -191,12 +191,12 @@ async def test_a_retag_keeps_to_the_vocabulary_and_a_second_one_finds_nothing_to
                 ]
                 await run_once(settings)
             await server.settle()
-            await run_errand(settings, Operation("retag"))
+            await run_operation(settings, Operation("retag"))
             await server.settle()
             held = held_links(server)
             ends.append({theme: held[asset_id] for theme, asset_id in ids})
             before = dict(held)
-            again = await run_errand(settings, Operation("retag"))
+            again = await run_operation(settings, Operation("retag"))
             await server.settle()
             assert held_links(server) == before
             assert not again.counts.get("tag_calls")

@@ -198,6 +198,10 @@ class FakeImmich:
                 self.held[id_] |= names
         return count
 
+    async def untag(self, asset_ids: Sequence[str], tag_id: str) -> dict[str, str]:
+        had = await self.untag_assets(asset_ids, tag_id)
+        return {id_: "success" if id_ in had else "not_found" for id_ in asset_ids}
+
     async def untag_assets(self, asset_ids: Sequence[str], tag_id: str) -> frozenset[str]:
         self._called("untag_assets", (list(asset_ids), tag_id))
         if tag_id not in self.tag_names:

@@ -10,7 +10,7 @@ from autotagger.bench.pictures import preview_bodies
 from autotagger.bench.workload import workload
 from autotagger.demo import StandIn, draw_library
 from autotagger.errors import BadConfig, StartupFailed
-from autotagger.quantize.convert import ENVIRONMENT, check_means, convert, manifest_toml, save_tensors
+from autotagger.quantize.convert import ENVIRONMENT, check_requirements, convert, manifest_toml, save_tensors
 from autotagger.quantize.sample import from_folder, from_library
 from autotagger.settings import Settings
 from autotagger.tagger.catalog import CATALOGUE, find_model
@@ -38,15 +38,15 @@ def test_tensors_are_what_the_model_takes_and_broken_pictures_are_left_out(tmp_p
     assert np.array_equal(tensors[1], prepare(bodies[1], model.manifest.input))
 
 
-def test_missing_means_are_said_before_anything_is_downloaded(tmp_path: Path) -> None:
+def test_missing_requirements_are_said_before_anything_is_downloaded(tmp_path: Path) -> None:
     model = find_model("palette", tmp_path, download=False)
     with pytest.raises(StartupFailed, match="setup-quantize"):
-        check_means(model, tmp_path)
+        check_requirements(model, tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
     with pytest.raises(StartupFailed, match=r"needs about 2\.0 GB.*1\.0 GB are free"):
-        check_means(model, tmp_path, 1_000_000_000)
-    assert check_means(model, tmp_path, 3_000_000_000) == tmp_path / "bin" / "python"
+        check_requirements(model, tmp_path, 1_000_000_000)
+    assert check_requirements(model, tmp_path, 3_000_000_000) == tmp_path / "bin" / "python"
 
 
 def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_a_library_gives_previews_of_different_pictures(tmp_path: Path) ->
 )
 def test_nncf_makes_a_model_that_runs_and_scores_alike(tmp_path: Path) -> None:
     model = find_model(str(workload("wd-vit", tmp_path, tiny=True)), tmp_path, download=False)
-    python = check_means(model, ENVIRONMENT)
+    python = check_requirements(model, ENVIRONMENT)
     save_tensors(model, preview_bodies(12, tiny=True), tmp_path / "tensors.npy")
     convert(model, python, tmp_path / "tensors.npy", tmp_path / "int8", plain=False, say=print)
     twin = find_model(str(tmp_path / "int8"), tmp_path, download=False)

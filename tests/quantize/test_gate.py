@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from autotagger.policy.rules import TagPolicy
-from autotagger.quantize.gate import Agreement, Counts, Verdict, agreement, compare
+from autotagger.quantize.gate import Agreement, Counts, GateResult, agreement, compare
 from autotagger.quantize.run import _compare as gate_of
 from autotagger.scores import SparseScores
 from autotagger.settings import ModelSettings, PolicySettings, Settings
@@ -74,7 +74,7 @@ def pictures() -> list[tuple[str, bytes]]:
     return found
 
 
-def judged(tmp_path: Path, bits: int, speed_up: float = 2.0) -> Verdict:
+def judged(tmp_path: Path, bits: int, speed_up: float = 2.0) -> GateResult:
     weights = np.random.default_rng(0).standard_normal((48, LABELS)).astype(np.float32)
     original, quantised = built(tmp_path / "fp32", weights), built(tmp_path / "int8", rounded(weights, bits))
     policy = TagPolicy(original.labels, PolicySettings(), original.manifest.thresholds, "auto:processed")
@@ -82,31 +82,31 @@ def judged(tmp_path: Path, bits: int, speed_up: float = 2.0) -> Verdict:
     broken = ("broken.png", b"no picture at all")
     found = compare(policy, sessions[0], sessions[1], original, [*pictures(), broken])
     assert found.pictures == PICTURES
-    return Verdict(found, speed_up, 0.97, 1.3)
+    return GateResult(found, speed_up, 0.97, 1.3)
 
 
 def test_a_good_quantisation_passes(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, bits=8)
-    assert verdict.passed, verdict.reasons
-    assert 0.97 <= verdict.agreement.whole.f1 <= 1.0
-    assert set(verdict.agreement.by_category) == {"general", "character", "rating"}
+    result = judged(tmp_path, bits=8)
+    assert result.passed, result.reasons
+    assert 0.97 <= result.agreement.whole.f1 <= 1.0
+    assert set(result.agreement.by_category) == {"general", "character", "rating"}
 
 
 def test_a_bad_quantisation_is_rejected_with_its_worst_pictures(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, bits=2)
-    assert not verdict.passed
-    assert verdict.agreement.whole.f1 < 0.97
-    assert "F1" in verdict.reasons[0]
-    assert "--calibrate" in verdict.advice
-    worst = verdict.agreement.worst
+    result = judged(tmp_path, bits=2)
+    assert not result.passed
+    assert result.agreement.whole.f1 < 0.97
+    assert "F1" in result.reasons[0]
+    assert "--calibrate" in result.advice
+    worst = result.agreement.worst
     assert [picture.f1 for picture in worst] == sorted(picture.f1 for picture in worst)
     assert worst[0].extra or worst[0].missing
 
 
 def test_a_quantisation_that_gains_nothing_is_rejected(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, bits=8, speed_up=1.29)
-    assert verdict.reasons == ("it is 1.29 times as fast, 1.3 is needed",)
-    assert "keep the original" in verdict.advice
+    result = judged(tmp_path, bits=8, speed_up=1.29)
+    assert result.reasons == ("it is 1.29 times as fast, 1.3 is needed",)
+    assert "keep the original" in result.advice
 
 
 def test_f1_is_by_the_book() -> None:
@@ -130,7 +130,7 @@ def test_tags_are_judged_by_the_thresholds_that_the_model_has_for_single_labels(
 
 def test_a_sample_without_tags_proves_nothing() -> None:
     nothing = Agreement(10, {}, Counts(0, 0, 0), ())
-    assert not Verdict(nothing, 3.0, 0.97, 1.3).passed
+    assert not GateResult(nothing, 3.0, 0.97, 1.3).passed
 
 
 def test_agreement_counts_by_category() -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from autotagger.cli import app
 from autotagger.errors import BadConfig, StartupFailed
 from autotagger.ledger.states import State
 from autotagger.pipeline.ipc.stats import BOUNDS_MS, Tally, exchanged, timed
+from autotagger.service import doorkeeper
 from autotagger.service.ask import ask
 from autotagger.service.http import answered
 from autotagger.service.metrics import resident_bytes
@@ -58,6 +61,20 @@ async def test_health_says_in_its_status_whether_it_lives_and_is_ready(at: str, 
         assert await asked(port) == body
         assert (body["live"], body["ready"]) == (live == 200, ready == 200)
         assert bool(body["reasons"]) == (status != 200)
+
+
+async def test_tags_that_were_lost_in_immich_are_a_warning_and_no_reason_to_restart() -> None:
+    watched = observer()
+    lost = replace(summary(states={State.VERIFIED: 6}), unmarked=6)
+    watched.observe(run_status(summary=lost))
+    async with answered(watched, HOST, 0) as port:
+        status, body = await get(port, "/health")
+        assert (status, body["ready"], body["reasons"]) == (200, True, [])
+        assert "verify --repair" in body["warnings"][0]
+        assert await asked(port) == body
+        assert "autotagger_assets_unmarked 6.0" in (await get(port, "/metrics"))[1]
+    watched.observe(run_status(summary=replace(lost, unmarked=1, states={**lost.states, State.VERIFIED: 12})))
+    assert watched.health.warnings == (), "one is a person's removal"
 
 
 async def test_whoever_listens_everywhere_is_asked_on_loopback() -> None:
@@ -159,7 +176,7 @@ async def test_metrics_are_what_was_counted() -> None:
     assert ("autotagger_model_info", ("device", "CPU"), ("identity", "0123456789ab"), ("name", "palette")) in found
 
 
-async def test_status_is_the_run_in_figures() -> None:
+async def test_status_is_the_run_in_numbers() -> None:
     watched = observer()
     async with answered(watched, HOST, 0) as port:
         assert "run" not in (await get(port, "/status"))[1]
@@ -183,3 +200,80 @@ def test_what_threads_tally_is_taken_once() -> None:
     tally.add(timed("decode", BOUNDS_MS[0] / 1_000))
     assert tally.take() == {"ms/decode": 2 * BOUNDS_MS[0], f"le/decode/{BOUNDS_MS[0]}": 2}
     assert tally.take() == {}
+
+
+# -- who may ask -------------------------------------------------------------------------------------------------
+
+
+async def raw(port: int, request: bytes) -> bytes:
+    """The whole answer to these bytes, up to the end of the connection."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(request)
+    async with asyncio.timeout(20):
+        with suppress(ConnectionError):
+            answer = await reader.read()
+            writer.close()
+            return answer
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8788", 200),
+        ("192.168.1.7", 200),
+        ("[::1]:8788", 200),
+        ("localhost:8788", 200),
+        ("autotagger:8788", 200),  # a container's name
+        ("nas.local", 200),
+        ("tagger.monitoring.svc.cluster.local:8788", 200),
+        ("Tagger.Example.Org.", 200),
+        ("evil.example.com:8788", 403),
+        ("127.0.0.1.evil.example.com", 403),
+        ("tagger.example.org.evil.com", 403),
+        ("", 403),
+        ("a b", 403),
+        ("localhost@evil.example.com", 403),
+        ("evil.example.com\r\nHost: localhost", 403),
+    ],
+)
+@pytest.mark.parametrize("listens", [HOST, "0.0.0.0"])
+async def test_only_a_name_that_no_stranger_can_own_is_answered(host: str, status: int, listens: str) -> None:
+    watched = observer()
+    watched.observe(run_status())
+    async with answered(watched, listens, 0, ("tagger.example.org",)) as port:
+        for path in ("/health", "/metrics", "/status"):
+            answer = await raw(port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            refused = answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400", b"HTTP/1.0 400"))
+            assert (answer.startswith(b"HTTP/1.1 200"), refused) == (status == 200, status != 200), answer
+            assert status == 200 or b"palette" not in answer
+
+
+async def test_a_request_without_a_name_or_by_another_method_or_path() -> None:
+    async with answered(observer(), HOST, 0) as port:
+        assert b" 503 " in await raw(port, b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 405 " in await raw(port, b"POST /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 404 " in await raw(port, b"GET /etc HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: "])
+async def test_who_does_not_end_his_request_is_cut_off(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorkeeper, "DEADLINE_S", 0.2)
+    async with answered(observer(), HOST, 0) as port:
+        began = time.monotonic()
+        assert await raw(port, begun) == b""
+        assert time.monotonic() - began < 10
+
+
+async def test_whoever_holds_all_connections_keeps_no_health_check_out() -> None:
+    async with answered(observer(), HOST, 0) as port:
+        held = [await asyncio.open_connection(HOST, port) for _ in range(doorkeeper.MAX_CONNECTIONS + 8)]
+        assert (await asked(port))["live"]
+        async with asyncio.timeout(10):
+            for reader, _ in held[:9]:
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+        held[-1][1].write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 503 " in await held[-1][0].readline(), "the newest ones are still answered"
+        for _, writer in held:
+            writer.close()

@@ -1,4 +1,4 @@
-"""Label files of every format and the companion files of a model, right and wrong."""
+"""Label files of every format and the author's files of a model, right and wrong."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ from autotagger.errors import BadConfig, StartupFailed
 from autotagger.tagger import model as model_module
 from autotagger.tagger.catalog import catalogue, find_model
 from autotagger.tagger.guess import draft_manifest
-from autotagger.tagger.labels import Label, load_labels
+from autotagger.tagger.labels import Label, read_label_file
 from autotagger.tagger.manifest import LabelSpec, read_manifest
 from tests.tagger.support import WD_CSV, model_folder
 
@@ -43,7 +43,7 @@ def test_the_catalogue_is_whole() -> None:
 
 @pytest.mark.skipif(not WD_LABELS.is_file(), reason="the real label file is not here")
 def test_the_real_labels() -> None:
-    labels = load_labels(WD_LABELS, LabelSpec())
+    labels = read_label_file(WD_LABELS, LabelSpec()).labels
     assert len(labels) == 10_861
     assert [label.name for label in labels[:4]] == ["general", "sensitive", "questionable", "explicit"]
     by_category = {category: sum(label.category == category for label in labels) for category in
@@ -73,22 +73,22 @@ def test_label_files_that_do_not_fit(tmp_path: Path, content: str, reason: str) 
     path = tmp_path / "labels.csv"
     path.write_text(content)
     with pytest.raises(StartupFailed, match=reason) as caught:
-        load_labels(path, LabelSpec())
+        read_label_file(path, LabelSpec())
     assert str(path) in caught.value.message
 
 
 def test_label_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(StartupFailed, match="No such file"):
-        load_labels(tmp_path / "none.csv", LabelSpec())
+        read_label_file(tmp_path / "none.csv", LabelSpec())
     (tmp_path / "latin.csv").write_bytes(b"name,category\n\xff,0\n")
     with pytest.raises(StartupFailed, match="not UTF-8"):
-        load_labels(tmp_path / "latin.csv", LabelSpec())
+        read_label_file(tmp_path / "latin.csv", LabelSpec())
 
 
 def test_a_byte_order_mark_and_windows_lines_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(b"\xef\xbb\xbfname,category\r\na,0\r\n")
-    assert load_labels(path, LabelSpec()) == (Label("a", "general"),)
+    assert read_label_file(path, LabelSpec()).labels == (Label("a", "general"),)
 
 
 @pytest.mark.parametrize(

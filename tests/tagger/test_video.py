@@ -129,12 +129,12 @@ def test_what_breaks_off_is_judged_by_what_came_before() -> None:
     [
         b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/etc/hostname\n#EXT-X-ENDLIST\n",
         b"ffconcat version 1.0\nfile /etc/hostname\n",
-        b"no film at all",
+        b"no video at all",
         encoded_video(greys(3), 4)[:1000],
     ],
     ids=["playlist", "list of files", "text", "cut before its index"],
 )
-def test_what_is_no_film_or_leads_elsewhere_is_refused(body: bytes) -> None:
+def test_what_is_no_video_or_leads_elsewhere_is_refused(body: bytes) -> None:
     with pytest.raises(AssetFailed) as caught:
         taken(body)
     assert caught.value.kind == "broken-film"

@@ -21,7 +21,7 @@ class AsyncChild:
     """An event-loop child: reads its channel, sends heartbeats, reports counts, and ends with the supervisor."""
 
     def __init__(self, channel: Channel, handle: Callable[[Any], None]) -> None:
-        # The supervisor is gone: what is under way is undone or done again by the next run.
+        # The supervisor is gone: the next run repeats what was unfinished.
         self.channel = AsyncChannel(channel, handle, closed=lambda _: os._exit(0))
         self._counts: Counter[str] = Counter()
 

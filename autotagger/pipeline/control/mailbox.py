@@ -1,4 +1,4 @@
-"""Requests to a run that is at work: a small durable mailbox, one file a request, in a folder of `state_dir`.
+"""Requests to an active run: a small durable mailbox, one file a request, in a folder of `state_dir`.
 
 Only the writer process may write the ledger. A command that finds the ledger in use posts what it wants done; the
 supervisor's tick finds it, the writer carries it out, and only then is the file taken away: a request outlives
@@ -95,7 +95,7 @@ class Mailbox:
         except OSError:  # taken back meanwhile; else nothing is wrong with it, and the next look may read it
             return None
         except (ValueError, KeyError, TypeError) as error:
-            logger.warning("the request {} makes no sense ({}); it is put aside as {}.bad", path, error, name)
+            logger.warning("the request {} is invalid ({}); it is renamed to {}.bad", path, error, name)
             with suppress(OSError):  # it is met again, then
                 path.rename(path.with_name(f"{name}.bad"))
             return None

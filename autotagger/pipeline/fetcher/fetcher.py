@@ -138,17 +138,20 @@ class Fetcher:
                 if len(self._spec.accounts) > 1:
                     self._poll_from[lister.account] = end.poll_from_ms
             except Retryable as error:
-                self._child.send(Outage(f"listing the library: {error.message}"))
+                unreachable = isinstance(error, Unreachable)
+                self._child.send(Outage(f"listing the library: {error.message}", unreachable))
                 return
             except ServerRefused as error:
                 self._leave(lister.account, error)
         poll_from_ms = min(end.poll_from_ms for end in ends)
+        unreadable = sum(end.unreadable for end in ends)
         swept = [end for end in ends if isinstance(end, Swept)]
         if swept:
             left_out = {account: count for end in swept for account, count in end.left_out.items()}
-            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms, left_out))
+            listed = sum(end.listed for end in swept)
+            self._child.send(Swept(listed, swept[0].number, poll_from_ms, unreadable, left_out))
         else:
-            self._child.send(Polled(poll_from_ms))
+            self._child.send(Polled(poll_from_ms, unreadable))
 
     def _leave(self, account: int, error: ServerRefused) -> None:
         """An account whose key is refused is left alone as long as there is another; else raise `error`."""
@@ -216,7 +219,7 @@ class Fetcher:
             self._told_of_flattening = True
             logger.warning(
                 "{} is transparent and its preview is not: it is tagged as if on black. "
-                "Give the API key asset.download to have such pictures tagged on white",
+                "Add asset.download to the API key to tag such pictures on white",
                 work.file_name,
             )
         self._child.count("flattened")

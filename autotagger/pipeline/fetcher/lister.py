@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
+from loguru import logger
+
 from autotagger.immich.arrivals import arrived, extracted
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.searches import Narrowing, search_by, totals
+from autotagger.immich.searches import Narrowing, search_body, totals
 from autotagger.immich.sweep import KINDS, sweep
 from autotagger.immich.types import Asset, Server
 from autotagger.ledger.rows import ListedAsset
@@ -51,6 +53,7 @@ class Lister:
         self._rules: Rules | None = None
         self._note = note
         self._now_ms = now_ms
+        self._polled_unreadable = 0
 
     async def sweep(self, number: int) -> Swept:
         """List what is selected, as the ledger's sweep `number`, and what else the searches bring. Raises
@@ -59,7 +62,7 @@ class Lister:
         rules = self._rules = await look_up(self._client, self._server, select)
         view = await self._view(self._now_ms() - YOUNG_MS, within_of(rules), floor_ms=0)
         sieve = await sieve_of(self._client, rules, select.visibilities, check=True)
-        listed = kept_in_all = 0
+        listed = kept_in_all = unreadable = 0
         async for part in sweep(
             self._client,
             self._server,
@@ -74,8 +77,11 @@ class Lister:
             await self._tell(view, (), self._own(left), marked=marked, sweep=number)
             listed += len(kept)
             kept_in_all += len(kept) + len(marked)
+            unreadable += part.unreadable
+        self._tell_unreadable(unreadable)
         left_out = await self._left_out(kept_in_all) if sieve.plan.narrow else None
-        return Swept(listed, number, view.poll_from(self._now_ms()), {self.account: left_out})
+        poll_from_ms = view.poll_from(self._now_ms())
+        return Swept(listed, number, poll_from_ms, unreadable, {self.account: left_out})
 
     async def poll(self, after_ms: int) -> Polled:
         """List what Immich took in after `after_ms`, its own clock. Raises as `sweep`."""
@@ -83,7 +89,8 @@ class Lister:
         rules = self._rules = self._rules or await look_up(self._client, self._server, select)
         view = await self._view(after_ms, within_of(rules), floor_ms=after_ms)
         sieve = await sieve_of(self._client, rules, select.visibilities, created_after_ms=after_ms, check=False)
-        async for assets in arrived(
+        unreadable = 0
+        async for part in arrived(
             self._client,
             self._server,
             after_ms=after_ms,
@@ -91,8 +98,16 @@ class Lister:
             visibilities=select.visibilities,
             within=sieve.within,
         ):
-            await self._tell(view, *sieve.split(assets))
-        return Polled(view.poll_from(self._now_ms()))
+            await self._tell(view, *sieve.split(part.assets))
+            unreadable += part.unreadable
+        if unreadable != self._polled_unreadable:  # the same ones are in every poll of the next minutes
+            self._tell_unreadable(unreadable)
+        self._polled_unreadable = unreadable
+        return Polled(view.poll_from(self._now_ms()), unreadable)
+
+    def _tell_unreadable(self, count: int) -> None:
+        if count:
+            logger.warning("{} items of the library could not be read and are left out", count)
 
     async def _tell(
         self,
@@ -119,10 +134,10 @@ class Lister:
         """How many assets of the library are not selected; partners' that Immich shows here count, too."""
         if not self._server.may("asset.statistics"):
             return None
-        search = search_by(bool(self._client.filters))
+        filters = bool(self._client.filters)
         kinds = [KINDS[name] for name in dict.fromkeys(self._select.types)]
         bodies = [
-            search(visibility=visibility, kind=kind)
+            search_body(filters=filters, visibility=visibility, kind=kind)
             for visibility in self._select.visibilities
             for kind in (kinds if len(kinds) == 1 else [None])
         ]

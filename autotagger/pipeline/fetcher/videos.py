@@ -77,7 +77,7 @@ class VideoFetcher:
             self._told = True
             logger.warning(
                 "{} is an animation: its still frame is tagged. "
-                "Give the API key asset.download to have the frames of animations judged",
+                "Add asset.download to the API key to tag animations by all their frames",
                 work.file_name,
             )
 

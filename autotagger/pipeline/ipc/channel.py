@@ -1,7 +1,7 @@
 """The channel between the supervisor and a child: whole messages over a socket pair.
 
 Every child has one channel to the supervisor and none to its siblings: what a killed process held is known to
-the supervisor from its own books, and no lock can die with its owner.
+the supervisor from its own job table, and no lock can die with its owner.
 """
 
 import asyncio
@@ -73,6 +73,7 @@ class _Reader(pickle.Unpickler):
     """Makes messages and nothing else, whatever the bytes ask for."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """A message's class. Raises UnpicklingError for anything else."""
         if (module, name) == ("collections", "Counter"):
             return Counter
         if module not in SPOKEN:

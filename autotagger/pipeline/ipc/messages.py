@@ -32,12 +32,13 @@ class Trouble:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What is asked for. `selection`: of undo; `sample`: share of the assets that verify reads; `repair`: whether
-    it mends what it finds."""
+    it mends what it finds, `deleted_tags`: also tags that somebody deleted in Immich."""
 
     kind: Literal["retag", "undo", "verify"]
     selection: Selection = field(default_factory=Selection)
     sample: float = 1.0
     repair: bool = False
+    deleted_tags: bool = False
 
 
 # -- supervisor to fetcher ---------------------------------------------------------------------------------
@@ -84,20 +85,23 @@ class Listed:
 @dataclass(frozen=True, slots=True)
 class Swept:
     """The listing is complete and noted (fetcher to supervisor to writer). `listed`: assets without the marker;
-    `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock; `left_out`: by account, the assets
-    of its library that its selection leaves out, None where nobody can say."""
+    `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock; `unreadable`: items left out since
+    they make no sense; `left_out`: by account, the assets of its library that its selection leaves out, None where
+    nobody can say."""
 
     listed: int
     number: int
     poll_from_ms: int
+    unreadable: int = 0
     left_out: dict[int, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What is new is noted; `poll_from_ms`: as in Swept."""
+    """What is new is noted; `poll_from_ms` and `unreadable`: as in Swept."""
 
     poll_from_ms: int
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +192,14 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class OperationDone:
     """The writer has seen to the operation: what is left is to wait until the changes have settled. `result`: its
-    figures."""
+    counts."""
 
     result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAround:
+    """The sweep is in the ledger, with what had to be looked at for it: what is to be fetched is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +252,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Immich was unreachable for the whole retry budget."""
+    """Immich was unreachable for the whole retry budget; not `unreachable`: it was, and cannot be listed."""
 
     message: str
+    unreachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

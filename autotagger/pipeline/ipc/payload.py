@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 
 #: Begins a video or an original in a slot; no picture begins like this.
-_MAGIC = b"\0AUTOTAGGER FILM\0"
+_MAGIC = b"\0AUTOTAGGER VIDEO\0"
 #: What begins it: `_MAGIC`, what it is, and the bytes of its name and of the picture to fall back to.
 _HEAD = struct.Struct(f"<{len(_MAGIC)}sBII")
 _VIDEO, _EXCERPT, _ORIGINAL = range(3)

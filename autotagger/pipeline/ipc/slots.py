@@ -1,8 +1,8 @@
 """Slots: fixed-size places in shared memory through which pictures go from the fetcher to the inferencers.
 
 The memory is anonymous (memfd): it has no name to leak, it is gone with the last process that maps it, however
-that ends, and a container's small /dev/shm does not limit it. Who holds which slot is in the dispatcher's
-books (`SlotTable`), not in the memory: what a killed process half wrote is simply never read.
+that ends, and a container's small /dev/shm does not limit it. Who holds which slot is known to the
+dispatcher (`SlotTable`), not to the memory: what a killed process half wrote is simply never read.
 """
 
 import contextlib

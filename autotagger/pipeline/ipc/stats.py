@@ -15,7 +15,7 @@ UNBOUNDED = "inf"
 
 
 def timed(what: str, seconds: float) -> Counter[str]:
-    """The figures of one `what` (`decode`, `immich.search`) that took `seconds`."""
+    """The counts of one `what` (`decode`, `immich.search`) that took `seconds`."""
     ms = seconds * 1_000
     place = bisect_left(BOUNDS_MS, ms)
     bound = str(BOUNDS_MS[place]) if place < len(BOUNDS_MS) else UNBOUNDED
@@ -23,23 +23,23 @@ def timed(what: str, seconds: float) -> Counter[str]:
 
 
 def exchanged(call: str, outcome: str, seconds: float) -> Counter[str]:
-    """The figures of one exchange with Immich."""
+    """The counts of one exchange with Immich."""
     return timed(f"immich.{call}", seconds) + Counter({f"calls/{call}/{outcome}": 1})
 
 
 class Tally:
-    """Figures that several threads add to, until one takes them away to report them."""
+    """Counts that several threads add to, until one takes them away to report them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._figures: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def add(self, figures: Counter[str]) -> None:
+    def add(self, counts: Counter[str]) -> None:
         with self._lock:
-            self._figures.update(figures)
+            self._counts.update(counts)
 
     def take(self) -> Counter[str]:
         """All that was added since the last time."""
         with self._lock:
-            taken, self._figures = self._figures, Counter()
+            taken, self._counts = self._counts, Counter()
         return taken

@@ -12,7 +12,7 @@ from autotagger.immich.client import MAX_PAIRS, ImmichClient
 from autotagger.ledger.links import revised
 from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.rows import AssetFilter, ScoredAsset
-from autotagger.ledger.states import LinkState
+from autotagger.ledger.states import GOING, LinkState
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.run import load_model, run_pipeline
 from autotagger.policy.batching import plan_calls
@@ -94,7 +94,7 @@ def _decide(
     for asset, tags in named:
         after = revised(links[asset.key], (*tags, marker), LinkState.WANTED)
         added = {name for name, state in after.items() if state is LinkState.WANTED}
-        gone = {name for name, state in after.items() if state is LinkState.LEAVING}
+        gone = {name for name, state in after.items() if state in GOING}
         had_tags = bool(links[asset.key].keys() - {n for n, s in links[asset.key].items() if s is LinkState.FOUND})
         planned.first += not had_tags
         planned.changed += had_tags and bool(added or gone)
@@ -127,7 +127,7 @@ async def plan_library(
         except StartupFailed as error:
             if error.kind != "ledger-locked":
                 raise
-            logger.info("a run is under way: planned from what it has scored so far")
+            logger.info("a run is active: planned from what it has scored so far")
     model = await load_model(settings)
     in_immich: set[str] = set()
     for key in api_keys(settings).values():

@@ -30,11 +30,11 @@ from autotagger.settings import Settings
 
 #: What Immich cannot tell, whoever asks.
 NOT_KNOWN = (
-    "tags that a person gave and that the model could give too: they count as ours, and undo takes them off",
-    "tags of ours under names or a model that today's settings cannot give: they count as a person's now",
-    "tags that a person took off: retag may put them back",
-    "scores: a change of policy has to infer again; and which run did what, and when",
-    "whether our tags were in Immich before us: undo empties them and leaves them there",
+    "tags that a person added and that the model could add too: they count as autotagger's, and undo removes them",
+    "tags of autotagger that the current settings and model cannot produce: they count as a person's",
+    "tags that a person removed: retag may add them again",
+    "scores (after a change of policy, pictures must be scored again), and which run did what and when",
+    "whether autotagger created its tags in Immich: undo leaves them there, empty",
 )
 
 
@@ -58,7 +58,7 @@ async def rebuild(settings: Settings, *, replace: bool, report: Callable[[int], 
     """
     path = settings.ledger_path
     if path.exists() and not replace and _is_sound(path):
-        raise StartupFailed(f"the ledger {path} is sound; --replace puts it aside all the same", kind="ledger")
+        raise StartupFailed(f"the ledger {path} is intact; --replace sets it aside anyway", kind="ledger")
     lock = LedgerLock(path)
     try:
         lock.acquire()
@@ -107,6 +107,7 @@ class _Rebuild:
         self._possible = decider.policy.possible | {settings.marker}
 
     async def all(self, report: Callable[[int], None]) -> Rebuilt:
+        """Read every marked asset into the ledger; `report` is told how many so far. Returns the counts."""
         marker_id = await TagIds(self._client).known(self._marker)
         assets = ours = others = unread = 0
         used: set[str] = set()
@@ -135,7 +136,7 @@ class _Rebuild:
         except AssetGone:  # deleted meanwhile: nothing to know of it
             return None
         except (Retryable, AssetFailed) as error:
-            logger.warning("asset {} is left out: {}", asset.id, error.message)
+            logger.warning("asset {} is skipped: {}", asset.id, error.message)
             return None
 
     def _record(self, read: Sequence[TaggedAsset]) -> list[HeldAsset]:

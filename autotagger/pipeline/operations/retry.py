@@ -1,4 +1,4 @@
-"""What is set aside: tried again, or dismissed for good; by ourselves where nobody is at work, else by who is."""
+"""Retry assets, or dismiss them for good: in the ledger itself, or through the running service."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ By = Literal["next run", "running service", "running service, later"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`assets`: how many are concerned; `by`: who sees to it; `told`: the same for a person."""
+    """`assets`: how many are concerned; `by`: who does it; `told`: the same for a person."""
 
     assets: int
     by: By
@@ -34,14 +34,14 @@ def retry(settings: Settings, kind: str | None, asset_id: str | None) -> Outcome
         found = ledger.retriable(kind, asset_id)
         if not found:
             raise AssetFailed(
-                f"nothing to try again fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-retry"
+                f"nothing to retry matches; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-retry"
             )
     count, by = _carry_out(settings, "retry", kind, asset_id, found, lambda it: it.retry(kind, asset_id))
     told = {
-        "next run": f"{count} assets are tried again by the next `autotagger run`",
-        "running service": f"{count} assets are tried again by the run at work",
+        "next run": f"the next `autotagger run` retries {count} assets",
+        "running service": f"the running service retries {count} assets",
     }
-    later = f"the run at work is asked to try {count} assets again; it is busy and will, or else the next one"
+    later = f"the running service is busy: it retries {count} assets later, or else the next run does"
     return Outcome(count, by, told.get(by, later))
 
 
@@ -55,11 +55,12 @@ def dismiss(settings: Settings, kind: str | None, asset_id: str | None) -> Outco
                 state = ledger.known(asset_id).state
                 raise AssetFailed(f"asset {asset_id} is {state}: nothing to dismiss", kind="nothing-to-dismiss")
             raise AssetFailed(
-                f"nothing to dismiss fits; classes in the ledger: {_kinds(ledger)}", kind="nothing-to-dismiss"
+                f"nothing to dismiss matches; classes in the ledger: {_kinds(ledger)}",
+                kind="nothing-to-dismiss",
             )
     count, by = _carry_out(settings, "dismiss", kind, asset_id, found, lambda it: it.dismiss(kind, asset_id))
     told = f"{count} assets are set aside for good; `autotagger retry --error dismissed` takes them back"
-    later = f"the run at work is asked to set {count} assets aside; it is busy and will, or else the next one"
+    later = f"the running service is busy: it sets {count} assets aside later, or else the next run does"
     return Outcome(count, by, later if by == "running service, later" else told)
 
 
@@ -75,7 +76,7 @@ def _carry_out(
     found: int,
     change: Callable[[LedgerWriter], int],
 ) -> tuple[int, By]:
-    """Do it, or have it done; returns how many assets it concerns, and who sees to it."""
+    """Change the ledger, or ask the running service to; returns how many assets, and who does it."""
     lock = LedgerLock(settings.ledger_path)
     try:
         lock.acquire()

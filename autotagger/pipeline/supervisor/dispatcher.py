@@ -25,7 +25,7 @@ class Dispatcher:
     """The jobs of a run, between the ledger that says what is due and the processes that run them. `limit`: so
     many assets and no more; `outage` is called with a message when one ended because Immich is unreachable.
 
-    `jobs` and `slots` are there to be looked at; `inferred`: pictures scored so far.
+    `job_table` and `slots` are public for reading; `inferred`: pictures scored so far.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Dispatcher:
 
     def _next_job(self) -> Job | None:
         if self.job_table.suspects:
-            # A suspect runs when the sky is empty, so that its worker's death says something.
+            # A suspect runs while nothing else does, so that its worker's death tells something.
             return None if len(self.job_table) else self.job_table.start(None, self._clock())
         work = self._work.next(self._limit_reached)
         return self.job_table.start(work, self._clock()) if work else None

@@ -87,9 +87,6 @@ class JobTable:
         """How many of these jobs are no single picture."""
         return sum(job.work.kind != "IMAGE" for job in map(self.get, job_ids) if job)
 
-    def is_suspect(self, asset_id: str) -> bool:
-        return any(work.asset_id == asset_id for work in self._suspects)
-
     def start(self, work: Work | None, now_s: float) -> Job:
         """Start a job; `work` None takes the next suspect, alone."""
         alone = work is None

@@ -105,7 +105,7 @@ class ChildProcess:
 
     def _fell_silent(self, why: ChannelClosed) -> None:
         """The end of the process is what counts, and its channel closes a moment before: unless it lives on and
-        talks nonsense."""
+        sends what is no message."""
         if isinstance(why, Garbled):
             logger.error("the {} (process {}) sent {}; it is replaced", self.role, self._pid, why)
             self.kill()
@@ -170,7 +170,7 @@ class ProcessPool:
             yield f"inferencer {number}", worker
 
     def served(self, child: ChildProcess) -> None:
-        """The child did its work for an asset: what killed its forerunners does not kill everyone."""
+        """The child did its work for an asset: what killed its predecessors does not kill all."""
         self._deaths[child.role] = 0
         child.served_s = self._clock()
 

@@ -58,6 +58,11 @@ class Schedule:
         return bool(self.idle_reason)
 
     @property
+    def ends(self) -> bool:
+        """Whether the run is to end because of a pause: a service waits, one run would wait for ever."""
+        return self._once and self.idle_reason == PAUSED
+
+    @property
     def holds(self) -> bool:
         """Whether the writer is to make no tag calls now."""
         return self.idle or isinstance(self._doing, Sweep)

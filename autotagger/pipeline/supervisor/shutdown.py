@@ -54,7 +54,7 @@ class Shutdown:
     def ask(self, under_way: int) -> None:
         """Ask for a graceful end: what is under way, so many assets, is finished; asked twice, now."""
         if self.stopping:
-            logger.warning("stopping now; what is under way is done again by the next run")
+            logger.warning("stopping now; the next run repeats unfinished work")
             self.end()
             return
         logger.info("stopping: finishing {} assets under way (again to stop now)", under_way)
@@ -70,7 +70,7 @@ class Shutdown:
         if not self.draining:
             self._drain(_HASTY)
         elif self._clock() >= self._stop_by_s + LAST_BATCH_S:
-            logger.warning("stopping now: Immich does not answer; what is under way is done again by the next run")
+            logger.warning("stopping now: Immich does not answer; the next run repeats unfinished work")
             self.end()
 
     def drain(self) -> None:
@@ -118,7 +118,7 @@ def _pause_or_resume(act: Callable[[Path], bool], state_dir: Path) -> None:
 @contextmanager
 def heeding_faults(fail: Callable[[Exception], None]) -> Iterator[None]:
     """Whatever breaks off a callback - the ledger cannot be read, no memory, a mistake of ours - is given to
-    `fail`: the books may be wrong from then on, and the run would wait for ever for what they do not hold."""
+    `fail`: the job table may be wrong from then on, and the run would wait for ever for what it lacks."""
     loop = asyncio.get_running_loop()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from loguru import logger
 from autotagger.errors import Fatal, KeptCrashing, ServerRefused, StartupFailed
 from autotagger.ledger.database import DATABASE_ERRORS, LedgerLock, checkpoint, plainly
 from autotagger.ledger.reader import LedgerReader
+from autotagger.ledger.states import TO_DO, State
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.log import log_for
 from autotagger.pipeline.accounts import Accounts, expect_selections, registered
@@ -31,13 +32,17 @@ from autotagger.pipeline.supervisor.processes import ChildProcess, EntryPoint, P
 from autotagger.pipeline.supervisor.schedule import Listing, Schedule
 from autotagger.pipeline.supervisor.shutdown import Shutdown, heeding_faults, heeding_signals
 from autotagger.pipeline.supervisor.status import Observe, RunStatus, process_statuses, unobserved
-from autotagger.pipeline.supervisor.summary import Summary
+from autotagger.pipeline.supervisor.summary import Ending, Summary
 from autotagger.settings import Settings
 from autotagger.tagger.model import Model
 from autotagger.topology import with_workers
 
+#: What is left to do in these, before Immich is proven to hold what is meant.
+UNDONE = frozenset({*TO_DO, State.APPLIED})
 TICK_S = 0.5
 REPORT_S = 2.0
+#: One line in so many seconds says that a service waits for Immich.
+TELL_OUTAGE_EVERY_S = 600.0
 
 
 class Supervisor:
@@ -82,8 +87,10 @@ class Supervisor:
             heeds_pause=operation is None and not scoring_only,
             clock=clock,
         )
+        self._looked_around = operation is not None
         self._counts: Counter[str] = Counter()
         self._device = ""
+        self._tell_outage_s = float("-inf")
         self._mailbox = Mailbox(settings.state_dir)
         self._shutdown = Shutdown(settings, tell=lambda drain: self._processes.writer.send(drain), clock=clock)
 
@@ -131,7 +138,7 @@ class Supervisor:
                 await self._turn()
                 if self._shutdown.error:
                     raise self._shutdown.error
-                return self._summary()
+                return replace(self._summary(), ending=self._ending())
             except DATABASE_ERRORS as error:
                 raise plainly(self._settings.ledger_path, error) from None
 
@@ -160,13 +167,15 @@ class Supervisor:
         """What time alone brings about."""
         self._processes.replace_hanging(self._dispatcher.silent_since, self._settings.pipeline.hang_timeout_s)
         self._schedule.tick()
+        if self._schedule.ends and not self._shutdown.stopping:
+            self.stop()
         self._listing.go_on()
         self._shutdown.tick()
         self._hand_out_requests()
         self._dispatch()
 
     def _hand_out_requests(self) -> None:
-        """What other commands ask for, unless the end has begun: then the next run sees to it."""
+        """What other commands ask for, unless the end has begun: then the next run does it."""
         if self._processes.writer.ready and not self._shutdown.draining:
             for request in self._mailbox.fresh():
                 self._processes.writer.send(m.Asked(request))
@@ -222,6 +231,7 @@ class Supervisor:
             case m.Noted():
                 self._processes.fetcher.send(message)
             case m.Swept() | m.Polled():
+                self._counts["unreadable"] += message.unreadable
                 self._listing.done(message)
                 self._processes.writer.send(message)
             case m.Fetched():
@@ -232,21 +242,24 @@ class Supervisor:
                 self._dispatcher.failed(child, message)
             case m.Recorded(asset_ids):
                 self._dispatcher.recorded(child, asset_ids)
-            case m.Outage(text):
-                self._outage(text)
+            case m.Outage(text, unreachable):
+                self._outage(text, unreachable=unreachable)
                 if child is self._processes.fetcher:
                     self._listing.failed()
             case m.Refused():
                 self._leave_account(child, message)
             case m.Ended(text, kind, exit_code):
                 self._shutdown.fail(Fatal(text, kind=kind, exit_code=exit_code))
+            case m.LookedAround():
+                self._looked_around = True
             case m.Settled(request_id):
                 self._mailbox.settle(request_id)
             case m.OperationDone(result):
                 self._operation_result = result
             case m.Drained():
                 self._shutdown.drained = message
-                self._processes.writer.send(m.Finish(self._summary().as_dict()))
+                summary = replace(self._summary(), ending=self._ending())
+                self._processes.writer.send(m.Finish(summary.as_dict()))
         self._dispatch()
 
     def _ready(self, child: ChildProcess, message: m.Ready) -> None:
@@ -264,6 +277,7 @@ class Supervisor:
         """What a dead writer had not recorded is done again; what it was told is told to the new one."""
         self._dispatcher.forget_unrecorded()
         self._mailbox.hand_out_again()
+        self._looked_around |= self._schedule.listed  # the new one was told of no sweep
         self._listing.writer_is_new()
         if self._shutdown.draining:
             self._processes.writer.send(self._shutdown.draining)
@@ -278,7 +292,7 @@ class Supervisor:
             self._shutdown.fail(Fatal(message.message, kind=message.kind, exit_code=message.exit_code))
             return
         logger.error(
-            "account {}: {}; it is left alone until autotagger is started again, the other accounts go on",
+            "account {}: {}; it is skipped until autotagger is restarted; the other accounts continue",
             name,
             message.message,
         )
@@ -287,12 +301,16 @@ class Supervisor:
         self._dispatcher.leave_account(message.account)
         (self._processes.fetcher if child is self._processes.writer else self._processes.writer).send(message)
 
-    def _outage(self, text: str) -> None:
-        """Immich is unreachable: a service waits for it, --once does not."""
+    def _outage(self, text: str, *, unreachable: bool = True) -> None:
+        """Immich is unreachable, or cannot be listed: a service waits for it, --once does not."""
         if self._once:
             text = f"{text}; what is done is kept, run it again later"
             self._shutdown.fail(ServerRefused(text, kind="immich-unreachable"))
-        else:
+            return
+        if self._clock() >= self._tell_outage_s:
+            self._tell_outage_s = self._clock() + TELL_OUTAGE_EVERY_S
+            logger.warning("{}; what is done is kept, trying again", text)
+        if unreachable:
             self._dispatcher.pause()
 
     # -- dispatch -----------------------------------------------------------------------------------------
@@ -307,7 +325,7 @@ class Supervisor:
             self._shutdown.drain()
 
     def _once_done(self) -> bool:
-        if not (self._once and self._schedule.listed):
+        if not (self._once and self._schedule.listed and self._looked_around):
             return False
         if self._spec.operation and self._operation_result is None:
             return False
@@ -328,7 +346,30 @@ class Supervisor:
             accounts=self._ledger.account_counts() if accounts else {},
             refused=dict(self._refused),
             operation=self._operation_result,
+            closed=self._ledger.closed_assets(),
+            unmarked=self._ledger.unmarked(),
         )
+
+    def _ending(self) -> Ending:
+        stopping, paused = self._shutdown.stopping, self._schedule.ends
+        return Ending(
+            failed=self._ledger.failed_in(self._spec.run) if self._spec.run is not None else {},
+            undone={} if self._spec.scoring_only else self._undone(),
+            unreadable=self._counts["unreadable"],
+            interrupted=stopping and not paused,
+            paused=stopping and paused,
+        )
+
+    def _undone(self) -> dict[State, int]:
+        """What this run was to do and has not done, of its own accounts. What Immich has no preview of yet is not
+        among it: the next run looks again."""
+        of_all = self._ledger.account_counts()
+        mine = [of_all[account.name] for account in self._spec.accounts if account.name in of_all]
+        states = UNDONE - ({State.PENDING} if self._spec.operation or self._limit is not None else set())
+        left = {state: sum(counts[state] for counts in mine) for state in State if state in states}
+        if self._spec.operation:  # others that are scored are none of its business
+            left[State.SCORED] = self._ledger.scored_again() if self._spec.operation.kind == "retag" else 0
+        return {state: count for state, count in left.items() if count}
 
     def _status(self) -> RunStatus:
         jobs, slots, model = self._dispatcher.job_table, self._dispatcher.slots, self._spec.model

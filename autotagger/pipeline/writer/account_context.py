@@ -12,7 +12,7 @@ from autotagger.pipeline.writer.tag_ids import TagIds
 @dataclass(frozen=True, slots=True)
 class AccountContext:
     """The ledger, Immich, its tag ids and its database's clock; `marker`: the tag that says we were here;
-    `now_ms`: our clock; `count`: adds to the run's figures."""
+    `now_ms`: our clock; `count`: adds to the run's counts."""
 
     ledger: LedgerWriter
     client: ImmichClient

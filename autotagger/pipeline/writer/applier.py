@@ -14,13 +14,14 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.client import MAX_PAIRS
 from autotagger.ledger.rows import Change, PlannedAsset, ScoredAsset, StaleAsset
-from autotagger.ledger.states import Probe, State
+from autotagger.ledger.states import LinkState, Probe, State
 from autotagger.pipeline.child.base import trouble_of
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.existing_tags import meet_tags
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.retry_policy import retry_policy
+from autotagger.pipeline.writer.strangers import contest
 from autotagger.pipeline.writer.throttle import Pace, Queues
 from autotagger.policy.batching import TagCall, plan_calls
 
@@ -28,13 +29,16 @@ from autotagger.policy.batching import TagCall, plan_calls
 LOOKED_AT_ONCE = 100
 #: A canary is looked at from the first second, and so is what may lack its marker: no listing would name it.
 #: Everything else is proven by the marker listing, and looked at one by one only when that has not named it for
-#: ten minutes.
+#: ten minutes; or for ten seconds as long as no more assets than `LOOKED_AT_ONCE` are unsettled.
 SOON_LOOK_MS = 1_000
+FEW_LOOK_MS = 10_000
 LOOK_MS = 600_000
+#: Reasons to believe that another autotagger is at work: so many that one call or asset can give, and enough.
+SURE_OF_ONE, SURE_OF_OTHERS = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Applied:
     """One asset's call was answered. `called_ms`: when it was made, by the database; `suspect`: read it back."""
 
     asset: PlannedAsset
@@ -43,7 +47,7 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotLanded:
+class NotApplied:
     """One asset's call came to nothing."""
 
     asset: PlannedAsset
@@ -75,6 +79,7 @@ class Applier:
         self._pace = pace
         self._queues = queues
         self._begun = begun
+        self._others = 0  # reasons to believe that another autotagger is at work
 
     async def apply_batch(self) -> bool:
         """Plan and send at most `batch_size` assets; returns whether there were any.
@@ -146,7 +151,11 @@ class Applier:
             self._trouble(asset.asset_id, error, State.STALE)
             return None
         self._context.count("read_back", 1)
-        step = reconcile(asset.links, held.tags, self._context.marker)
+        if asset.links.get(self._context.marker) is LinkState.WANTED and self._context.marker in held.tags:
+            self._suspect_others(SURE_OF_ONE)
+        contested = self._ledger.is_contested(self._context.now_ms())
+        meanings = self._ledger.meanings_of
+        step = reconcile(asset.links, held.tags, self._context.marker, contested=contested, meanings=meanings)
         return change(asset.key, step, held.asset.updated_ms)
 
     # -- send ---------------------------------------------------------------------------------------------
@@ -165,32 +174,33 @@ class Applier:
         )
         ends = [end for ends in answers if isinstance(ends, list) for end in ends]
         with self._ledger.batch():
-            self._record([end for end in ends if isinstance(end, Landed)], canaries)
-            for end in (end for end in ends if isinstance(end, NotLanded)):
+            self._record([end for end in ends if isinstance(end, Applied)], canaries)
+            for end in (end for end in ends if isinstance(end, NotApplied)):
                 # The scores and the plan stand: only the call is made again.
                 self._trouble(end.asset.asset_id, end.error, State.PLANNED)
         for error in (answer for answer in answers if isinstance(answer, BaseException)):
             raise error
 
-    async def _call(self, call: TagCall[PlannedAsset], called_ms: int) -> list[Landed | NotLanded]:
+    async def _call(self, call: TagCall[PlannedAsset], called_ms: int) -> list[Applied | NotApplied]:
         try:
             new = await self._tag(call)
         except Unreachable:
             raise
         except AssetFailed as error:
             if len(call.assets) == 1:
-                return [NotLanded(call.assets[0], error)]
+                return [NotApplied(call.assets[0], error)]
             # Nothing was written; one bad asset must not fail the others.
             alone = [await self._call(TagCall((asset,), call.tags), called_ms) for asset in call.assets]
             return [end for ends in alone for end in ends]
         except Retryable as error:
-            return [NotLanded(asset, error) for asset in call.assets]
+            return [NotApplied(asset, error) for asset in call.assets]
         if new == len(call.assets) * len(call.tags):
-            return [Landed(asset, called_ms) for asset in call.assets]
+            return [Applied(asset, called_ms) for asset in call.assets]
+        self._note_others(call, new)
         # Fewer new links than pairs: some were there before, or Immich silently skipped something (law 2).
         return list(await asyncio.gather(*(self._read_back(asset, new, called_ms) for asset in call.assets)))
 
-    async def _take_off(self, assets: Sequence[PlannedAsset], begun_ms: int) -> list[Landed | NotLanded]:
+    async def _take_off(self, assets: Sequence[PlannedAsset], begun_ms: int) -> list[Applied | NotApplied]:
         """Take all tags of a wave off its assets: one call a tag, one after the other (law 13)."""
         failed: dict[str, Retryable | AssetFailed] = {}
         changed: set[str] = set()
@@ -219,20 +229,20 @@ class Applier:
         failed: Mapping[str, Retryable | AssetFailed],
         changed: Set[str],
         called_ms: int,
-    ) -> Landed | NotLanded:
+    ) -> Applied | NotApplied:
         if error := failed.get(asset.asset_id):
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         if asset.asset_id in changed:
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         # It had none of the tags: a wave of an earlier run may have arrived, and its jobs may have ended.
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except (Retryable, AssetFailed) as error:
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         moved = held.asset.updated_ms != asset.updated_ms
-        return Landed(asset, min(called_ms, held.asset.updated_ms) if moved else called_ms, suspect=True)
+        return Applied(asset, min(called_ms, held.asset.updated_ms) if moved else called_ms, suspect=True)
 
     async def _tag(self, call: TagCall[PlannedAsset]) -> int:
         ids = await self._context.tag_ids.resolve(call.tags)
@@ -242,39 +252,53 @@ class Applier:
 
     async def _read_back(
         self, asset: PlannedAsset, new: int, called_ms: int, *, again: bool = True
-    ) -> Landed | NotLanded:
+    ) -> Applied | NotApplied:
         """Tell what the call brought about for one of its assets. `new`: links that it made, of all of them."""
         try:
             held = await self._context.client.asset(asset.asset_id)
         except Unreachable:
             raise
         except Retryable:
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         except AssetFailed as error:
-            return NotLanded(asset, error)
+            return NotApplied(asset, error)
         if asset.tags <= held.tags:
             # Where a call of an earlier run had arrived, its background job may have ended before this answer.
             ended = not new and held.asset.updated_ms != asset.updated_ms
             arrived_ms = min(called_ms, held.asset.updated_ms) if ended else called_ms
-            return Landed(asset, arrived_ms, suspect=not new)
+            # Its marker may be somebody else's, and prove nothing (law 14).
+            return Applied(asset, arrived_ms, suspect=True)
         self._context.tag_ids.forget()
         if new or asset.tags & held.tags:
             # A part arrived, and background jobs are on their way with it: what is missing (a tag that somebody
             # deleted meanwhile, the marker perhaps) is sent when they are done, never into them (law 1).
-            return Landed(asset, called_ms, suspect=True)
+            return Applied(asset, called_ms, suspect=True)
         if again:
             return await self._call_again(asset, called_ms)
-        return NotLanded(asset, AssetFailed(_REFUSED, kind="tags-refused"))
+        return NotApplied(asset, AssetFailed(_REFUSED, kind="tags-refused"))
 
-    async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Landed | NotLanded:
+    def _note_others(self, call: TagCall[PlannedAsset], new: int) -> None:
+        """Of a first call some links were there, but not all: another autotagger may have been quicker. (All
+        are there when the call was made before.)"""
+        there = len(call.assets) * len(call.tags) - new
+        if new and all(asset.fresh for asset in call.assets):
+            self._suspect_others(min(there, SURE_OF_ONE))
+
+    def _suspect_others(self, by: int) -> None:
+        """A person who gave our very tag at that moment is no reason; several such assets are."""
+        self._others += by
+        if self._others >= SURE_OF_OTHERS:
+            contest(self._context)
+
+    async def _call_again(self, asset: PlannedAsset, called_ms: int) -> Applied | NotApplied:
         """Nothing at all arrived, so no background job is on its way and a second call is safe: tag ids may have
         vanished. If it happens again the asset is not ours to tag."""
         new = await self._tag(TagCall((asset,), asset.tags))
         if new == len(asset.tags):
-            return Landed(asset, called_ms)
+            return Applied(asset, called_ms)
         return await self._read_back(asset, new, called_ms, again=False)
 
-    def _record(self, ends: Iterable[Landed], canaries: Set[int]) -> None:
+    def _record(self, ends: Iterable[Applied], canaries: Set[int]) -> None:
         """Calls that were answered: those of one call time go into the ledger as one."""
         now_ms = self._context.now_ms()
         alike: dict[tuple[int, bool, bool], list[int]] = {}
@@ -286,8 +310,9 @@ class Applier:
             self._context.count("untagged" if asset.leaving else "tagged", 1)
             if asset.fresh:  # a change or a repair sends again what was counted before
                 self._context.count("tags", len(asset.tags) - 1)  # the marker is no tag of the picture
+        few = self._ledger.unsettled() + sum(map(len, alike.values())) <= LOOKED_AT_ONCE
         for (called_ms, suspect, soon), keys in alike.items():
-            look_ms = now_ms + (SOON_LOOK_MS if soon else LOOK_MS)
+            look_ms = now_ms + (SOON_LOOK_MS if soon else FEW_LOOK_MS if few else LOOK_MS)
             self._ledger.record_answer(keys, called_ms, look_ms, suspect=suspect)
 
     def _trouble(self, asset_id: str, error: Retryable | AssetFailed, again: State) -> None:

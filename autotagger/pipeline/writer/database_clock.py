@@ -7,6 +7,7 @@ time of a call has to come from the same clock (docs/immich.md, law 12). Every u
 call a batch.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -29,14 +30,18 @@ class DatabaseClock:
         self._read_ms = 0
         self._read_s = float("-inf")
         self._told = False
+        self._reading = asyncio.Lock()
 
     async def now_ms(self) -> int:
         """The time now, epoch milliseconds; 0, which is before everything, where Immich does not tell it (one
         warning says so). Raises what the client raises."""
-        if self._clock() - self._read_s >= READ_AGAIN_S:
-            self._read_ms = await self._tag_ids.touch(self._marker)
-            self._read_s = self._clock()  # the answer came a little later than the time that it tells
-            if not self._read_ms and not self._told:
-                self._told = True
-                logger.warning("Immich does not say when it wrote a tag: assets may count as settled too early")
+        async with self._reading:  # many ask at once, and one reading serves them all
+            if self._clock() - self._read_s >= READ_AGAIN_S:
+                self._read_ms = await self._tag_ids.touch(self._marker)
+                self._read_s = self._clock()  # the answer came a little later than the time that it tells
+                if not self._read_ms and not self._told:
+                    self._told = True
+                    logger.warning(
+                        "Immich does not say when it wrote a tag: assets may count as settled too early"
+                    )
         return self._read_ms and self._read_ms + int((self._clock() - self._read_s) * 1_000)

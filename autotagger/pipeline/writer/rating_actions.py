@@ -105,7 +105,7 @@ class RatingActions:
         except Unreachable:
             raise
         except (AssetFailed, Retryable) as error:
-            logger.warning("{}; what its rating asks for is left for the next run", error.message)
+            logger.warning("{}; its rating action is left to the next run", error.message)
             return None
         return Seen(asset.key, asset.asset_id, held.asset.visibility, asset.tags, asset.moved)
 
@@ -133,5 +133,5 @@ class RatingActions:
         except Retryable as error:
             logger.warning("{}; tried again later", error.message)
             return {asset.key for asset in assets}
-        logger.info("{} assets: visibility is {} now, for their rating", len(assets), visibility)
+        logger.info("{} assets: visibility set to {} because of their rating", len(assets), visibility)
         return set()

@@ -8,9 +8,10 @@ its own (docs/immich.md, law 13). Immich's background jobs can lose other tags o
 are written down before, a person's too, and what a wave lost of them is put back.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
+from autotagger.ledger.links import unwanted_meanings
 from autotagger.ledger.states import TO_BE_THERE, LinkState
 
 
@@ -45,12 +46,28 @@ def wave_of(leaving: frozenset[str], marker: str) -> frozenset[str]:
     return leaving - {marker} or leaving
 
 
-def reconcile(links: Mapping[str, LinkState], held: Set[str], marker: str, *, after_wave: bool = False) -> Step:
+def reconcile(
+    links: Mapping[str, LinkState],
+    held: Set[str],
+    marker: str,
+    *,
+    after_wave: bool = False,
+    contested: bool = False,
+    meanings: Callable[[str], frozenset[str]] = lambda name: frozenset({name}),
+) -> Step:
     """Compare the `links` that the ledger has of a settled asset with the tags that Immich holds of it.
 
     `after_wave`: its last call took tags off, so what is missing of somebody else's tags was lost by that.
+    `contested`: another autotagger sets the same marker, so what is missing of ours may have left by its hand.
+    `meanings`: of a tag, whatever it is called: what a person took off does not come back under another name.
     """
-    after = {name: _seen(name, state, held, marker, after_wave=after_wave) for name, state in links.items()}
+    after = {
+        name: _seen(name, state, held, marker, after_wave=after_wave, blame=not (after_wave or contested))
+        for name, state in links.items()
+    }
+    if off := unwanted_meanings(after, meanings):
+        to_come = [name for name, state in after.items() if state is LinkState.WANTED and name != marker]
+        after |= {name: LinkState.REMOVED for name in to_come if meanings(name) & off}
     missing = {name for name, state in after.items() if state in TO_BE_THERE and name not in held}
     surplus = {name for name, state in after.items() if state is LinkState.LEAVING}
     sent = {name: LinkState.SENT for name in missing if after[name] is LinkState.WANTED}
@@ -63,16 +80,20 @@ def reconcile(links: Mapping[str, LinkState], held: Set[str], marker: str, *, af
     return Step(changed, frozenset(missing), frozenset(surplus), marker, frozenset(forgotten))
 
 
-def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wave: bool) -> LinkState:
-    """The state of one link after a look."""
+def _seen(name: str, state: LinkState, held: Set[str], marker: str, *, after_wave: bool, blame: bool) -> LinkState:
+    """The state of one link after a look. `blame`: a person may have taken off what is missing."""
     is_there, is_marker = name in held, name == marker
     match state:
         case LinkState.WANTED if is_there:
             return LinkState.PROVEN if is_marker else LinkState.FOUND
-        case LinkState.SENT if is_there:
+        case LinkState.SENT | LinkState.DELETED if is_there:
             return LinkState.PROVEN
-        case LinkState.PROVEN if not is_there and not is_marker and marker in held and not after_wave:
+        case LinkState.PROVEN if not is_there and not is_marker and marker in held and blame:
             return LinkState.REJECTED
+        case LinkState.RETIRED if is_there:
+            return LinkState.LEAVING
+        case LinkState.RETIRED:
+            return LinkState.REJECTED if blame and not is_marker and marker in held else LinkState.REMOVED
         case LinkState.LEAVING if not is_there:
             return LinkState.REMOVED
         case LinkState.FOUND if not is_there and after_wave:

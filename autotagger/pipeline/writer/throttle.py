@@ -70,7 +70,7 @@ class Queues:
         if had_room and self._has_room:
             return True
         if self._has_room:
-            logger.info("Immich has caught up: tagging goes on")
+            logger.info("Immich has caught up: tagging continues")
         elif had_room or self._clock() >= self._tell_at_s:
             self._tell_at_s = self._clock() + TELL_EVERY_S
             logger.info(

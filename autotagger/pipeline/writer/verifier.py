@@ -13,16 +13,18 @@ from loguru import logger
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.immich.sweep import tagged
 from autotagger.immich.types import TaggedAsset, settled
+from autotagger.ledger.accounts import REFUSES_TAGS
 from autotagger.ledger.links import leaving, meant
-from autotagger.ledger.rows import AppliedAsset
+from autotagger.ledger.rows import AppliedAsset, Canary
 from autotagger.ledger.states import CHANGING, LinkState, Probe, State
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import LOOKED_AT_ONCE, change
 from autotagger.pipeline.writer.rating_actions import RatingActions, Seen
 from autotagger.pipeline.writer.reconcile import Step, reconcile, wave_of
 from autotagger.pipeline.writer.sampling import is_sampled
+from autotagger.pipeline.writer.strangers import contest
 
-#: Single looks under way in one round, so that verifying stays gentle with a queue of hours.
+#: Single looks under way in one round, so that verifying does not flood a server whose queue is hours long.
 LOOKS_AT_ONCE = 50
 #: A second look at an unsettled asset comes after twice the time of the first, within these bounds.
 FIRST_LOOK_MS = 1_000
@@ -30,18 +32,26 @@ LAST_LOOK_MS = 3_600_000
 #: Immich can die between its INSERT and the background job, which then never comes. A day later what is there
 #: counts: proof enough when it is all, and repaired when it is not.
 NEVER_SETTLES_MS = 86_400_000
+#: A canary is never left alone for longer, and when it has waited so long (our clock) that is told.
+CANARY_LOOK_MS, TELL_CANARY_MS = 30_000, 120_000
 #: One background job of Immich on two cores (docs/immich.md: eight assets a second).
 JOB_MS = 125
 #: Complete calls made again for one asset before its loss is reported.
 MAX_REPAIRS = 3
-#: A canary's verdict against a whole library is tried again after a day: a mount may have been mended.
+#: A library closed by its canary is tried again after a day: a mount may have been repaired.
 CANARY_AGAIN_MS = 86_400_000
 
-#: Problems of a canary that are its whole library's.
-CLOSING = frozenset({"tags-do-not-stick", "tags-refused"})
-DO_NOT_STICK = (
-    "Immich dropped the tags again: it cannot write the .xmp files of this external library. Mount it read-write "
-    "(or put a writable overlay on it); it is tried again after a day"
+#: So many canaries in a row have to fail before their library is closed: one .xmp may be broken (law 17).
+CANARIES = 3
+#: What is said of a picture, and of a whole library: Immich's own folder of uploads is nobody's to mount.
+DO_NOT_STICK = "Immich dropped the tags again: it cannot write the .xmp file of this picture"
+EXTERNAL = (
+    "it cannot write the .xmp files of this external library. Mount it read-write (or put a writable overlay on "
+    "it); it is tried again after a day"
+)
+UPLOADS = (
+    "it cannot write the .xmp files beside its uploads. Look for the reason in Immich's log (a full disk, or a "
+    "folder that is not its own); it is tried again after a day"
 )
 
 
@@ -56,6 +66,9 @@ class Verifier:
         self._ledger = context.ledger
         self._sample = sample
         self._actions = actions
+        self._waiting_since_ms: dict[int, int] = {}  # canaries, by key
+        self._told_waiting: set[int] = set()
+        self._told_closed: set[int] = set()  # collections
 
     async def look(self) -> None:
         """Verify what the marker listing proves; read back what is sampled or suspect."""
@@ -75,6 +88,9 @@ class Verifier:
 
     async def _judge(self, looks: Mapping[str, tuple[int, str]]) -> None:
         """Verify, of assets that hold the marker, those that have settled. `looks`: updatedAt and visibility."""
+        if others := self._ledger.untouched(looks):
+            self._ledger.add_marked(others)
+            contest(self._context)
         rows = self._ledger.applied(list(looks))
         ripe = [row for row in rows if settled(row.updated_ms, looks[row.asset_id][0], row.answered_ms)]
         canaries = self._canaries()
@@ -91,14 +107,13 @@ class Verifier:
         return bool(due) or caught_up
 
     def judge_canaries(self) -> bool:
-        """Open or close the libraries whose canary has an end; returns whether there were any."""
+        """Open or close the libraries whose canary was decided; returns whether there were any."""
         judged = False
         for canary in self._ledger.probing():
             if canary.state is State.VERIFIED:
                 self._ledger.open_collection(canary.collection, self._context.now_ms())
-            elif canary.state is State.FAILED and canary.kind in CLOSING:
-                logger.warning("a whole library is left alone: {}", canary.message)
-                self._ledger.close_collection(canary.collection, canary.message or "", self._context.now_ms())
+            elif canary.state is State.FAILED and canary.kind in REFUSES_TAGS:
+                self._judge_failed(canary)
             elif canary.state in CHANGING:
                 continue
             else:  # it failed for itself, is gone, or gone and back again: another one
@@ -107,13 +122,40 @@ class Verifier:
         return judged
 
     def retry_closed(self) -> None:
-        """Give libraries that were closed long enough ago another canary."""
+        """Give libraries that were closed long enough ago another canary; say which others stay closed."""
         for collection in self._ledger.collections():
-            closed = collection.state is Probe.CLOSED and collection.decided_ms is not None
-            if closed and self._context.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
+            if collection.state is not Probe.CLOSED:
+                continue
+            if self._context.now_ms() - (collection.decided_ms or 0) >= CANARY_AGAIN_MS:
                 self._ledger.retry_collection(collection.id)
+                self._told_closed.discard(collection.id)
+            else:
+                self._tell_closed(collection.id, collection.reason or "")
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _judge_failed(self, canary: Canary) -> None:
+        """Tags do not stick to a canary: another one is tried, until enough of them have failed, or all that an
+        external library has."""
+        library = next(row.library_id for row in self._ledger.collections() if row.id == canary.collection)
+        failed = self._ledger.failed_canaries(canary.collection)
+        all_failed = not self._ledger.has_more_canaries(canary.collection)
+        if failed < CANARIES and not (all_failed and (library or canary.kind == "tags-refused")):
+            logger.warning(
+                "tags do not stick to the first picture of a library ({}): another one is tried", canary.message
+            )
+            self._ledger.untry_collection(canary.collection)
+            return
+        reason = canary.message or ""
+        if canary.kind == "tags-do-not-stick":
+            reason = f"Immich dropped the tags of {failed} pictures again: {EXTERNAL if library else UPLOADS}"
+        self._ledger.close_collection(canary.collection, reason, self._context.now_ms())
+        self._tell_closed(canary.collection, reason)
+
+    def _tell_closed(self, collection: int, reason: str) -> None:
+        if collection not in self._told_closed:
+            self._told_closed.add(collection)
+            logger.warning("a whole library is skipped: {}", reason)
 
     def _canaries(self) -> set[int]:
         return {canary.key for canary in self._ledger.probing()}
@@ -139,17 +181,16 @@ class Verifier:
         except Unreachable:
             raise
         except Retryable as error:
-            logger.warning(
-                "asset {} could not be read back: {}; looked at again later", row.asset_id, error.message
-            )
-            self._look_later(row, is_canary=is_canary)
+            logger.warning("asset {} could not be read back: {}; checked again later", row.asset_id, error.message)
+            await self._look_later(row, is_canary=is_canary)
             return
         self._context.count("read_back", 1)
         if not await self._may_judge(row, held):
-            self._look_later(row, is_canary=is_canary)
+            await self._look_later(row, is_canary=is_canary)
             return
         links = self._ledger.links_of([row.key])[row.key]
-        step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave)
+        contested = self._ledger.is_contested(self._context.now_ms())
+        step = reconcile(links, held.tags, self._context.marker, after_wave=row.is_wave, contested=contested)
         if is_canary and step.missing and step.missing == meant(links):
             self._ledger.record_problem(
                 row.asset_id, State.FAILED, kind="tags-do-not-stick", message=DO_NOT_STICK, due_ms=None
@@ -157,7 +198,7 @@ class Verifier:
         elif step.missing or (row.is_wave and wave_of(leaving(links), self._context.marker) & step.surplus):
             self._repair(row, held.asset.updated_ms, step)
         elif step.done and await self._actions.act([_seen(row, held.asset.visibility, {**links, **step.links})]):
-            self._look_later(row, is_canary=is_canary)
+            await self._look_later(row, is_canary=is_canary)
         else:  # as meant, or the next wave: the marker is to leave, or what is to leave after a put
             self._ledger.record_change([change(row.key, step, held.asset.updated_ms)])
             self._context.count("proven", int(step.done))
@@ -197,11 +238,27 @@ class Verifier:
             self._ledger.record_verified(keys)
             self._context.count("proven", len(keys))
 
-    def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
-        # Answer and look are on two clocks; an age that is off by their difference only shifts the next look.
-        age = max(abs(self._context.now_ms() - row.answered_ms), FIRST_LOOK_MS)
-        wait = min(age, 30_000 if is_canary else LAST_LOOK_MS)
-        self._ledger.look_later(row.key, self._context.now_ms() + wait)
+    async def _look_later(self, row: AppliedAsset, *, is_canary: bool) -> None:
+        """Look again after as long as it has been waiting, by the clock that told the time of its call. Where that
+        was set since, nobody can tell how long that is."""
+        age_ms = await self._context.clock.now_ms() - row.answered_ms
+        wait_ms = min(max(age_ms, FIRST_LOOK_MS), CANARY_LOOK_MS if is_canary else LAST_LOOK_MS)
+        if is_canary:
+            self._tell_waiting(row)
+        self._ledger.look_later(row.key, self._context.now_ms() + wait_ms)
+
+    def _tell_waiting(self, row: AppliedAsset) -> None:
+        """A canary that waits for minutes keeps a whole library waiting: one line says so."""
+        since_ms = self._waiting_since_ms.setdefault(row.key, self._context.now_ms())
+        if self._context.now_ms() - since_ms < TELL_CANARY_MS or row.key in self._told_waiting:
+            return
+        self._told_waiting.add(row.key)
+        logger.info(
+            "asset {} is the first of its library to be tagged; Immich has not written it back for {} minutes; "
+            "the others wait until it has (its background jobs may be many)",
+            row.asset_id,
+            (self._context.now_ms() - since_ms) // 60_000,
+        )
 
     def _repair(self, row: AppliedAsset, updated_ms: int, step: Step) -> None:
         """What the call should have brought about is not there: the same once more, a limited number of times."""

@@ -1,6 +1,6 @@
 """The writer: the only process that writes the ledger and the only one that changes anything in Immich.
 
-Three loops on one event loop: record what the flights brought, apply it, verify it.
+Three loops on one event loop: record what the jobs brought, apply it, verify it.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from autotagger.pipeline.ipc.messages import (
     Finish,
     Hold,
     Listed,
+    LookedAround,
     Noted,
     OperationDone,
     Outage,
@@ -41,14 +42,13 @@ from autotagger.pipeline.ipc.messages import (
     Swept,
     Trouble,
 )
-from autotagger.pipeline.writer.account_worker import AccountWorker, Office, together
+from autotagger.pipeline.writer.account_worker import AccountWorker, account_workers, together
 from autotagger.pipeline.writer.operations import Retag
 from autotagger.pipeline.writer.retry_policy import retry_policy
-from autotagger.pipeline.writer.throttle import Pace
 
 T = TypeVar("T")
 
-#: Flights recorded in one transaction, and how long the first of them waits for company: a row
+#: Records written in one transaction, and how long the first of them waits for more: a row
 #: costs 0.5 ms in a commit of its own and 0.14 ms among a hundred.
 RECORD_AT_ONCE = 100
 RECORD_WITHIN_S = 0.2
@@ -105,6 +105,7 @@ class Writer:
         self._something = asyncio.Event()
         self._held = False
         self._drain: Drain | None = None
+        self._swept = False
         self._finished = asyncio.Event()
 
         settings = spec.settings
@@ -114,11 +115,7 @@ class Writer:
         self._model = decider.model if decider else None
         if decider and not spec.operation:
             ledger.rescore_others(decider.model)
-        pace = Pace(settings.immich.pace, clock=time.monotonic)
-        office = Office(spec, ledger, decider, pace, wall_ms, self._child.count)
-        self._accounts = {
-            account.id: office.account_worker(account, clients[account.id]) for account in spec.accounts
-        }
+        self._accounts = account_workers(spec, ledger, clients, decider, wall_ms, self._child.count)
         self._operation_told = spec.operation is None
         self._decider = decider
         self._asked: str | None = None  # the request that the operation carries out
@@ -145,7 +142,8 @@ class Writer:
                 self._something.set()
             case Swept(number=number, left_out=left_out):
                 for account_id, account_worker in self._accounts.items():
-                    account_worker.sweep_is_complete(number, left_out.get(account_id))
+                    account_worker.expect(number, left_out.get(account_id))
+                self._swept = True
                 self._something.set()
             case Asked(request):
                 self._carry_out(request)
@@ -162,23 +160,23 @@ class Writer:
         match request:
             case Request(kind="retry", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.retry(kind, asset_id)
-                logger.info("retry: {} assets are tried again, as asked", count)
+                logger.info("retry: {} assets are retried, as requested", count)
             case Request(kind="dismiss", wish={"kind": kind, "asset_id": asset_id}):
                 count = self._ledger.dismiss(kind, asset_id)
-                logger.info("dismiss: {} assets are set aside for good, as asked", count)
+                logger.info("dismiss: {} assets are set aside for good, as requested", count)
             case Request(kind="retag", wish=wish):
                 if self._begin_retag(wish):
                     self._asked = request.id
                     return
             case _:
-                logger.warning("somebody asked for {}, which this version does not know", request.kind)
+                logger.warning("unknown request {}: this version does not support it", request.kind)
         self._child.send(Settled(request.id))
 
     def _begin_retag(self, wish: Mapping[str, Any]) -> bool:
         """Begin an operation beside the other work, unless it is meant for other rules than those of this run."""
         decider, model = self._decider, self._spec.model
         if not decider or not model or wish != {"model": model.identity, "policy": decider.policy.identity}:
-            logger.warning("retag was asked for with another model or policy than this run's: nothing is done")
+            logger.warning("retag was requested with another model or policy than this run's: it is ignored")
             return False
         for account_worker in self._accounts.values():
             account_worker.operation, account_worker.result = Retag(account_worker.context, decider), None
@@ -211,7 +209,11 @@ class Writer:
                 mine.note_selected((*part.assets, *part.marked))
                 mine.note_unselected(part.unselected, sweep=part.sweep)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
-                self._ledger.add_marked([asset.asset_id for asset in part.marked])
+                if part.sweep:
+                    self._ledger.note_markers(
+                        [asset.asset_id for asset in part.marked], [asset.asset_id for asset in part.assets]
+                    )
+                mine.add_marked([asset.asset_id for asset in part.marked], part.marked)
             scored = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, bytes)]
             troubles = [(r.asset_id, r.outcome) for r in records if isinstance(r.outcome, Trouble)]
             if scored and self._model is not None:
@@ -263,13 +265,19 @@ class Writer:
             if drain and not drain.complete:
                 break
             try:
+                # Before anything is read for a change: what left many assets at once is no person's removal.
+                swept = self._swept
+                looked_for = any(await self._each(lambda account_worker: account_worker.look_around()))
+                if swept and not looked_for:
+                    self._swept = False
+                    self._child.flush()
+                    self._child.send(LookedAround())
                 stepped = await self._step()
                 applied = not (self._held or self._spec.scoring_only) and await self._apply()
                 # While there is always more to apply, too: what no listing has named for long is read one by one.
                 look = time.monotonic() >= next_look and not (applied and draining)
                 looked, judged = await self._verify(look=look)
                 next_look = time.monotonic() + interval_s if look else next_look
-                looked_for = any(await self._each(lambda account_worker: account_worker.deletions.look()))
             except Retryable as error:
                 await self._wait_out(error)
                 continue
@@ -296,22 +304,22 @@ class Writer:
             if account_worker.result is not None
         ]
         if len(results) == len(self._accounts):
-            self._end_errand(together(results))
+            self._end_operation(together(results))
         return any(stepped)
 
     async def _apply(self) -> bool:
         return any(await self._each(lambda account_worker: account_worker.applier.apply_batch()))
 
-    def _end_errand(self, result: dict[str, Any]) -> None:
+    def _end_operation(self, result: dict[str, Any]) -> None:
         self._operation_told = True
         self._child.send(OperationDone(result))
         if self._asked is not None:
-            logger.info("retag, as asked: {} assets were decided again", result["reopened"])
+            logger.info("retag, as requested: {} assets were decided again", result["reopened"])
             self._child.send(Settled(self._asked))
             self._asked = None
 
     async def _verify(self, *, look: bool) -> tuple[bool, bool]:
-        """Whether there was an asset to look at, and whether a canary had an end."""
+        """Whether there was an asset to look at, and whether a canary was decided."""
         ends = await self._each(lambda account_worker: account_worker.verify(look=look))
         return any(looked for looked, _ in ends), any(judged for _, judged in ends)
 
@@ -338,7 +346,7 @@ class Writer:
         )
 
     async def _wait_out(self, error: Retryable) -> None:
-        logger.warning("{}; nothing is lost, going on in {:.0f} s", error.message, OUTAGE_PAUSE_S)
+        logger.warning("{}; nothing is lost; continuing in {:.0f} s", error.message, OUTAGE_PAUSE_S)
         self._child.flush()
         self._child.send(Outage(error.message))
         await asyncio.sleep(OUTAGE_PAUSE_S)

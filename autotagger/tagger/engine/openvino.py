@@ -154,7 +154,7 @@ def _open(model: Model, source: Port, device: str, streams: int, threads: int) -
     give_back(path)
     give_back_code(Path(ort.__file__).parent)  # 100 MB of it compiled the model, 40 will be called again
     if session.get_providers()[0] != _PROVIDER:
-        raise StartupFailed(f"the model {model.path} does not run on OpenVINO but elsewhere", kind="no-device")
+        raise StartupFailed(f"the model {model.path} runs on something other than OpenVINO", kind="no-device")
     return session
 
 

@@ -147,11 +147,11 @@ async def test_a_server_that_is_down_is_not_the_videos_fault(tmp_path: Path) -> 
             await Fetching(client, settings).fetch(shown.assets[0])
 
 
-def test_a_film_travels_through_a_slot() -> None:
-    payload = unpack_body(memoryview(pack_video("ä.mp4", Video(b"film", excerpt=True), b"still")))
+def test_a_video_travels_through_a_slot() -> None:
+    payload = unpack_body(memoryview(pack_video("ä.mp4", Video(b"video", excerpt=True), b"still")))
     assert (bytes(payload.still), payload.name) == (b"still", "ä.mp4")
     assert payload.video is not None
-    assert (bytes(payload.video.body), payload.video.excerpt) == (b"film", True)
+    assert (bytes(payload.video.body), payload.video.excerpt) == (b"video", True)
     picture = unpack_body(memoryview(b"\xff\xd8\xff"))
     assert (bytes(picture.still), picture.video) == (b"\xff\xd8\xff", None)
 
@@ -168,10 +168,10 @@ def test_an_original_travels_with_its_preview() -> None:
     places=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=3),
     rest=st.binary(max_size=60),
 )
-def test_any_bytes_in_a_slot_are_a_film_or_a_picture(
+def test_any_bytes_in_a_slot_are_a_video_or_a_picture(
     begin: int, places: list[tuple[int, int]], rest: bytes
 ) -> None:
-    body = bytearray(pack_video("ä.mp4", Video(b"film"), b"still")[:begin] + rest)
+    body = bytearray(pack_video("ä.mp4", Video(b"video"), b"still")[:begin] + rest)
     for place, value in places:
         if place < len(body):
             body[place] = value

@@ -37,10 +37,10 @@ QUICK = settings(max_examples=200)
 ROOM_BYTES = 1 << 30
 
 #: What is left open in a message's type is what JSON can say.
-FIGURES = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
-st.register_type_strategy(messages.OperationDone, st.builds(messages.OperationDone, FIGURES))
-st.register_type_strategy(messages.Finish, st.builds(messages.Finish, FIGURES))
-st.register_type_strategy(Request, st.builds(Request, st.text(max_size=5), st.text(max_size=5), FIGURES))
+RESULTS = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
+st.register_type_strategy(messages.OperationDone, st.builds(messages.OperationDone, RESULTS))
+st.register_type_strategy(messages.Finish, st.builds(messages.Finish, RESULTS))
+st.register_type_strategy(Request, st.builds(Request, st.text(max_size=5), st.text(max_size=5), RESULTS))
 MESSAGES = [kind for kind in vars(messages).values() if is_dataclass(kind) and isinstance(kind, type)]
 ANY_MESSAGE: st.SearchStrategy[Any] = st.one_of([st.from_type(kind) for kind in MESSAGES])
 

@@ -11,7 +11,7 @@ from autotagger.errors import AssetFailed
 from autotagger.ledger.rows import AssetFilter
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.plan import plan_library
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from tests.pipeline.support import held_links, ledger_links, run_once, settings_for
 from tests.pipeline.test_operations import HIGH, LOW
 
@@ -49,7 +49,7 @@ async def test_the_plan_of_another_policy_is_what_retag_does(tmp_path: Path) -> 
         alone = await plan_library(high, score=0, chosen=AssetFilter(asset_id=one))
         plain = {key for key, tags in before.items() if "simple background" in tags}
         of_plain = await plan_library(high, score=0, chosen=AssetFilter(tag="simple background"))
-        await run_errand(high, Operation("retag"))
+        await run_operation(high, Operation("retag"))
         after = ledger_links(high)
         assert Counter(tag for key in after for tag in after[key] - before[key]) == planned.added
         assert Counter(tag for key in after for tag in before[key] - after[key]) == planned.removed

@@ -15,7 +15,7 @@ from autotagger.ledger.rows import AssetFilter, Selection
 from autotagger.ledger.states import LinkState, State
 from autotagger.pipeline.ipc.messages import Operation
 from autotagger.pipeline.operations.rebuild import rebuild
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.scores import unpack
 from tests.pipeline.support import MARKER, held_links, ledger_links, run_once, settings_for
 
@@ -53,7 +53,7 @@ async def test_a_lost_ledger_is_written_anew_and_undo_takes_back_what_is_ours(tm
 
         again = await run_once(settings)
         assert again.counts.get("tag_calls", 0) == again.counts.get("preview_downloads", 0) == 0
-        await run_errand(settings, Operation("undo", selection=Selection()))
+        await run_operation(settings, Operation("undo", selection=Selection()))
         await server.settle()
         assert held_links(server) == {chosen: frozenset({"grandmother"})}
 

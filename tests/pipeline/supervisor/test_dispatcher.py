@@ -239,7 +239,7 @@ def test_what_a_dead_child_held_runs_again_alone_and_twice_dead_it_is_set_aside(
     first, second = (fetch.job for fetch in run.begin())
     run.it.fetched(run.fetcher, m.Fetched(first, 9, spilled=False))
     run.it.lost(run.fetcher)
-    assert run.it.job_table.is_suspect(asset_id(1)), "the fetcher held the second"
+    assert asset_id(1) in {work.asset_id for work in run.it.job_table._suspects}, "the fetcher held the second"
     run.pool.fetcher.jobs.clear()
     assert run.begin() == [], "a suspect waits until nobody else is on the way"
     assert not run.it.is_finished()
@@ -304,6 +304,21 @@ def test_a_twin_s_scores_are_copied_and_count_as_under_way(
     assert run.it.idle
     assert [fetch.work.asset_id for fetch in run.begin()] == [asset_id(3)]
     assert run.it.is_finished(), "copies count for the limit"
+
+
+def test_a_copy_that_died_with_its_writer_is_asked_for_again(ledger: LedgerWriter, tmp_path: Path) -> None:
+    a_model(ledger)
+    add_scored(ledger, listed(0, checksum="same"))
+    ledger.add_listed([listed(1, checksum="same")])
+    run = Dispatching(ledger, tmp_path)
+    run.it._work = WorkList(
+        run.it.job_table, ledger, accounts=[1], model="m1", begun=False, copy=run.it._have_copied
+    )
+    assert run.begin() == []
+    run.it.forget_unrecorded()
+    assert run.it.idle
+    assert run.begin() == []
+    assert run.pool.writer.sent == [m.Copy(asset_id(1)), m.Copy(asset_id(1))]
 
 
 def test_an_account_that_is_left_starts_nothing_more(ledger: LedgerWriter, tmp_path: Path) -> None:

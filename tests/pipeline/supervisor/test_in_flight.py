@@ -22,8 +22,8 @@ def work(number: int) -> Work:
     return Work(asset_id=ASSETS[number], kind="IMAGE", mime="image/jpeg", file_name=f"{number}.jpg")
 
 
-class Books(RuleBasedStateMachine):
-    """What the dispatcher does to its books, in an order that nobody would think of."""
+class AnyOrder(RuleBasedStateMachine):
+    """What the dispatcher does to its job table, in an order that nobody would think of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Books(RuleBasedStateMachine):
         if guilty:
             self.job_table.scored(job, 0.0)
         else:
-            assert self.job_table.is_suspect(asset_id)
+            assert asset_id in {work.asset_id for work in self.job_table._suspects}
 
     @rule()
     def the_writer_died(self) -> None:
@@ -113,7 +113,7 @@ class Books(RuleBasedStateMachine):
                 self.job_table.drop(job)
 
     @rule(number=st.integers(-1, 1 << 40), asset=st.sampled_from([*ASSETS, "never heard of"]))
-    def news_of_a_flight_that_is_no_more(self, number: int, asset: str) -> None:
+    def news_of_a_job_that_is_no_more(self, number: int, asset: str) -> None:
         if asset not in self.job_table:
             self.job_table.finish(asset)
         if number not in {job.id for job in self.job_table}:
@@ -127,7 +127,7 @@ class Books(RuleBasedStateMachine):
         assert all((job.slot is not None) == (job.stage in HOLDING) for job in self.job_table)
 
     @invariant()
-    def every_flight_is_in_its_stage(self) -> None:
+    def every_job_is_in_its_stage(self) -> None:
         for stage in Stage:
             there = [job for job in self.job_table if job.stage is stage]
             assert self.job_table.count(stage) == len(there)
@@ -144,8 +144,8 @@ class Books(RuleBasedStateMachine):
         assert not self.job_table.running_alone or len(self.job_table) == 1
 
 
-Books.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestBooks = Books.TestCase
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestAnyOrder = AnyOrder.TestCase
 
 
 # -- by example ------------------------------------------------------------------------------------------------
@@ -208,3 +208,38 @@ def test_a_twin_is_under_way_until_its_job_ends() -> None:
     assert not table.holds_twin_of(work(3)), "no checksum is nobody's twin"
     table.finish(first.asset_id)
     assert not table.holds_twin_of(twin)
+
+
+def test_an_asset_that_finished_or_was_dropped_is_in_no_job_and_neither_is_its_twin() -> None:
+    table = JobTable(SlotTable(SLOTS))
+    first = Work(asset_id=ASSETS[0], kind="IMAGE", mime=None, file_name="0.jpg", checksum="same")
+    twin = Work(asset_id=ASSETS[1], kind="IMAGE", mime=None, file_name="1.jpg", checksum="same")
+    for end in (lambda job: table.finish(job.work.asset_id), table.drop, table.drop):
+        job = table.start(first, 0.0)
+        assert first.asset_id in table
+        assert table.holds_twin_of(twin)
+        end(job)
+        assert first.asset_id not in table
+        assert not table.holds_twin_of(twin)
+        assert table.finish(first.asset_id) is None
+    table.drop(job)
+    table.start(first, 0.0)
+    assert table.holds_twin_of(twin), "dropped twice, it counts as once"
+
+
+def test_a_slot_is_given_back_once() -> None:
+    slots = SlotTable(SLOTS)
+    table = JobTable(slots)
+    job = table.start(work(0), 0.0)
+    table.scored(job, 1.0)
+    other = table.start(work(1), 2.0)
+    table.drop(job)
+    assert slots.free == SLOTS - 1, "it may be another's by now"
+    assert (job.slot, other.slot is not None) == (None, True)
+
+
+def test_a_new_job_is_new_from_now_on() -> None:
+    table = JobTable(SlotTable(SLOTS))
+    first, second = table.start(work(0), 5.0), table.start(work(1), 6.0)
+    assert (first.length, first.spilled, first.since_s) == (0, False, 5.0)
+    assert first.id < second.id, "the order in which they began"

@@ -79,6 +79,7 @@ def test_who_is_replaced_begins_again_at_once_and_an_outage_is_waited_out(tmp_pa
 def test_once_is_one_sweep_at_any_hour(tmp_path: Path) -> None:
     time = Time(tmp_path, once=True, hours="22:00-07:00")
     assert not time.work.idle
+    assert not time.work.listed, "nothing has been listed yet"
     assert time.order() == Sweep(7)
     assert not time.work.listed
     time.work.done(Swept(3, 7, poll_from_ms=50))

@@ -120,7 +120,7 @@ async def test_a_pause_that_cannot_be_written_down_does_not_end_the_run(tmp_path
 
 async def test_an_error_in_a_callback_is_given_on() -> None:
     failed: list[Exception] = []
-    error = ValueError("the books are wrong")
+    error = ValueError("the job table is wrong")
 
     def broken() -> None:
         raise error
@@ -130,3 +130,4 @@ async def test_an_error_in_a_callback_is_given_on() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert failed == [error]
+    assert asyncio.get_running_loop().get_exception_handler() is None, "after the run the loop has its own again"

@@ -88,6 +88,19 @@ def test_an_identical_picture_of_a_scored_one_gets_its_scores(ledger: LedgerWrit
     assert queue.list.copying == 0
 
 
+def test_copies_that_are_still_due_do_not_take_the_place_of_what_is_read_ahead(
+    ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_queue, "WORK_AHEAD", 2)
+    add_scored(ledger, listed(0, checksum="same"))
+    ledger.add_listed([*(listed(number, checksum="same") for number in (1, 2)), listed(3), listed(4)])
+    queue = Queue(ledger)
+    assert queue.take() == [], "the first two are copied"
+    assert queue.copied == [asset_id(1), asset_id(2)]
+    assert queue.take() == [3, 4]
+    assert queue.reads[:2] == [2, 4]
+
+
 def test_without_a_model_or_its_scores_everything_is_fetched(ledger: LedgerWriter) -> None:
     add_scored(ledger, listed(0, checksum="same"))
     ledger.add_listed([listed(1, checksum="same")])

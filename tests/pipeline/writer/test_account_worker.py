@@ -37,7 +37,9 @@ async def test_an_operation_that_only_reads_is_not_kept_waiting_between_its_step
         context = AccountContext(
             ledger, NOBODY, NOBODY, NOBODY, "auto:processed", lambda: 0, lambda _what, _by: None
         )
-        account_worker = AccountWorker(context, NOBODY, NOBODY, NOBODY, NOBODY, cast("Any", Walk(25, 50, 50, 50)))
+        account_worker = AccountWorker(
+            context, NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, cast("Any", Walk(25, 50, 50, 50))
+        )
         assert [await account_worker.step() for _ in range(2)] == [True, True]
         assert await account_worker.step() is False, "no further: something has to settle first"
         assert await account_worker.step() is True, "it has come to its end"
@@ -69,7 +71,7 @@ class Verifier:
 
 def worker_on(run: Writing, verifier: Any = None, *, behind: bool = False, operation: Any = None) -> AccountWorker:
     actions: Any = type("Actions", (), {"behind": behind})
-    return AccountWorker(run.context, NOBODY, verifier, actions, NOBODY, operation)
+    return AccountWorker(run.context, NOBODY, verifier, actions, NOBODY, NOBODY, NOBODY, operation)
 
 
 async def test_the_listing_is_looked_through_when_asked_and_what_is_due_each_time(tmp_path: Path) -> None:
@@ -104,6 +106,6 @@ def test_it_is_idle_when_nothing_is_left_to_be_sent_or_proven(tmp_path: Path) ->
     run.close()
 
 
-def test_the_figures_of_all_accounts_are_one() -> None:
+def test_the_counts_of_all_accounts_are_one() -> None:
     results = [{"read": 1, "findings": ["a"]}, {"read": 2, "findings": ["b"], "gone": 3}]
     assert together(results) == {"read": 3, "findings": ["a", "b"], "gone": 3}

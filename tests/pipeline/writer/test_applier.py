@@ -1,6 +1,7 @@
 """The applier: one call an asset, and what each answer makes of it; on a real ledger and Immich's laws."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
 from autotagger.ledger.rows import Change, ScoredAsset
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState, Probe
-from autotagger.pipeline.writer.applier import LOOK_MS, SOON_LOOK_MS, Applier
+from autotagger.ledger.strangers import CONTESTED_MS
+from autotagger.pipeline.writer.applier import FEW_LOOK_MS, LOOK_MS, LOOKED_AT_ONCE, SOON_LOOK_MS, Applier
 from tests.pipeline.unit import MARKER, NOW_MS, Writing, a_model, an_origin, asset_id, open_collections
 
 TAGS = ("blue", "sky")
 
 
-class Namer:
+class Decider:
     """Gives every asset the same tags, unless a test says otherwise."""
 
     def __init__(self) -> None:
@@ -32,16 +34,16 @@ class Applying(Writing):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.namer, self.paces, self.room = Namer(), list[int](), True
-        self.namer.origin = self.origin = an_origin(self.ledger)
+        self.decider, self.paces, self.room = Decider(), list[int](), True
+        self.decider.origin = self.origin = an_origin(self.ledger)
         self.applier = self.made()
 
     def made(self, *, batch_size: int = 10, names: bool = True, begun: bool = False) -> Applier:
-        namer: Any = self.namer if names else None
+        decider: Any = self.decider if names else None
         pace: Any = self
         return Applier(
             self.context,
-            namer,
+            decider,
             batch_size=batch_size,
             max_attempts=3,
             pace=pace,
@@ -74,7 +76,7 @@ class Applying(Writing):
     def change_tags(self, number: int, tags: tuple[str, ...]) -> None:
         """Another policy is to give a verified asset other tags."""
         keys = self.ledger.reopen_outdated(a_model(self.ledger), "another", 10)
-        self.namer.tags_by_key = {key: tags for key in keys if key == self.row(number).key}
+        self.decider.tags_by_key = {key: tags for key in keys if key == self.row(number).key}
 
 
 @pytest.fixture
@@ -94,10 +96,19 @@ async def test_one_call_carries_all_tags_and_the_marker(run: Applying) -> None:
     assert run.counts["tags"] == 4, "the marker is no tag of the picture"
     row = run.row(1)
     assert (row.state, row.suspect, row.answered_ms) == ("applied", 0, NOW_MS)
-    assert row.due_ms == NOW_MS + LOOK_MS
+    assert row.due_ms == NOW_MS + FEW_LOOK_MS
     assert run.immich.count("asset") == 0, "the count was complete: nothing to read back"
     assert run.paces == [2]
     assert not await run.applier.apply_batch()
+
+
+async def test_many_that_are_unsettled_are_left_to_the_listing_for_ten_minutes(run: Applying) -> None:
+    run.applier = run.made(batch_size=LOOKED_AT_ONCE + 1)
+    run.add_scored(*range(1, LOOKED_AT_ONCE + 2))
+    open_collections(run.ledger)
+    assert await run.applier.apply_batch()
+    assert await run.applier.apply_batch()
+    assert run.row(LOOKED_AT_ONCE + 1).due_ms == NOW_MS + LOOK_MS
 
 
 async def test_the_plan_is_in_the_ledger_before_the_call(run: Applying) -> None:
@@ -107,7 +118,7 @@ async def test_the_plan_is_in_the_ledger_before_the_call(run: Applying) -> None:
     assert not await run.applier.apply_batch(), "Immich is busy"
     assert run.state(1) == "planned"
     assert run.tag_calls() == []
-    run.namer.tags_by_key[run.row(1).key] = ("another",)
+    run.decider.tags_by_key[run.row(1).key] = ("another",)
     run.room = True
     assert await run.applier.apply_batch()
     assert run.immich.held[asset_id(1)] == {*TAGS, MARKER}, "as planned, whatever the policy says now"
@@ -182,13 +193,30 @@ async def test_where_its_background_job_had_ended_before_the_answer_it_counts_fr
     assert run.row(1).answered_ms == ended_ms
 
 
-async def test_fewer_new_links_that_are_all_there_are_not_suspect(run: Applying) -> None:
+async def test_fewer_new_links_are_suspect_for_the_marker_may_be_another_s(run: Applying) -> None:
     await planned_earlier(run, 1)
     run.immich.held[asset_id(1)] = {"sky"}
     assert await run.applier.apply_batch()
     row = run.row(1)
-    assert (row.suspect, row.due_ms) == (0, NOW_MS + LOOK_MS)
+    assert (row.suspect, row.due_ms) == (1, NOW_MS + SOON_LOOK_MS)
     assert run.immich.count("asset") == 1
+    assert run.ledger.contested_ms() is None, "a person may have given that very tag"
+
+
+async def test_calls_that_find_some_of_their_links_there_tell_of_another_autotagger(run: Applying) -> None:
+    await planned_earlier(run, 1, 2, 3)
+    for number in (1, 2, 3):
+        run.decider.tags_by_key = {}
+        run.immich.held[asset_id(number)] = {MARKER}
+    run.immich._tag_id(MARKER)
+    run.applier = run.made(batch_size=1)
+    assert await run.applier.apply_batch()
+    assert run.ledger.contested_ms() is None
+    while await run.applier.apply_batch():
+        pass
+    assert run.ledger.contested_ms() == run.now_ms
+    assert run.ledger.is_contested(run.now_ms)
+    assert not run.ledger.is_contested(run.now_ms + CONTESTED_MS)
 
 
 async def test_tags_of_which_a_part_arrived_are_never_sent_into_the_jobs_of_that_part(run: Applying) -> None:
@@ -204,14 +232,24 @@ async def test_tags_of_which_a_part_arrived_are_never_sent_into_the_jobs_of_that
     assert run.immich.count("tags") == before + 1, "the ids are asked for anew"
 
 
+async def test_where_a_part_was_there_and_nothing_is_new_no_second_call_is_made_either(run: Applying) -> None:
+    await planned_earlier(run, 1)
+    run.immich.held[asset_id(1)] = {"sky"}
+    run.immich.swallows = {asset_id(1)}
+    assert await run.applier.apply_batch()
+    assert run.immich.count("tag_assets") == 1
+    assert (run.row(1).state, run.row(1).suspect) == ("applied", 1)
+
+
 async def test_where_nothing_arrived_the_call_is_made_once_more_with_new_ids(run: Applying) -> None:
     await planned_earlier(run, 1)
     await run.context.tag_ids.resolve([*TAGS, MARKER])
     run.immich.tag_names.clear()
     assert await run.applier.apply_batch()
-    assert run.immich.count("tag_assets") == 2
+    assert run.immich.count("tag_assets") == run.counts["tag_calls"] == 2
     assert run.immich.held[asset_id(1)] == {*TAGS, MARKER}
     assert (run.row(1).state, run.row(1).suspect) == ("applied", 0)
+    assert run.immich.count("asset") == 1, "the second count was complete: not read again"
 
 
 async def test_where_nothing_arrives_twice_the_asset_is_not_ours_to_tag(run: Applying) -> None:
@@ -264,7 +302,7 @@ async def test_one_bad_asset_does_not_fail_the_others_of_its_call(run: Applying)
 async def test_an_outage_is_nobody_s_fault_and_what_was_answered_is_kept(run: Applying) -> None:
     run.add_scored(1, 2)
     open_collections(run.ledger)
-    run.namer.tags_by_key[run.row(2).key] = ("other",)  # another call
+    run.decider.tags_by_key[run.row(2).key] = ("other",)  # another call
     run.immich.fail = {"tag_assets": [Unreachable("no answer")]}
     with pytest.raises(Unreachable):
         await run.applier.apply_batch()
@@ -316,6 +354,31 @@ async def test_what_did_not_have_the_tag_is_read(run: Applying) -> None:
     assert [run.state(1), run.state(2)] == ["applied", "applied"]
 
 
+async def test_a_wave_that_had_arrived_before_counts_from_its_own_change(run: Applying) -> None:
+    await taking_off(run, 1, 2)
+    for number in (1, 2):
+        run.immich.held[asset_id(number)].discard("blue")
+    run.immich.now_ms += 10_000
+    changed_ms = run.immich.now_ms - 4_000
+    run.immich.assets[asset_id(1)] = replace(run.immich.assets[asset_id(1)], updated_ms=changed_ms)
+    assert await run.applier.apply_batch()
+    assert run.row(1).answered_ms == changed_ms, "its background job ended then"
+    assert run.row(2).answered_ms == run.immich.now_ms, "nothing has changed it yet"
+
+
+async def test_a_wave_whose_call_failed_stays_planned_and_is_sent_again(run: Applying) -> None:
+    await taking_off(run, 1, 2)
+    run.immich.fail = {"untag_assets": [Retryable("busy", kind="server-error")]}
+    assert await run.applier.apply_batch()
+    assert run.immich.count("asset") == 0, "nothing to read: the call came to nothing"
+    assert [run.state(1), run.state(2)] == ["planned", "planned"]
+    assert (run.row(1).attempts, run.row(1).due_ms) == (1, NOW_MS + 60_000)
+    run.now_ms += 60_000
+    assert await run.applier.apply_batch()
+    assert run.immich.held[asset_id(1)] == {"sky", MARKER}
+    assert run.state(1) == "applied"
+
+
 async def test_what_is_gone_while_it_is_changed_is_gone(run: Applying) -> None:
     await taking_off(run, 1, 2)
     run.immich.held[asset_id(1)].discard("blue")
@@ -327,7 +390,7 @@ async def test_what_is_gone_while_it_is_changed_is_gone(run: Applying) -> None:
 async def test_what_is_gone_before_it_is_changed_is_gone(run: Applying) -> None:
     await run.verified(1, 2)
     run.ledger.reopen_outdated(a_model(run.ledger), "another", 10)
-    run.namer.tags_by_key = {run.row(number).key: ("new",) for number in (1, 2)}
+    run.decider.tags_by_key = {run.row(number).key: ("new",) for number in (1, 2)}
     del run.immich.assets[asset_id(1)]
     while "stale" in (states := (run.state(1), run.state(2))) or "scored" in states:
         assert await run.applier.apply_batch()

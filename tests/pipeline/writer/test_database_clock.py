@@ -1,5 +1,6 @@
 """The database's time, told by upserts: never later than it is, and few calls."""
 
+import asyncio
 from typing import Any, cast
 
 from autotagger.pipeline.writer.database_clock import READ_AGAIN_S, DatabaseClock
@@ -34,3 +35,10 @@ async def test_a_time_that_was_read_is_counted_on_for_a_while_and_then_read_agai
 async def test_a_server_that_does_not_tell_is_before_everything() -> None:
     clock = DatabaseClock(cast("Any", Tags(0)), MARKER, clock=lambda: 0.0)
     assert await clock.now_ms() == 0
+
+
+async def test_many_who_ask_at_once_cost_one_call() -> None:
+    tags: Any = Tags(1_000, 2_000)
+    clock = DatabaseClock(tags, MARKER, clock=lambda: 5.0)
+    assert await asyncio.gather(*(clock.now_ms() for _ in range(50))) == [1_000] * 50
+    assert tags.touched == [MARKER]

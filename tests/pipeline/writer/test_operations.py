@@ -12,7 +12,10 @@ from autotagger.ledger.rows import Selection
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState
 from autotagger.pipeline.writer import operations
-from autotagger.pipeline.writer.operations import FIGURES, Retag, Undo, Verify
+from autotagger.pipeline.writer import verify as verifying
+from autotagger.pipeline.writer.operations import Retag
+from autotagger.pipeline.writer.undo import Undo
+from autotagger.pipeline.writer.verify import COUNTS, Verify
 from tests.pipeline.unit import MARKER, NOW_MS, Writing, a_model, an_origin, asset_id, open_collections, server
 
 TAGS = ("blue", "sky")
@@ -126,7 +129,7 @@ async def test_undo_marks_waits_and_deletes_tags_that_nobody_uses(run: Operating
     undo = Undo(run.context, server("all"), Selection())
     assert await undo.step()
     assert run.state(1) == "stale"
-    assert set(run.links(1).values()) == {LinkState.LEAVING}
+    assert set(run.links(1).values()) == {LinkState.RETIRED}
     assert [await undo.step(), undo.after] == [True, None]
     assert await undo.step(), "it is not off yet"
     assert run.immich.count("delete_tag") == 0
@@ -175,7 +178,7 @@ async def found(run: Operating, *, sample: float = 1.0, repair: bool = False) ->
     verify = Verify(run.context, sample, repair)
     while await verify.step():
         pass
-    assert set(verify.result) == {*FIGURES, "findings"}
+    assert set(verify.result) == {*COUNTS, "deleted_tags", "findings"}
     findings = {finding["what"]: finding["message"] for finding in verify.findings}
     return {**{name: count for name, count in verify.result.items() if count}, "findings": findings}
 
@@ -254,8 +257,8 @@ async def test_a_sample_depends_on_the_id_alone(run: Operating) -> None:
 
 
 async def test_findings_are_bounded_and_counted_all(run: Operating, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "MAX_FINDINGS", 1)
-    monkeypatch.setattr(operations, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(verifying, "MAX_FINDINGS", 1)
+    monkeypatch.setattr(verifying, "READ_AT_ONCE", 1)
     run.verified(1, 2)
     run.immich.assets.clear()
     verify = Verify(run.context, 1.0, False)

@@ -12,7 +12,7 @@ from autotagger.demo import StandIn, tiny_library
 from autotagger.demo.faults import Call, status
 from autotagger.errors import BadConfig, ServerRefused
 from autotagger.pipeline.ipc.messages import Operation
-from autotagger.pipeline.run import run_errand
+from autotagger.pipeline.run import run_operation
 from autotagger.pipeline.writer.rating_actions import actions_of
 from autotagger.policy.rules import TagPolicy
 from autotagger.settings import PolicySettings
@@ -94,7 +94,7 @@ async def test_what_was_tagged_before_follows_and_a_retag_leaves_what_a_person_m
 
         server.set_visibility(ids[0], "timeline")
         renamed = settings_for(server, tmp_path, policy={**ARCHIVE, "rename": {"white_background": "white"}})
-        await run_errand(renamed, Operation("retag"))
+        await run_operation(renamed, Operation("retag"))
         await server.settle()
         meant = ledger_links(renamed)
         del meant[gone]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotagger.ledger.states import MEANT, TO_BE_THERE, LinkState
+from autotagger.ledger.states import GOING, MEANT, TO_BE_THERE, LinkState
 from autotagger.pipeline.writer.reconcile import Step, reconcile
 
 MARKER = "m"
@@ -34,7 +34,7 @@ def test_waves_end_and_then_everything_is_as_meant(links: dict[str, LinkState], 
         held = carried_out(step, links, held)
     assert step.done
     assert all((name in held) for name, state in links.items() if state in MEANT)
-    assert not {LinkState.WANTED, LinkState.LEAVING} & set(links.values())
+    assert not {LinkState.WANTED, LinkState.LEAVING, LinkState.RETIRED} & set(links.values())
 
 
 @given(links_known, tags_held)
@@ -58,7 +58,7 @@ def test_what_a_wave_loses_of_anybodys_is_put_back(
     lost = data.draw(st.sets(st.sampled_from(sorted(stays)))) if stays else set()
     step = reconcile(links, stays - lost, MARKER, after_wave=True)
     links = after(links, step)
-    leaving = {name for name, state in links.items() if state in (LinkState.LEAVING, LinkState.REMOVED)}
+    leaving = {name for name, state in links.items() if state in (*GOING, LinkState.REMOVED)}
     unwanted = {name for name, state in links.items() if state is LinkState.REJECTED}
     assert lost - leaving - unwanted <= step.missing
     held = carried_out(step, links, stays - lost)
@@ -100,3 +100,30 @@ def test_looking_twice_brings_nothing_more(links: dict[str, LinkState], held: se
     once = reconcile(links, held, MARKER)
     twice = reconcile(after(links, once), held, MARKER)
     assert twice.links == {} or set(twice.links.values()) <= {LinkState.REJECTED}
+
+
+@given(links_known, tags_held)
+def test_what_a_person_took_off_does_not_come_back_under_another_name(
+    links: dict[str, LinkState], held: set[str]
+) -> None:
+    """`a` and `b` mean the same; unless one of them is there, the other is not put on after a removal (law 16)."""
+    step = reconcile(links, held, MARKER, meanings=lambda name: frozenset({"ab" if name in ("a", "b") else name}))
+    states = after(links, step)
+    for one, other in (("a", "b"), ("b", "a")):
+        if states.get(one) is LinkState.REJECTED and other not in held and links.get(other) is LinkState.WANTED:
+            assert states[other] is LinkState.REMOVED
+            assert other not in step.missing
+
+
+@given(tags_held)
+def test_only_what_was_read_back_and_not_looked_at_since_can_have_been_taken_off_by_a_person(
+    held: set[str],
+) -> None:
+    states = after(
+        {"a": LinkState.RETIRED, "b": LinkState.LEAVING, MARKER: LinkState.RETIRED},
+        reconcile({"a": LinkState.RETIRED, "b": LinkState.LEAVING, MARKER: LinkState.RETIRED}, held, MARKER),
+    )
+    expected = LinkState.LEAVING if "a" in held else LinkState.REJECTED if MARKER in held else LinkState.REMOVED
+    assert states["a"] is expected
+    assert states["b"] is (LinkState.LEAVING if "b" in held else LinkState.REMOVED)
+    assert states[MARKER] is (LinkState.LEAVING if MARKER in held else LinkState.REMOVED)

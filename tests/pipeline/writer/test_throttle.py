@@ -121,4 +121,4 @@ async def test_what_is_waited_for_is_told_at_once_and_then_now_and_again() -> No
     finally:
         logger.remove(sink)
     waits = "Immich has 99 jobs waiting: tag calls wait until there are at most 10\n"
-    assert lines == [waits, waits, "Immich has caught up: tagging goes on\n"]
+    assert lines == [waits, waits, "Immich has caught up: tagging continues\n"]

@@ -1,21 +1,26 @@
 """The verifier: what proves a tag, what is read back, what is repaired, and what a canary says of its library."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from autotagger.errors import AssetFailed, Retryable, Unreachable
+from autotagger.immich.parsing import ms_iso
 from autotagger.ledger.rows import Change
 from autotagger.ledger.schema import Asset
 from autotagger.ledger.states import LinkState, Probe, State
+from autotagger.pipeline.writer import verifier as verifying
 from autotagger.pipeline.writer.applier import change
 from autotagger.pipeline.writer.rating_actions import Seen
 from autotagger.pipeline.writer.reconcile import reconcile
 from autotagger.pipeline.writer.verifier import (
     CANARY_AGAIN_MS,
+    DO_NOT_STICK,
+    JOB_MS,
     LAST_LOOK_MS,
     LOOKS_AT_ONCE,
     MAX_REPAIRS,
@@ -33,6 +38,7 @@ class Actions:
 
     def __init__(self) -> None:
         self.on, self.later, self.seen = False, set[int](), list[Seen]()
+        self.behind, self.limits = False, list[int]()
 
     def __bool__(self) -> bool:
         return self.on
@@ -42,7 +48,8 @@ class Actions:
         return self.later
 
     async def catch_up(self, limit: int) -> bool:
-        return False
+        self.limits.append(limit)
+        return self.behind
 
 
 #: Longer than a background job of any asset under way takes.
@@ -108,6 +115,15 @@ def run(tmp_path: Path) -> Iterator[Verifying]:
     run.close()
 
 
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The lines that were logged."""
+    lines: list[str] = []
+    handler = logger.add(lambda line: lines.append(line.record["message"]), level="INFO")
+    yield lines
+    logger.remove(handler)
+
+
 async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run: Verifying) -> None:
     run.applied(0xF << 124, (0xF << 124) + 1)
     run.immich.settle(asset_id(0xF << 124))
@@ -116,6 +132,9 @@ async def test_the_marker_proves_a_fresh_asset_that_has_settled_and_no_other(run
     assert run.state((0xF << 124) + 1) == "applied", "its jobs may still take its tags away"
     assert run.reads() == 0
     assert run.counts["proven"] == 1
+    bodies = [body for name, body in run.immich.calls if name == "search"]
+    assert bodies
+    assert all(body["updatedAfter"] == ms_iso(NOW_MS - 1) for body in bodies), "from just before the oldest call"
 
 
 async def test_without_the_marker_or_anything_applied_nothing_is_listed(run: Verifying) -> None:
@@ -226,6 +245,32 @@ async def test_a_wave_is_judged_when_none_of_its_jobs_has_written_for_a_while(ru
     assert run.state(1) == "verified"
 
 
+async def test_a_wave_waits_as_long_as_the_jobs_of_all_that_are_unsettled_may_take(run: Verifying) -> None:
+    """Immich does eight assets a second: behind 40 others, the next job of this one may come 5 seconds later."""
+    run.applied(*range(2, 42), look_ms=NOW_MS + 10**9)
+    run.wave(1, "sky")
+    run.immich.settle(asset_id(1))
+    run.immich.held[asset_id(1)].discard("sky")
+    run.immich.now_ms += 41 * JOB_MS - 1
+    await run.verifier.look()
+    assert run.state(1) == "applied"
+    run.immich.now_ms += 1
+    await run.verifier.look()
+    assert run.state(1) == "verified"
+
+
+async def test_a_repair_asks_immich_for_its_tags_again(run: Verifying) -> None:
+    """Somebody may have deleted the one that is missing: with its old id the repair would change nothing."""
+    run.applied(1, suspect=True)
+    run.immich.settle()
+    run.immich.held[asset_id(1)].discard("sky")
+    await run.verifier.look()
+    assert run.state(1) == "planned"
+    asked = run.immich.count("tags")
+    await run.context.tag_ids.known("sky")
+    assert run.immich.count("tags") == asked + 1
+
+
 async def test_what_a_wave_lost_of_a_persons_tags_is_put_back(run: Verifying) -> None:
     run.applied(1)
     run.ledger.record_answer([run.row(1).key], NOW_MS, NOW_MS + 1_000)
@@ -270,12 +315,38 @@ async def test_a_canary_is_never_left_alone_for_long(run: Verifying) -> None:
     assert run.row(1).due_ms - run.now_ms == 30_000
 
 
+@pytest.mark.parametrize("ahead_ms", [-600_000, 600_000])
+async def test_looks_are_spaced_by_the_database_s_clock_alone(ahead_ms: int, run: Verifying) -> None:
+    run.immich.now_ms += ahead_ms
+    run.applied(1, suspect=True, look_ms=NOW_MS + 1_000)
+    run.ledger.record_answer([run.row(1).key], NOW_MS + ahead_ms, NOW_MS + 1_000, suspect=True)
+    run.later(1_000)
+    assert await run.verifier.look_at_due() is True
+    assert run.row(1).due_ms - run.now_ms == 1_000
+
+
+async def test_a_canary_that_waits_for_minutes_is_told_in_one_line(run: Verifying, told: list[str]) -> None:
+    run.applied(1, canary=True)
+    run.ledger.look_later(run.row(1).key, NOW_MS)
+    for _ in range(10):
+        assert await run.verifier.look_at_due()
+        run.later(30_000)
+    assert len(told) == 1
+    assert f"asset {asset_id(1)} is the first of its library" in told[0]
+    assert "for 2 minutes" in told[0]
+
+
 async def test_one_round_of_looks_is_bounded(run: Verifying) -> None:
     run.applied(*range(1, LOOKS_AT_ONCE + 3), look_ms=NOW_MS)
     assert await run.verifier.look_at_due()
     assert run.reads() == LOOKS_AT_ONCE
+    assert run.actions.limits == [], "ratings have their turn when there is room"
     assert await run.verifier.look_at_due()
-    assert run.reads() == LOOKS_AT_ONCE + 2
+    assert run.reads() == run.counts["read_back"] == LOOKS_AT_ONCE + 2
+    assert run.actions.limits == [LOOKS_AT_ONCE - 2]
+    assert not await run.verifier.look_at_due()
+    run.actions.behind = True
+    assert await run.verifier.look_at_due(), "a rating that was behind counts as a look"
 
 
 async def test_what_never_settles_counts_after_a_day(run: Verifying) -> None:
@@ -327,10 +398,28 @@ async def test_what_its_rating_asks_for_is_done_before_the_proof_is_noted(run: V
     assert {(seen.asset_id, seen.tags) for seen in run.actions.seen} == {
         (asset_id(number), frozenset(ALL)) for number in (read, proven)
     }
-    assert run.row(read).due_ms > run.now_ms
+    assert run.row(read).due_ms == run.now_ms + 1_000, "looked at again soon"
     run.actions.later = set()
     await run.verifier.look()
     assert [run.state(read), run.state(proven)] == ["verified", "verified"]
+
+
+async def test_actions_wait_for_the_end_of_the_listing(run: Verifying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They move assets from one part of it to another, and a page would be skipped."""
+    run.applied(0xF << 124, (0xF << 124) + 1)
+    run.immich.settle()
+    acted: list[int] = []
+
+    async def two_pages(*_: Any, **__: Any) -> AsyncIterator[tuple[Any, ...]]:
+        for asset in list(run.immich.assets.values()):
+            yield (asset,)
+            acted.append(len(run.actions.seen))
+
+    monkeypatch.setattr(verifying, "tagged", two_pages)
+    run.actions.on = True
+    await run.verifier.look()
+    assert acted == [0, 0]
+    assert len(run.actions.seen) == 2
 
 
 # -- canaries -------------------------------------------------------------------------------------------------
@@ -348,23 +437,89 @@ async def test_a_canary_that_keeps_its_tags_opens_its_library_and_is_always_read
     assert run.ledger.collections()[0].state is Probe.OPEN
 
 
-async def test_a_canary_that_lost_all_closes_its_library_for_a_day(run: Verifying) -> None:
-    run.applied(1, canary=True, look_ms=NOW_MS)
-    run.immich.held[asset_id(1)].clear()
-    run.immich.settle()
-    await run.verifier.look_at_due()
-    assert (run.state(1), run.row(1).error_kind) == ("failed", "tags-do-not-stick")
-    assert run.verifier.judge_canaries() is True
+async def dropped(run: Verifying, *numbers: int, library: str) -> None:
+    """Canaries, one after the other, to which no tag sticks."""
+    run.add_scored(*numbers, library=library)
+    origin = an_origin(run.ledger)
+    for _ in numbers:
+        collection = run.ledger.collections()[0]
+        if collection.state is Probe.UNTRIED and (asset := run.ledger.canary_candidate(collection.id)):
+            run.ledger.record_plan([(asset.key, tuple(sorted(ALL)), origin)])
+            run.ledger.probe_collection(collection.id, asset.key)
+            run.ledger.record_answer([asset.key], run.immich.now_ms, run.now_ms)
+            run.immich.settle()
+            run.later(1_000)
+            await run.verifier.look_at_due()
+            run.verifier.judge_canaries()
+
+
+def probe(run: Verifying) -> tuple[Probe, str | None]:
+    return run.ledger.collections()[0].state, run.ledger.collections()[0].reason
+
+
+async def test_a_canary_never_fails_twice_as_long_as_there_is_another(run: Verifying) -> None:
+    await dropped(run, 1, 2, 3, 4, library="external")
+    assert [run.state(number) for number in (1, 2, 3, 4)] == ["skipped"] * 4
+    state, reason = probe(run)
+    assert state is Probe.CLOSED
+    assert reason
+    assert "the tags of 3 pictures" in reason
+    assert "Mount it read-write" in reason
+    run.now_ms += CANARY_AGAIN_MS - 10_000
+    run.verifier.retry_closed()
+    assert probe(run)[0] is Probe.CLOSED
+    run.now_ms += 10_000
+    run.verifier.retry_closed()
+    assert probe(run)[0] is Probe.UNTRIED
+    candidate = run.ledger.canary_candidate(run.ledger.collections()[0].id)
+    assert candidate
+    assert candidate.asset_id == asset_id(4)
+
+
+async def test_where_all_have_failed_the_one_of_longest_ago_is_tried_again(run: Verifying) -> None:
+    await dropped(run, 1, 2, library="external")
+    run.now_ms += CANARY_AGAIN_MS
+    run.verifier.retry_closed()
+    candidate = run.ledger.canary_candidate(run.ledger.collections()[0].id)
+    assert candidate
+    assert candidate.asset_id == asset_id(1)
+
+
+async def test_the_upload_library_is_never_closed_with_the_words_of_another(
+    run: Verifying, told: list[str]
+) -> None:
+    await dropped(run, 1, 2, library="")
+    assert probe(run) == (Probe.UNTRIED, None), "two pictures are no library"
+    assert [run.row(number).error for number in (1, 2)] == [DO_NOT_STICK] * 2
+    run.add_scored(3)
+    await dropped(run, 4, library="")
+    state, reason = probe(run)
+    assert state is Probe.CLOSED
+    assert reason
+    assert "beside its uploads" in reason
+    assert "Mount" not in reason
+    assert [line for line in told if "a whole library is skipped" in line] == [
+        f"a whole library is skipped: {reason}"
+    ]
+
+
+async def test_one_picture_whose_xmp_cannot_be_written_closes_nothing(run: Verifying) -> None:
+    await dropped(run, 1, library="")
+    run.add_scored(2)
     collection = run.ledger.collections()[0]
-    assert collection.state is Probe.CLOSED
-    assert collection.reason
-    assert "read-write" in collection.reason
-    run.now_ms += CANARY_AGAIN_MS - 1
-    run.verifier.retry_closed()
-    assert run.ledger.collections()[0].state is Probe.CLOSED
-    run.now_ms += 1
-    run.verifier.retry_closed()
-    assert run.ledger.collections()[0].state is Probe.UNTRIED
+    asset = run.ledger.canary_candidate(collection.id)
+    assert asset
+    assert asset.asset_id == asset_id(2)
+    run.ledger.record_plan([(asset.key, tuple(sorted(ALL)), an_origin(run.ledger))])
+    run.ledger.probe_collection(collection.id, asset.key)
+    run.immich.add(2, *ALL)
+    run.ledger.record_answer([asset.key], run.immich.now_ms, run.now_ms)
+    run.immich.settle()
+    run.later(1_000)
+    await run.verifier.look_at_due()
+    run.verifier.judge_canaries()
+    assert probe(run)[0] is Probe.OPEN
+    assert [run.state(1), run.state(2)] == ["failed", "verified"]
 
 
 async def test_a_canary_that_lost_only_some_is_repaired_as_any_other(run: Verifying) -> None:
@@ -395,3 +550,11 @@ async def test_a_canary_that_has_no_end_yet_keeps_no_other_waiting(run: Verifyin
     assert run.verifier.judge_canaries() is True
     assert [collection.state for collection in run.ledger.collections()] == [Probe.PROBING, Probe.UNTRIED]
     assert first.state is Probe.PROBING
+
+
+async def test_a_library_that_was_opened_long_ago_stays_open(run: Verifying) -> None:
+    run.applied(1)
+    assert run.ledger.collections()[0].state is Probe.OPEN
+    run.later(2 * CANARY_AGAIN_MS)
+    run.verifier.retry_closed()
+    assert run.ledger.collections()[0].state is Probe.OPEN

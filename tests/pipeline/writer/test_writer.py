@@ -69,7 +69,7 @@ def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of 3, which wait for company for an hour."""
+    """Batches of 3, which wait for more for an hour."""
     monkeypatch.setattr(writing, "RECORD_AT_ONCE", 3)
     monkeypatch.setattr(writing, "RECORD_WITHIN_S", 3_600.0)
 
@@ -84,7 +84,7 @@ async def test_a_batch_is_recorded_when_it_has_its_size(
     assert await run.said() == []
     assert ledger.counts()["scored"] == 0  # type: ignore[index]
     run.hear(*(Record(asset_id(number), b"x") for number in (2, 3)))
-    assert await run.said() == [Recorded((asset_id(0), asset_id(1), asset_id(2)))], "the fourth waits for company"
+    assert await run.said() == [Recorded((asset_id(0), asset_id(1), asset_id(2)))], "the fourth waits for more"
     assert [str(ledger.known(asset_id(n)).state) for n in range(4)] == ["scored"] * 3 + ["pending"]
     assert run.it._something.is_set()
     await run.stop()
@@ -97,7 +97,7 @@ async def test_a_listing_is_noted_at_once_with_what_came_before_it(
     ledger.add_listed([listed(0)])
     run = Recorder(ledger, tmp_path, ends)
     run.hear(Record(asset_id(0), b"x"), Listed((listed(1),), (listed(2),), sweep=0))
-    assert await run.said() == [Noted(), Recorded((asset_id(0),))], "the fetcher waits: nobody waits for company"
+    assert await run.said() == [Noted(), Recorded((asset_id(0),))], "the fetcher waits: nobody waits for more"
     assert ledger.find(asset_id(1)) is not None
     run.hear(Listed((listed(3),), ()))
     assert await run.said() == [Noted()]

@@ -1,4 +1,4 @@
-"""From looks at a run to figures, and from figures to what is printed."""
+"""From looks at a run to numbers, and from numbers to what is printed."""
 
 import pytest
 
@@ -72,17 +72,17 @@ def test_the_report_holds_medians_and_spread() -> None:
     ]
     machine = Machine("a processor", 2, 8000.0, 0.5)
     report = Report("wd-vit", machine, Topology(1, 2, 2, 2), "exact", rounds, 36_000, True)
-    figures = report.as_dict()
+    numbers = report.as_dict()
     wanted = {"session_ips", "pipeline_ips", "ratio", "instant_ips", "decode_ips", "rss_mb", "cpu_ms"}
-    assert wanted <= figures.keys()
-    assert figures["session_ips"] == 2.0
-    assert figures["ratio"] == 0.95
-    assert figures["ratio_spread"] == [0.9, 0.98]
-    assert figures["instant_ratio"] == 0.8
-    assert figures["rss_mb"] == 360.5
-    assert figures["held_mb"] == 280.0
-    assert figures["cpu_ms"]["inference"] == 85.0
-    assert figures["hours"] == pytest.approx(36_000 / 1.9 / 3600, abs=0.01)
-    assert figures["benchmark_app_ips"] is None
-    assert [row["median"] for row in rows(figures)][:3] == ["2", "1.9", "0.95"]
-    assert {row["stage"]: row["in the run"] for row in cost_rows(figures)}["inference"] == "85"
+    assert wanted <= numbers.keys()
+    assert numbers["session_ips"] == 2.0
+    assert numbers["ratio"] == 0.95
+    assert numbers["ratio_spread"] == [0.9, 0.98]
+    assert numbers["instant_ratio"] == 0.8
+    assert numbers["rss_mb"] == 360.5
+    assert numbers["held_mb"] == 280.0
+    assert numbers["cpu_ms"]["inference"] == 85.0
+    assert numbers["hours"] == pytest.approx(36_000 / 1.9 / 3600, abs=0.01)
+    assert numbers["benchmark_app_ips"] is None
+    assert [row["median"] for row in rows(numbers)][:3] == ["2", "1.9", "0.95"]
+    assert {row["stage"]: row["in the run"] for row in cost_rows(numbers)}["inference"] == "85"

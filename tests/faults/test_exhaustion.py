@@ -38,7 +38,7 @@ async def child_named(story: Story, role: str) -> psutil.Process:
     return named[0]
 
 
-@pytest.mark.parametrize("means", NOTHING_MORE)
+@pytest.mark.parametrize("resource", NOTHING_MORE)
 @pytest.mark.parametrize(
     ("role", "moment"),
     [
@@ -48,14 +48,14 @@ async def child_named(story: Story, role: str) -> psutil.Process:
     ],
 )
 async def test_a_process_that_is_given_nothing_more_is_replaced_and_blames_nobody(
-    means: str, role: str, moment: int, tmp_path: Path, meant: Links
+    resource: str, role: str, moment: int, tmp_path: Path, meant: Links
 ) -> None:
     async def refuse(story: Story) -> None:
         """Nothing more than it has, for the process and for whatever it would start."""
         story.tracebacks = True
-        resource, little = NOTHING_MORE[means]
-        (await child_named(story, role)).rlimit(resource, (little, little))
-        if means == "descriptors":  # its connections are cut: it needs others
+        limit, little = NOTHING_MORE[resource]
+        (await child_named(story, role)).rlimit(limit, (little, little))
+        if resource == "descriptors":  # its connections are cut: it needs others
             await story.server.go_down()
             await story.server.come_up()
 
@@ -63,16 +63,16 @@ async def test_a_process_that_is_given_nothing_more_is_replaced_and_blames_nobod
 
 
 @contextmanager
-def refused(process: psutil.Process, means: str) -> Iterator[None]:
-    resource, little = NOTHING_MORE[means]
-    before = process.rlimit(resource)
+def refused(process: psutil.Process, resource: str) -> Iterator[None]:
+    limit, little = NOTHING_MORE[resource]
+    before = process.rlimit(limit)
     assert before is not None
-    process.rlimit(resource, (little, before[1]))
+    process.rlimit(limit, (little, before[1]))
     try:
         yield
     finally:
         with suppress(psutil.NoSuchProcess):
-            process.rlimit(resource, before)
+            process.rlimit(limit, before)
 
 
 @asynccontextmanager
