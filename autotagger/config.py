@@ -67,6 +67,8 @@ class OldKey:
 #: environment, sets an old key and its successor, the successor counts.
 OLD_KEYS: dict[tuple[str, ...], OldKey] = {
     ("immich", "most_queued"): OldKey(("immich", "max_queued")),
+    ("immich", "types"): OldKey(("select", "types")),
+    ("immich", "visibilities"): OldKey(("select", "visibilities")),
     ("immich", "rate"): OldKey(None, "use [immich] concurrency or pace instead"),
 }
 
@@ -344,7 +346,8 @@ def _table_entry(name: str) -> tuple[str, ...] | None:
 
 
 def _holds(path: tuple[str, ...], kind: str) -> bool:
-    """Whether the values of the key at `path` are of the type named `kind`."""
+    """Whether the values of the key at `path` are of the type named `kind`; of an old key: of its successor."""
+    path = (OLD_KEYS[path].successor or path) if path in OLD_KEYS else path
     section: Any = Settings
     for step in path[:-1]:
         section = section.model_fields[step].annotation

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from autotagger.days import Days
 from autotagger.hours import Hours
 
 
@@ -107,11 +108,6 @@ class ImmichSettings(Section):
     picture: Literal["preview", "thumbnail", "original"] = Field(
         "preview", description="Size of picture to download"
     )
-    types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="Kinds of assets to tag")
-    visibilities: tuple[Literal["timeline", "archive", "hidden"], ...] = Field(
-        ("timeline", "archive"),
-        description="Assets to tag by visibility; hidden contains the video halves of motion photos",
-    )
     batch_size: int = Field(
         25, ge=1, le=500, description="Assets that are tagged, read back and committed to the ledger together"
     )
@@ -137,12 +133,75 @@ class ImmichSettings(Section):
     )
 
 
+class SelectSettings(Section):
+    """Which assets to tag. Keys combine: an asset must fit all of them, and nothing that excludes it.
+
+    Names are compared without case; `*` and `?` are wildcards. Instead of a name an id may stand.
+    """
+
+    albums: tuple[str, ...] = Field(
+        (),
+        description="Only assets in one of these albums: names or ids",
+        examples=[["Anime", "Art*"]],
+    )
+    exclude_albums: tuple[str, ...] = Field((), description="No assets in one of these albums")
+    people: tuple[str, ...] = Field((), description="Only assets with one of these people: names or ids")
+    exclude_people: tuple[str, ...] = Field(
+        (), description="No assets with one of these people", examples=[["Anna"]]
+    )
+    paths: tuple[str, ...] = Field(
+        (),
+        description="Only files with a path like one of these: * and ? within a folder, ** across folders",
+        examples=[["/mnt/art/**"]],
+    )
+    exclude_paths: tuple[str, ...] = Field(
+        (), description="No files with a path like one of these", examples=[["**/Screenshots/**"]]
+    )
+    libraries: tuple[str, ...] = Field(
+        (),
+        description="Only assets of these libraries: uploads, and external ones by name or id",
+        examples=[["uploads", "art"]],
+    )
+    exclude_libraries: tuple[str, ...] = Field((), description="No assets of these libraries")
+    tags: tuple[str, ...] = Field((), description="Only assets with one of these tags", examples=[["anime"]])
+    exclude_tags: tuple[str, ...] = Field(
+        (), description="No assets with one of these tags", examples=[["no-auto"]]
+    )
+    favorites_only: bool = Field(False, description="Only favourites")
+    taken: str = Field(
+        "", description="Only assets taken on these days, both included", examples=["2015-01-01..2019-12-31"]
+    )
+    uploaded: str = Field("", description="Only assets uploaded on these days (UTC), both included")
+    camera: Literal["tag", "skip", "only"] = Field(
+        "tag", description="Assets with the make of a camera in their metadata: tag, skip, or tag only them"
+    )
+    types: tuple[Literal["image", "video"], ...] = Field(("image", "video"), description="Kinds of assets to tag")
+    visibilities: tuple[Literal["timeline", "archive", "hidden"], ...] = Field(
+        ("timeline", "archive"),
+        description="Assets to tag by visibility; hidden contains the video halves of motion photos",
+    )
+
+    @field_validator("taken", "uploaded")
+    @classmethod
+    def _are_days(cls, value: str) -> str:
+        Days.read(value)
+        return value
+
+    @field_validator("types", "visibilities")
+    @classmethod
+    def _name_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("must not be empty: nothing would be tagged")
+        return value
+
+
 class AccountSettings(Section):
     """One user of the same Immich, where several users' libraries are tagged."""
 
     name: str = Field(min_length=1, max_length=64, description="Name of the account in messages")
     api_key: CopiedKey = Field(None, description="API key of this user; safer in a file")
     api_key_file: CopiedPath = Field(None, description="File that contains only the API key of this user")
+    select: SelectSettings = _defaults()
 
 
 class ModelSettings(Section):
@@ -410,6 +469,7 @@ class Settings(Section):
     account: tuple[AccountSettings, ...] = Field(
         (), description="Sections [[account]] for several users, each with its own API key"
     )
+    select: SelectSettings = _defaults()
     model: ModelSettings = _defaults()
     policy: PolicySettings = _defaults()
     video: VideoSettings = _defaults()
@@ -441,6 +501,11 @@ class Settings(Section):
                 "move that key to a section of its own"
             )
         return self
+
+    def selected_by(self, account: str) -> SelectSettings:
+        """What is to be tagged of an account: keys of its own [account.select] go before those of [select]."""
+        own = next((one.select for one in self.account if one.name == account), None)
+        return self.select.model_copy(update=own.model_dump(include=own.model_fields_set)) if own else self.select
 
     @property
     def ledger_path(self) -> Path:

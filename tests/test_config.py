@@ -55,8 +55,8 @@ def test_the_documented_defaults() -> None:
         "auto",
     )
     assert (settings.immich.picture, settings.immich.batch_size) == ("preview", 25)
-    assert settings.immich.types == ("image", "video")
-    assert settings.immich.visibilities == ("timeline", "archive")
+    assert settings.select.types == ("image", "video")
+    assert settings.select.visibilities == ("timeline", "archive")
     assert settings.verify.sample == 0.02
 
 
@@ -198,6 +198,29 @@ def test_the_address_as_immich_s_own_command_line_calls_it(tmp_path: Path) -> No
         assert list(variables(both)) == [name]
 
 
+def test_types_and_visibilities_still_work_where_they_were_before_select(tmp_path: Path) -> None:
+    settings = load(tmp_path, "[immich]\ntypes = ['image']", {"AUTOTAGGER_IMMICH_VISIBILITIES": "archive,hidden"})
+    assert settings.select.types == ("image",)
+    assert settings.select.visibilities == ("archive", "hidden")
+
+
+@pytest.mark.parametrize("text", ["2015-13", "yesterday", "..", "2016..2015", "2015-02-30"])
+def test_days_that_are_none(text: str, tmp_path: Path) -> None:
+    assert "[select] taken" in complaint(tmp_path, environ={"AUTOTAGGER_SELECT_TAKEN": text})
+
+
+def test_an_account_s_own_selection_goes_before_the_common_one(tmp_path: Path) -> None:
+    toml = (
+        "[select]\nalbums = ['Anime']\nexclude_tags = ['no']\n"
+        "[[account]]\nname = 'anna'\napi_key = 'a'\n[account.select]\nalbums = ['Art']\n"
+        "[[account]]\nname = 'ben'\napi_key = 'b'\n"
+    )
+    settings = load(tmp_path, toml)
+    anna, ben = settings.selected_by("anna"), settings.selected_by("ben")
+    assert (anna.albums, anna.exclude_tags) == (("Art",), ("no",))
+    assert ben == settings.select
+
+
 def test_tables_in_the_environment(tmp_path: Path) -> None:
     environ = {
         "AUTOTAGGER_POLICY_RENAME": '{"1girl": "girl"}',
@@ -255,7 +278,7 @@ def test_variables_that_are_not_settings_are_let_be(tmp_path: Path) -> None:
         ("base_url = 'x'", r"unknown key base_url: did you mean \[immich\] base_url\?"),
         ("[model]\nblacklist = []", r"did you mean \[policy\] blacklist\?"),
         ("[immich]\npicture = 'previews'", r"\[immich\] picture: .*did you mean preview\?"),
-        ("[immich]\ntypes = ['image', 'videos']", r"\[immich\] types: .*did you mean video\?"),
+        ("[select]\ntypes = ['image', 'videos']", r"\[select\] types: .*did you mean video\?"),
         ("[immich]\nbatch_size = 0", r"\[immich\] batch_size: .*greater than or equal to 1"),
         ("[immich]\nbatch_size = 'many'", r"\[immich\] batch_size: .*integer"),
         ("[policy.threshold]\ngeneral = 1.5", r"\[policy.threshold\] general: .*less than or equal to 1"),
@@ -396,7 +419,7 @@ def test_the_template_shows_every_key_and_changes_nothing(tmp_path: Path) -> Non
 def test_the_template_s_defaults_are_the_defaults(tmp_path: Path) -> None:
     text = re.sub(r"^# (\w+ = )(?!\.\.\.)", r"\1", config_text({}), flags=re.MULTILINE)
     assert load(tmp_path, text) == Settings()
-    assert len(tomllib.loads(text)["immich"]) > 10
+    assert len(tomllib.loads(text)["immich"]) >= 10
 
 
 def test_the_template_holds_what_is_given(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from autotagger import __version__
 from autotagger.config import variables
-from autotagger.immich.dialect import NEEDED, OPTIONAL, UPDATE
+from autotagger.immich.dialect import NEEDED, OPTIONAL, SOMETIMES
 from tests import forked, manual
 
 ROOT = Path(__file__).parent.parent
@@ -178,7 +178,7 @@ def test_the_readme_names_the_permissions_that_the_program_asks_for() -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("| permission | for |")[1].split("\n\n")[0]
     cells = [row.split("|")[1] for row in table.splitlines() if "`" in row]
     named = {name for cell in cells for name in re.findall(r"`([a-zA-Z]+\.[a-z]+)`", cell)}
-    assert named == {*NEEDED, *OPTIONAL, UPDATE}
+    assert named == {*NEEDED, *OPTIONAL, *SOMETIMES}
 
 
 def test_every_law_that_the_code_cites_is_published() -> None:

@@ -68,6 +68,8 @@ def plan(
         "calls": planned.calls,
         "changes": planned.changes,
         "background_s": round(planned.background_s, 1),
+        "not_selected": planned.not_selected,
+        "left_selection": planned.left,
     }
     if form is Format.JSON:
         print_json({**counts, "tags": rows})
@@ -91,6 +93,8 @@ _WORDS = {
     "calls": "tag calls",
     "changes": "asset changes",
     "background_s": "seconds of background work for Immich (2 cores)",
+    "not_selected": "assets that [select] leaves out",
+    "left_selection": "assets that left the selection and keep their tags (undo --unselected)",
 }
 
 
@@ -126,6 +130,9 @@ def undo(
     model: Annotated[str | None, typer.Option("--model", metavar="M", help="Tags that this model gave.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only this tag.")] = None,
     asset: Annotated[str | None, typer.Option("--asset", metavar="ID", help="Tags of this asset.")] = None,
+    unselected: Annotated[
+        bool, typer.Option("--unselected", help="Tags of assets that left the selection ([select]).")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every tag that autotagger ever added.")] = False,
     account: AccountOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
@@ -141,9 +148,17 @@ def undo(
     from autotagger.pipeline.ipc.messages import Operation
 
     settings = begin(context, account=account)
-    selection = Selection(run=run, model=model, tag=tag, asset_id=None if asset is None else asset_id_of(asset))
+    selection = Selection(
+        run=run,
+        model=model,
+        tag=tag,
+        asset_id=None if asset is None else asset_id_of(asset),
+        unselected=unselected,
+    )
     if everything == (selection != Selection()):
-        raise BadConfig("choose what to undo: --run, --model, --tag or --asset, or --all for everything")
+        raise BadConfig(
+            "choose what to undo: --run, --model, --tag, --asset or --unselected, or --all for everything"
+        )
     if tag == settings.marker:
         raise BadConfig(f"the marker {tag} is only removed together with the other tags: use --all or --asset ID")
     whose = f" of account {account}" if account else ""
@@ -205,6 +220,7 @@ def _words(selection: Any) -> str:
     parts += [f"of run {selection.run}"] if selection.run is not None else []
     parts += [f"of the model {selection.model}"] if selection.model else []
     parts += [f"of asset {selection.asset_id}"] if selection.asset_id else []
+    parts += ["of assets that left the selection"] if selection.unselected else []
     return " ".join(parts)
 
 

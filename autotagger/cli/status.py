@@ -44,6 +44,7 @@ def status(
         strangers, contested_ms = ledger.strangers(), ledger.contested_ms()
         closed = [row.reason or "" for row in ledger.collections() if row.state is Probe.CLOSED]
         withheld = _withheld(ledger, settings)
+        not_selected = ledger.not_selected()
     states = {str(state): sum(mine[state] for mine in accounts.values()) for state in State}
     paused = is_paused(settings.state_dir)
     if form is Format.JSON:
@@ -55,6 +56,7 @@ def status(
                 "accounts": {
                     name: {str(state): count for state, count in mine.items()} for name, mine in accounts.items()
                 },
+                "not_selected": not_selected,
                 "failures": failures,
                 "marked_by_others": strangers,
                 "another_autotagger": _when(contested_ms),
@@ -70,6 +72,8 @@ def status(
     if len(accounts) > 1:
         each = [(f"{name}: {state}", n) for name, mine in accounts.items() for state, n in mine.items() if n]
         rows += [{"what": what, "assets": count} for what, count in each]
+    if not_selected:
+        rows += [{"what": "not selected ([select])", "assets": not_selected}]
     rows += [{"what": f"failed: {kind}", "assets": count} for kind, count in failures.items()]
     rows += [{"what": "marked by others (skipped)", "assets": strangers}] if strangers else []
     rows += [{"what": f"removed by people (blacklist candidate): {tag}", "assets": n} for tag, n in unwanted]

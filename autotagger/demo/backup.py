@@ -17,7 +17,7 @@ class Backup:
 def dump(store: Store) -> Backup:
     """Copy the database as it is now."""
     return Backup(
-        tuple(replace(row) for row in store.rows.values()),
+        tuple(replace(row, albums=set(row.albums), people=set(row.people)) for row in store.rows.values()),
         tuple(replace(tag) for tag in store.tags.values()),
         {row.id: frozenset(row.tags) for row in store.rows.values()},
     )
@@ -34,6 +34,8 @@ def bring_back(store: Store, backup: Backup) -> None:
             jobs=0,
             torn=False,
             tags=set(),
+            albums=set(row.albums),
+            people=set(row.people),
             coming_back=set(),
             returning=set(),
             came_back=set(row.came_back),

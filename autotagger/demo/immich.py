@@ -17,7 +17,7 @@ from typing import Self
 
 from aiohttp import web
 
-from autotagger.demo import edit_routes, media_routes, routes
+from autotagger.demo import edit_routes, gatherings, media_routes, routes
 from autotagger.demo.backup import Backup, bring_back, dump
 from autotagger.demo.faults import Faults
 from autotagger.demo.gate import MAX_BODY_BYTES, Gate
@@ -119,7 +119,7 @@ class StandIn(Person):
     async def come_up(self) -> None:
         """Listen. After `go_down`, on the same port, with everything that was stored."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        for route in (*routes.ROUTES, *media_routes.ROUTES, *edit_routes.ROUTES):
+        for route in (*routes.ROUTES, *media_routes.ROUTES, *edit_routes.ROUTES, *gatherings.ROUTES):
             if self.dialect in route.dialects:
                 self._gate.add(app, route)
         app.on_response_prepare.append(self._stamp)

@@ -90,6 +90,14 @@ class AssetSpec:
     """Name of the awkward kind (`cmyk`, `exif-rotated`...), empty for an ordinary picture."""
     content: str = ""
     """The same for several users' uploads of one file; empty for a file that nobody else has."""
+    albums: tuple[str, ...] = ()
+    """Names of its owner's albums that it is in; `people`: names of the people it shows."""
+    people: tuple[str, ...] = ()
+    favorite: bool = False
+    make: str | None = None
+    """Of the camera, as its metadata say."""
+    folder: str = ""
+    """Where the original lies; empty: where Immich puts uploads."""
 
     @property
     def read_only(self) -> bool:
@@ -103,6 +111,8 @@ class AssetSpec:
 
     @property
     def original_path(self) -> str:
+        if self.folder:
+            return f"{self.folder}/{self.file_name}"
         if self.library_id is not None:
             return f"/external/{self.library_id[:8]}/{self.file_name}"
         return f"/data/upload/{self.owner_id}/{self.id[:2]}/{self.id[2:4]}/{self.id}{self.media.suffix}"
@@ -126,6 +136,11 @@ class Library:
             if asset.awkward == kind:
                 return asset
         raise KeyError(kind)
+
+
+def id_of_name(kind: str, owner: str, name: str) -> str:
+    """The id of an owner's album or person."""
+    return uuid4_from(random.Random(f"{kind}/{owner}/{name}"))
 
 
 def uuid4_from(source: random.Random) -> str:

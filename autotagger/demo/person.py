@@ -73,6 +73,22 @@ class Person:
         row.visibility = visibility
         self.store.reshape(row)
 
+    def put_into_album(self, asset_id: str, name: str) -> None:
+        """Put an asset into an album of its owner, which is made where it is new."""
+        row = self.store.rows[asset_id]
+        row.albums.add(self.store.album(name, row.spec.owner_id))
+        self.store.versions.shape += 1  # the asset itself is not written
+
+    def take_out_of_album(self, asset_id: str, name: str) -> None:
+        row = self.store.rows[asset_id]
+        row.albums.discard(self.store.album(name, row.spec.owner_id))
+        self.store.versions.shape += 1  # the asset itself is not written
+
+    def make_favorite(self, asset_id: str, favorite: bool = True) -> None:
+        row = self.store.rows[asset_id]
+        row.favorite = favorite
+        self.store.reshape(row)
+
     def remove(self, asset_id: str) -> None:
         """Delete an asset for good."""
         self.store.remove(self.store.rows[asset_id])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -31,6 +32,8 @@ ORDINARY_SIZES = ((640, 480), (800, 600), (1024, 1024), (720, 1280), (1600, 900)
 TIES = 7
 """Ordinary pictures that share one fileCreatedAt: a burst, a bulk download. Immich breaks ties by chance."""
 TINY_TIES = 300
+#: Ordinary pictures in ten that are in the album Anime; the others are in Family.
+ANIME_IN_TEN = 3
 TINY_PICTURES = 8
 
 Draw = Callable[[int, files.Size, Theme], Media]
@@ -166,7 +169,17 @@ def _ordinary_asset(number: int, source: random.Random) -> AssetSpec:
         file_name=f"{number:05}.jpg",
         file_created_ms=FIRST_PHOTO_MS + (100 + number // TIES) * DAY_MS,
         created_ms=FIRST_UPLOAD_MS + (100 + number) * 1000,
+        **_place(number),
     )
+
+
+def _place(number: int) -> dict[str, Any]:
+    """Of ten ordinary pictures three are in the album Anime, and seven are a family's, taken with a camera."""
+    place: dict[str, Any] = {"favorite": number % 5 == 0}
+    if number % 10 < ANIME_IN_TEN:
+        return {**place, "albums": ("Anime",), "folder": "/mnt/art"}
+    who = ("Anna",) if number % 2 else ("Anna", "Ben")
+    return {**place, "albums": ("Family",), "people": who, "make": "Canon"}
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:

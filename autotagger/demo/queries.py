@@ -1,6 +1,6 @@
 """Search bodies into queries: the flat fields of every dialect but 4, and the `filter` of 3.2 and 4.
 
-Fields that the stand-in's pictures never have (cities, people, albums, ratings) are checked and then match
+Fields that the stand-in's pictures never have (cities, ratings) are checked and then match
 nothing, or everything where they ask for absence. Unknown flat fields are ignored, as on real servers (law 4).
 """
 
@@ -28,7 +28,7 @@ _TIMES: dict[str, Callable[[Row], int | None]] = {
     "taken": lambda row: row.spec.file_created_ms,
 }
 _FLAGS: dict[str, Test] = {
-    "isFavorite": lambda _row: False,
+    "isFavorite": lambda row: row.favorite,
     "isOffline": lambda _row: False,
     "isEncoded": lambda row: row.spec.media.kind == "VIDEO",
     "isMotion": lambda row: row.spec.motion_video_id is not None,
@@ -55,9 +55,14 @@ _FILTER_VALUES: dict[str, Callable[[Row], Any]] = {
     **_SEARCHED_TEXTS,
     **_FLAGS,
     **dict.fromkeys(_PLACES, lambda _row: None),
+    "make": lambda row: row.spec.make,
     "hasTags": lambda row: bool(row.tags),
-    "hasAlbums": lambda _row: False,
-    "hasPeople": lambda _row: False,
+    "hasAlbums": lambda row: bool(row.albums),
+    "hasPeople": lambda row: bool(row.people),
+}
+_MEMBERS: dict[str, Callable[[Row], set[str]]] = {
+    "albumIds": lambda row: row.albums,
+    "personIds": lambda row: row.people,
 }
 _ID_LISTS = ("tagIds", "personIds", "albumIds")
 _FILTER_KEYS = (*_FILTER_VALUES, *_ID_LISTS, "ocr")
@@ -179,12 +184,12 @@ class Asked:
         for name in _PLACES:
             if self._body.get(name) is not None:
                 self._check.text(self._body[name], [name])
-                query.tests.append(lambda _row: False)
+                query.tests.append(_where(_FILTER_VALUES[name], self._body[name]))
         if self._body.get("rating") is not None or self._body.get("ocr"):
             query.tests.append(lambda _row: False)
-        for name in ("personIds", "albumIds"):
-            if self._optional(name, self._check.uuids):
-                query.tests.append(lambda _row: False)
+        for name, held in _MEMBERS.items():
+            if wanted := self._optional(name, self._check.uuids):
+                query.tests.append(_members(held, "all", wanted))
         for name, of in _SEARCHED_TEXTS.items():
             part = (self._optional(name, self._check.text) or "").strip().lower()
             if part:
@@ -241,8 +246,8 @@ class Asked:
                 self._check.custom("Too small: expected array to have >=1 items", [*path, how])
             elif name == "tagIds":
                 query.tags.append(TagTest(how, tuple(wanted)))
-            elif how != "none":
-                query.tests.append(lambda _row: False)
+            else:
+                query.tests.append(_members(_MEMBERS[name], how, wanted))
 
     def _condition(self, query: Query, name: str, condition: Any, path: Path) -> None:
         of = _FILTER_VALUES[name]
@@ -291,6 +296,14 @@ class Asked:
     def _number(self, name: str, most: int | None) -> int | None:
         found: int | None = self._optional(name, lambda value, path: self._check.integer(value, path, 1, most))
         return found
+
+
+def _members(held: Callable[[Row], set[str]], how: str, ids: list[str]) -> Test:
+    """Albums or people: all of them, any, or none."""
+    wanted = set(ids)
+    if how == "all":
+        return lambda row: wanted <= held(row)
+    return lambda row: held(row).isdisjoint(wanted) is (how == "none")
 
 
 def _listed(owners: frozenset[str]) -> Test:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autotagger.demo.edits import Edit, edited
-from autotagger.demo.library import ME, PARTNER, AssetSpec, Library, Media, Preview, uuid4_from
+from autotagger.demo.library import ME, PARTNER, AssetSpec, Library, Media, Preview, id_of_name, uuid4_from
 
 Clock = Callable[[], float]
 #: Two writes this close to each other still get two times.
@@ -23,6 +23,7 @@ class Row:
 
     `edits`: what the user made of the picture, `rendered`: those that preview and thumbhash show already.
     `unwritable`: this one's .xmp cannot be written (law 17). `jobs`: background jobs that wait or run for it.
+    `albums`, `people`: ids of what it is in, and whom it shows.
     `torn`, `coming_back` (to the .xmp), `returning` (from there), `came_back`: see `removals`.
     """
 
@@ -44,6 +45,9 @@ class Row:
     coming_back: set[str] = field(default_factory=set)
     returning: set[str] = field(default_factory=set)
     came_back: set[str] = field(default_factory=set)
+    albums: set[str] = field(default_factory=set)
+    people: set[str] = field(default_factory=set)
+    favorite: bool = False
 
     @property
     def id(self) -> str:
@@ -110,7 +114,31 @@ class Store:
         self.tags: dict[str, Tag] = {}
         self._tags_of: defaultdict[str, dict[str, Tag]] = defaultdict(dict)
         self._shown_to: defaultdict[str, frozenset[str]] = defaultdict(frozenset, {ME: frozenset({PARTNER})})
+        self._albums: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._people: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for row in self.rows.values():
+            self._gather(row)
         self._newest_first = sorted(self.rows.values(), key=_newest_first)
+
+    def _gather(self, row: Row) -> None:
+        """Put a new asset into the albums, and among the people, that its specification names."""
+        owner = row.spec.owner_id
+        row.albums = {self.album(name, owner) for name in row.spec.albums}
+        row.people = {
+            self._people[owner].setdefault(name, id_of_name("person", owner, name)) for name in row.spec.people
+        }
+
+    def album(self, name: str, owner: str = ME) -> str:
+        """The id of an owner's album, which is made where it is new."""
+        return self._albums[owner].setdefault(name, id_of_name("album", owner, name))
+
+    def albums_of(self, user: str) -> dict[str, str]:
+        """Ids of a user's albums by name."""
+        return self._albums[user]
+
+    def people_of(self, user: str) -> dict[str, str]:
+        """Ids of a user's people by name."""
+        return self._people[user]
 
     def now_ms(self) -> int:
         """The database's time, which `createdAt` and `updatedAt` are made of."""
@@ -131,6 +159,7 @@ class Store:
 
     def add(self, spec: AssetSpec) -> Row:
         row = _row(spec)
+        self._gather(row)
         self.rows[spec.id] = row
         insort(self._newest_first, row, key=_newest_first)
         self.versions.shape += 1
@@ -317,6 +346,7 @@ def _row(spec: AssetSpec) -> Row:
         deleted_ms=spec.created_ms + 90_000 if spec.trashed else None,
         preview=spec.preview,
         preview_ms=spec.created_ms + 30_000,
+        favorite=spec.favorite,
     )
 
 

@@ -157,7 +157,7 @@ def asset_json(row: Row, dialect: Dialect, *, with_exif: bool = False) -> Json:
         "fileModifiedAt": iso(spec.file_created_ms),
         "localDateTime": iso(spec.file_created_ms),
         "updatedAt": iso(row.updated_ms),
-        "isFavorite": False,
+        "isFavorite": row.favorite,
         "isArchived": row.visibility == "archive",
         "isTrashed": row.deleted_ms is not None,
         "visibility": row.visibility,
@@ -238,6 +238,7 @@ def _exif(row: Row) -> Json:
         "dateTimeOriginal": taken,
         "modifyDate": taken,
         "description": "",
+        "make": row.spec.make,
     }
 
 

@@ -17,7 +17,17 @@ from autotagger.doctor.facts import AccountFacts, PreviewFact, Sample, ServerFac
 from autotagger.errors import AssetFailed, AutotaggerError, Fatal, Retryable, ServerRefused
 from autotagger.immich.address import is_exposed
 from autotagger.immich.client import ImmichClient
-from autotagger.immich.dialect import PREFERENCES, UPDATE, connect, dialect_of, identify, speaks_filter
+from autotagger.immich.dialect import (
+    ALBUMS,
+    LIBRARIES,
+    PEOPLE,
+    PREFERENCES,
+    UPDATE,
+    connect,
+    dialect_of,
+    identify,
+    speaks_filter,
+)
 from autotagger.immich.parsing import decode, http_date_ms, problem
 from autotagger.immich.searches import following, search_body, totals
 from autotagger.immich.transport import Request, Transport
@@ -116,6 +126,9 @@ def _uses(*, patch: bool) -> dict[str, Request]:
         UPDATE: call("PATCH" if patch else "PUT", "assets", {"ids": [str(uuid4())], "visibility": "timeline"}),
         "tag.delete": call("DELETE", f"tags/{uuid4()}"),
         PREFERENCES: call("GET", "users/me/preferences"),
+        ALBUMS: call("GET", "albums"),
+        PEOPLE: call("GET", "people", query={"size": "1"}),
+        LIBRARIES: call("GET", "libraries"),
     }
 
 
@@ -174,11 +187,11 @@ async def _counted(client: ImmichClient, settings: Settings, facts: _Facts) -> N
 
 
 async def _searches(client: ImmichClient, settings: Settings, tag: Tag | None) -> list[dict[str, Any]]:
-    types = settings.immich.types
+    types = settings.select.types
     kind = cast("Kind", types[0].upper()) if len(set(types)) == 1 else None
     tag_id = tag.id if tag else None
     search = partial(search_body, filters=await speaks_filter(client), kind=kind, tag_id=tag_id)
-    return [search(visibility=visibility) for visibility in settings.immich.visibilities]
+    return [search(visibility=visibility) for visibility in settings.select.visibilities]
 
 
 async def _total(client: ImmichClient, settings: Settings, tag: Tag | None) -> int:

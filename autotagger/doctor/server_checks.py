@@ -9,7 +9,8 @@ from yarl import URL
 from autotagger.doctor.check_result import REFUSED, WRONG_SETTING, CheckResult, fail, good, skip, warn
 from autotagger.doctor.facts import Facts, Sample
 from autotagger.errors import Fatal
-from autotagger.immich.dialect import NEEDED, OPTIONAL, PREFERENCES, UPDATE
+from autotagger.immich.dialect import LIBRARIES, NEEDED, OPTIONAL, PREFERENCES, SOMETIMES, UPDATE
+from autotagger.pipeline.selecting import needed_by
 
 #: A call that a server in the same house answers more slowly than this is busy, asleep or far away.
 SLOW_S = 0.5
@@ -103,8 +104,10 @@ def permission(name: str, facts: Facts) -> CheckResult:
     needed = name in needed_permissions(facts)
     purpose = f" ({OPTIONAL[name]})" if name in OPTIONAL else ""
     tick = f"edit the key in {KEYS_PAGE} and tick {name}"
-    if not found.server.may(name) and not needed and name == UPDATE:
-        return good("missing, but only [policy.rating_action] needs it")
+    if not found.server.may(name) and not needed and name in SOMETIMES:
+        return good(f"missing, but only {SOMETIMES[name]} needs it")
+    if found.server.may(name) and not needed and name == LIBRARIES:
+        return good("granted; nothing needs it")  # and only an administrator's key could use it
     if not found.server.may(name):
         return fail(f"missing{purpose}", tick, REFUSED) if needed else warn(f"missing{purpose}", tick)
     if said := found.effects.get(name):
@@ -119,7 +122,9 @@ def needed_permissions(facts: Facts) -> set[str]:
     original = {"asset.download"} if facts.settings.immich.picture == "original" else set()
     moving = {UPDATE} if facts.settings.policy.rating_action else set()
     whose = {"user.read"} if facts.settings.account else set()
-    return {*NEEDED, *original, *moving, *whose}
+    selections = [facts.settings.selected_by(one.name) for one in facts.settings.account]
+    selecting = set().union(*map(needed_by, selections or [facts.settings.select]))
+    return {*NEEDED, *original, *moving, *whose, *selecting}
 
 
 def unexpected(facts: Facts) -> CheckResult:
@@ -159,7 +164,7 @@ def library(facts: Facts) -> CheckResult:
     if found.total == 0:
         return warn(
             "there is nothing to tag",
-            "check types and visibilities in [immich], and that the key belongs to the right user",
+            "check [select], and that the key belongs to the right user",
         )
     least = "at least " if found.counted_up_to is not None else ""
     return good(
@@ -227,6 +232,7 @@ def clock(facts: Facts) -> CheckResult:
     return good("agrees with Immich's clock")
 
 
+_CHECKED = [name for name in (*NEEDED, *OPTIONAL, *SOMETIMES) if name != PREFERENCES]
 CHECKS: dict[str, Callable[[Facts], CheckResult]] = {
     "server.address": address,
     "server.reach": reach,
@@ -234,7 +240,11 @@ CHECKS: dict[str, Callable[[Facts], CheckResult]] = {
     "server.version": version,
     "key.accepted": key,
     "key.private": private_key,
-    **{f"key.{name}": partial(permission, name) for name in (*NEEDED, *OPTIONAL, UPDATE) if name != PREFERENCES},
+    **{
+        f"key.{name}": partial(permission, name)
+        for name in (*NEEDED, *OPTIONAL, *SOMETIMES)
+        if name != PREFERENCES
+    },
     "server.first_calls": unexpected,
     "server.tags_feature": tags_feature,
     "server.latency": latency,

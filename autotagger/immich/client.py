@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -21,6 +22,7 @@ from autotagger.immich.status import NOT_UNDERSTOOD, PROXY_REFUSED, judge
 from autotagger.immich.transport import Reply, Request, Transport, Trouble
 from autotagger.immich.types import (
     Asset,
+    Named,
     Page,
     Part,
     Picture,
@@ -48,6 +50,11 @@ _START_BUDGET_S = 8.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)", re.ASCII)
 #: One warning in this many seconds says that calls are tried again; the others are for debugging.
 _WARN_EVERY_S = 30.0
+
+
+#: People are told a thousand at a time.
+_MAX_PEOPLE_PAGES = 1000
+_albums = partial(parsing.named, name="albumName")
 
 
 class ImmichClient:
@@ -194,6 +201,33 @@ class ImmichClient:
     async def tags(self) -> list[Tag]:
         """Every tag of the key's owner. Needs `tag.read`."""
         return await self._json(Request("tags", "GET", "tags"), parsing.tags)
+
+    async def albums(self, *, shared_apart: bool = False) -> list[Named]:
+        """Every album that the key's owner has, or that others share with them. Needs `album.read`.
+
+        `shared_apart`: 2.7 tells the owner's and the shared ones in two calls, 3.x all at once.
+        """
+        found = await self._json(Request("albums", "GET", "albums"), _albums)
+        if shared_apart:
+            shared = Request("albums", "GET", "albums", query={"shared": "true"})
+            found += await self._json(shared, _albums)
+        return list({album.id: album for album in found}.values())
+
+    async def people(self) -> list[Named]:
+        """Every person that the key's owner has, hidden ones too. Needs `person.read`."""
+        found: dict[str, Named] = {}
+        for page in range(1, _MAX_PEOPLE_PAGES + 1):
+            query = {"page": str(page), "size": "1000", "withHidden": "true"}
+            some, more = await self._json(Request("people", "GET", "people", query=query), parsing.people)
+            found |= {person.id: person for person in some}
+            if not more:
+                break
+        return list(found.values())
+
+    async def libraries(self) -> list[Named]:
+        """Every external library of the server. Needs an administrator's key with `library.read`."""
+        read = partial(parsing.named, name="name")
+        return await self._json(Request("libraries", "GET", "libraries"), read)
 
     async def upsert_tags(self, values: Sequence[str]) -> dict[str, Tag]:
         """Make sure that all `values` exist as tags, and say which they are. Needs `tag.create`.

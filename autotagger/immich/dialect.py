@@ -1,6 +1,6 @@
 """What this server speaks: the dialect by version, checked by effect, and the checks before a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from loguru import logger
 from autotagger.errors import Retryable, ServerRefused, Unreachable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.parsing import BadAnswer
-from autotagger.immich.searches import search_body
+from autotagger.immich.searches import Narrowing, search_body
 from autotagger.immich.status import KEY_REFUSED, NOT_UNDERSTOOD
 from autotagger.immich.types import Dialect, Server, ServerVersion
 from autotagger.settings import ImmichSettings
@@ -40,6 +40,17 @@ OPTIONAL: Final = {
 }
 #: Only for [policy.rating_action].
 UPDATE: Final = "asset.update"
+#: Only for keys of [select] that name albums, people, and external libraries.
+ALBUMS: Final = "album.read"
+PEOPLE: Final = "person.read"
+LIBRARIES: Final = "library.read"
+#: Permissions that only some settings need, and which.
+SOMETIMES: Final = {
+    UPDATE: "[policy.rating_action]",
+    ALBUMS: "[select] albums",
+    PEOPLE: "[select] people",
+    LIBRARIES: "names in [select] libraries",
+}
 
 
 def dialect_of(version: ServerVersion) -> Dialect:
@@ -157,6 +168,28 @@ async def fall_back(client: ImmichClient, version: ServerVersion) -> None:
             "autotagger asks, and results cannot be trusted; look for a newer autotagger",
             kind=NOT_UNDERSTOOD,
         )
+
+
+async def check_narrowing(client: ImmichClient, narrowings: Iterable[Narrowing]) -> None:
+    """See by effect that searches heed albums and people, where the narrowings name some: an unknown one has
+    nothing. A server that ignores them (law 4) would have everything tagged.
+
+    Raises ServerRefused for such a server, and what `ImmichClient.search` raises.
+    """
+    narrowings = list(narrowings)
+    filters = await speaks_filter(client)
+    unheard_of = (str(uuid4()),)
+    for used, narrowing in (
+        (any(one.album_ids for one in narrowings), Narrowing(album_ids=unheard_of)),
+        (any(one.person_ids for one in narrowings), Narrowing(person_ids=unheard_of)),
+    ):
+        body = search_body(filters=filters, visibility="timeline", within=narrowing, size=1)
+        if used and await _found(client, body):
+            raise ServerRefused(
+                "Immich ignores albums or people in a search: [select] would have everything tagged; look for a "
+                "newer autotagger",
+                kind=NOT_UNDERSTOOD,
+            )
 
 
 async def _found(client: ImmichClient, body: Mapping[str, Any]) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from autotagger.immich.types import Asset, Kind, Page, ServerVersion, Tag, TaggedAsset
+from autotagger.immich.types import Asset, Kind, Named, Page, ServerVersion, Tag, TaggedAsset
 
 #: Immich's own pattern of an id: UUID version 4. One id of another form and a whole call is refused with a 400.
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
@@ -167,7 +167,38 @@ def asset(raw: Any) -> Asset:
         trashed=item.get("isTrashed") is True,
         created_ms=_time_ms(item, "createdAt"),
         duration_ms=duration_ms(item.get("duration")),
+        path=_text_or_none(item, "originalPath"),
+        taken_ms=_taken_ms(item),
+        favorite=item.get("isFavorite") is True,
+        make=_make(item.get("exifInfo")),
     )
+
+
+def _taken_ms(item: Mapping[str, Any]) -> int | None:
+    """None where there is no time, or nonsense: old photographs may be older than 1970."""
+    try:
+        return iso_ms(_text(item, "localDateTime"))
+    except BadAnswer:
+        return None
+
+
+def _make(exif: object) -> str | None:
+    """The camera's make, None without: scans and drawings have metadata too."""
+    make = exif.get("make") if isinstance(exif, dict) else None
+    return make.strip() or None if isinstance(make, str) else None
+
+
+def named(raw: Any, name: str) -> list[Named]:
+    """Of `GET /albums`, `/people` and `/libraries`; `name`: where the name stands. Raises BadAnswer for an entry
+    that cannot be read: an album overlooked would count as unknown."""
+    items = [_mapping(item) for item in _list(raw)]
+    return [Named(checked_id(item.get("id")), _text(item, name)) for item in items]
+
+
+def people(raw: Any) -> tuple[list[Named], bool]:
+    """Of a page of `GET /people`, and whether there is another."""
+    answer = _mapping(raw)
+    return named(answer.get("people"), "name"), answer.get("hasNextPage") is True
 
 
 def tagged_asset(raw: Any) -> TaggedAsset:

@@ -10,7 +10,7 @@ pass brings again is dropped by id.
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any, Final
 
 from loguru import logger
@@ -19,7 +19,7 @@ from autotagger.errors import Retryable
 from autotagger.immich.client import ImmichClient
 from autotagger.immich.dialect import fall_back, speaks_filter
 from autotagger.immich.paging import pages
-from autotagger.immich.searches import PAGE_SIZE, search_body, totals
+from autotagger.immich.searches import ANYWHERE, PAGE_SIZE, Narrowing, search_body, totals
 from autotagger.immich.types import Asset, Dialect, Kind, Server
 
 _Body = dict[str, Any]
@@ -34,7 +34,9 @@ _RESTLESS_PASSES = 8
 _CALM_PASSES, _CALM_SHARE = 3, 0.01
 #: Where marked assets may be; `locked` is refused with a 401.
 _VISIBILITIES: Final = ("timeline", "archive", "hidden")
-_KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
+#: Where nothing narrows a sweep down.
+EVERYTHING: Final = (ANYWHERE,)
+KINDS: dict[str, Kind] = {"image": "IMAGE", "video": "VIDEO"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,17 @@ class Listed:
 
 
 async def sweep(
-    client: ImmichClient, server: Server, *, marker: str, types: Iterable[str], visibilities: Sequence[str]
+    client: ImmichClient,
+    server: Server,
+    *,
+    marker: str,
+    types: Iterable[str],
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing] = EVERYTHING,
 ) -> AsyncIterator[Listed]:
     """List every asset of `types` (`image`, `video`) in `visibilities`, and apart from them (batches of `marked`)
-    those that hold the tag `marker`, wherever they may be seen.
+    those that hold the tag `marker`, wherever they may be seen. `within`: only what one of these describes, and
+    the marked ones then in `visibilities` alone.
 
     3.2 leaves the marked ones out by itself, and they are listed last; before it, they are listed first and
     subtracted. Nothing is written: a marker that does not exist yet marks nothing. Partners' assets are left out
@@ -60,7 +69,7 @@ async def sweep(
     client.filters = server.dialect is Dialect.V3_2
     choice = choice_of(server, types, visibilities)
     marker_id = await _marker_id(client, marker)
-    async for listed in _candidates(client, server, marker_id, choice.kind, visibilities):
+    async for listed in _candidates(client, server, marker_id, choice.kind, visibilities, within):
         assets = choice.untold(listed)
         if assets or listed.marked or listed.unreadable:
             yield Listed(assets, listed.marked, listed.unreadable)
@@ -89,9 +98,32 @@ def _marked(
     return _Listing(client, searches)
 
 
+async def members(
+    client: ImmichClient,
+    *,
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing],
+    created_after_ms: int | None = None,
+    with_exif: bool = False,
+) -> AsyncIterator[tuple[Asset, ...]]:
+    """List every asset in `visibilities` that one of the narrowings describes, each once, whosever it is and
+    marked or not. `created_after_ms`: only what was taken in then or later; `with_exif`: only what Immich has read
+    the metadata of, with the camera's make."""
+    searches = _searches(
+        await speaks_filter(client),
+        visibilities,
+        None,
+        within=within,
+        created_after_ms=created_after_ms,
+        with_exif=with_exif,
+    )
+    async for assets in _Listing(client, searches, brief=True).batches():
+        yield assets
+
+
 def choice_of(server: Server, types: Iterable[str], visibilities: Sequence[str]) -> "Choice":
     """The assets of `types` (`image`, `video`) in `visibilities` that are the key owner's."""
-    return Choice(server.user_id, tuple(_KINDS[name] for name in dict.fromkeys(types)), visibilities)
+    return Choice(server.user_id, tuple(KINDS[name] for name in dict.fromkeys(types)), visibilities)
 
 
 @dataclass(slots=True)
@@ -126,33 +158,52 @@ class Choice:
 
 
 async def _candidates(
-    client: ImmichClient, server: Server, marker_id: str | None, kind: Kind | None, visibilities: Sequence[str]
+    client: ImmichClient,
+    server: Server,
+    marker_id: str | None,
+    kind: Kind | None,
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing],
 ) -> AsyncIterator[Listed]:
     """All of them in the order that costs least; some may come twice, or not be ours."""
     if marker_id and client.filters:
         try:
-            async for listed in _unmarked(client, marker_id, kind, visibilities):
+            async for listed in _unmarked(client, marker_id, kind, visibilities, within):
                 yield listed
         except _FilterIgnored:
             logger.warning("Immich {} does not leave out marked assets; subtracting them", server.version)
             await fall_back(client, server.version)
         else:
-            marked = _marked(client, await speaks_filter(client), marker_id)
+            marked = _marked_within(client, await speaks_filter(client), marker_id, visibilities, within)
             async for assets in marked.batches():
                 yield Listed(marked=assets)
             yield Listed(unreadable=marked.unreadable)
             return
     found = 0
     if marker_id:
-        marked = _marked(client, await speaks_filter(client), marker_id)
+        marked = _marked_within(client, await speaks_filter(client), marker_id, visibilities, within)
         async for assets in marked.batches():
             yield Listed(marked=assets)
         found = marked.unreadable
-    searches = _searches(bool(client.filters), visibilities, kind)
-    listing = _Listing(client, searches, counted=server.may("asset.statistics"))
+    # Totals of searches that overlap say nothing of what is to be found together.
+    counted = server.may("asset.statistics") and len(within) == 1
+    searches = _searches(bool(client.filters), visibilities, kind, within=within)
+    listing = _Listing(client, searches, counted=counted, brief=within is not EVERYTHING)
     async for assets in listing.batches():
         yield Listed(assets)
     yield Listed(unreadable=max(found, listing.unreadable))  # this listing holds most of the marked ones again
+
+
+def _marked_within(
+    client: ImmichClient,
+    filters: bool,
+    marker_id: str,
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing],
+) -> "_Listing":
+    if within is EVERYTHING:
+        return _marked(client, filters, marker_id)
+    return _Listing(client, _searches(filters, visibilities, None, tag_id=marker_id, within=within), brief=True)
 
 
 async def _marker_id(client: ImmichClient, marker: str) -> str | None:
@@ -164,14 +215,19 @@ class _FilterIgnored(Exception):
 
 
 async def _unmarked(
-    client: ImmichClient, marker_id: str, kind: Kind | None, visibilities: Sequence[str]
+    client: ImmichClient,
+    marker_id: str,
+    kind: Kind | None,
+    visibilities: Sequence[str],
+    within: Sequence[Narrowing],
 ) -> AsyncIterator[Listed]:
     """List by 3.2's filter, checked by effect: one page of marked assets must have nothing in common with it."""
     sample: set[str] = set()
-    for search in _searches(True, visibilities, kind, tag_id=marker_id)(PAGE_SIZE):
+    for search in _searches(True, visibilities, kind, tag_id=marker_id, within=within)(PAGE_SIZE):
         sample.update(asset.id for asset in (await client.search(search)).assets)
 
-    listing = _Listing(client, _searches(True, visibilities, kind, without_tag_id=marker_id))
+    searches = _searches(True, visibilities, kind, without_tag_id=marker_id, within=within)
+    listing = _Listing(client, searches, brief=within is not EVERYTHING)
     async for assets in listing.batches():
         if any(asset.id in sample for asset in assets):
             raise _FilterIgnored
@@ -184,29 +240,25 @@ def _searches(
     visibilities: Sequence[str],
     kind: Kind | None,
     *,
-    tag_id: str | None = None,
-    without_tag_id: str | None = None,
-    updated_after_ms: int | None = None,
-    trash: bool = False,
+    within: Sequence[Narrowing] = EVERYTHING,
+    **more: Any,
 ) -> Callable[[int], list[_Body]]:
-    """The searches of one pass, given its page size: `visibility` takes one value at a time."""
-    search = partial(
-        search_body,
-        filters=filters,
-        kind=kind,
-        tag_id=tag_id,
-        without_tag_id=without_tag_id,
-        updated_after_ms=updated_after_ms,
-        trash=trash,
-    )
-    return lambda size: [search(visibility=visibility, size=size) for visibility in visibilities]
+    """The searches of one pass, given its page size: `visibility` takes one value at a time. `more`: what
+    `search_body` takes besides."""
+    search = partial(search_body, filters=filters, kind=kind, **more)
+    return lambda size: [
+        search(visibility=visibility, within=narrowing, size=size)
+        for visibility, narrowing in product(visibilities, within)
+    ]
 
 
 @dataclass(slots=True)
 class _Pass:
-    """What one pass saw: ids in all, those never seen before, and those that the pass before had seen too."""
+    """What one pass saw: ids in all, those never seen before, and those that the pass before had seen too; and
+    whether a search had more than one page."""
 
     number: int
+    borders: bool = False
     distinct: int = 0
     fresh: int = 0
     kept: int = 0
@@ -215,11 +267,13 @@ class _Pass:
 
 @dataclass(slots=True)
 class _Listing:
-    """Passes over `searches` (bodies for a page size). `counted`: ask Immich for the true total as well."""
+    """Passes over `searches` (bodies for a page size). `counted`: ask Immich for the true total as well; `brief`:
+    one pass is enough where it has no page borders, at which alone assets get lost."""
 
     client: ImmichClient
     searches: Callable[[int], list[_Body]]
     counted: bool = False
+    brief: bool = False
     last_seen: dict[str, int] = field(default_factory=dict)  # id: number of the pass
     unreadable: int = 0  # in the last pass
 
@@ -231,6 +285,8 @@ class _Listing:
             for search in self.searches(PAGE_SIZE - (number - 1) * _SIZE_STEP % _SIZE_SPAN):
                 async for fresh in self._pages(search, this):
                     yield fresh
+            if self.brief and not this.borders:
+                break
             without_news = 0 if this.fresh else without_news + 1
             if without_news and without_news >= await self._enough(this, before):
                 break
@@ -245,6 +301,7 @@ class _Listing:
 
     async def _pages(self, search: _Body, this: _Pass) -> AsyncIterator[tuple[Asset, ...]]:
         async for page in pages(self.client, search):
+            this.borders |= page.next_page is not None or page.next_cursor is not None
             this.unreadable += page.unreadable
             if fresh := self._note(page.assets, this):
                 yield fresh

@@ -52,7 +52,8 @@ class Asset:
     `library_id` is None for uploads. `checksum` is the base64 SHA-1 of the original, `thumbhash` changes with
     the picture's looks and is None until the thumbnail exists. `updated_ms` is not changed by a tag call but by
     the background jobs that follow it, see `settled`. `created_ms`: when Immich took it in.
-    `duration_ms` of videos and animations, None without.
+    `duration_ms` of videos and animations, None without. `path`: of the original, None where Immich does not say;
+    `taken_ms`: by the camera's own time, as if that were UTC; `make`: of the camera, only told `with_exif`.
     """
 
     id: str
@@ -68,6 +69,10 @@ class Asset:
     trashed: bool
     created_ms: int
     duration_ms: int | None = None
+    path: str | None = None
+    taken_ms: int | None = None
+    favorite: bool = False
+    make: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,14 @@ class Tag:
     id: str
     value: str
     updated_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An album, a person or an external library. `name` may be empty, and is not unique."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,10 @@ class AssetsReader(Reading):
 
     def unseen(self, sweep: int, limit: int) -> list[tuple[int, str]]:
         """(key, asset id) of assets at rest that the complete sweep of this number did not list, longest unseen
-        first. It may have had gaps, or its filters may leave them out: only a look at each tells."""
+        first. It may have had gaps, or its filters may leave them out: only a look at each tells. What is known
+        not to be selected is not looked for."""
         query = Asset.select(Asset.key, Asset.asset_id).where(
-            (Asset.seen < sweep) & Asset.state.not_in((State.GONE, *CHANGING))
+            (Asset.seen < sweep) & (Asset.selected == 1) & Asset.state.not_in((State.GONE, *CHANGING))
         )
         return list(self._own(query).order_by(Asset.seen, Asset.key).limit(limit).tuples())
 

@@ -18,6 +18,9 @@ from autotagger.ledger.states import MAY_BECOME, ForbiddenMove, State, What
 ROWS = 500
 #: The account of a configuration that names none.
 DEFAULT_ACCOUNT = 1
+#: Kind of what is skipped because the selection leaves it out, and why, for people.
+NOT_SELECTED = "not-selected"
+NOT_SELECTED_WHY = "not in the selection ([select]): it is tagged when it is"
 NO_PROBLEM: dict[str, Any] = {"error_kind": None, "error": None}
 #: The columns of an asset that is done from the start again.
 AFRESH: dict[str, Any] = {"due_ms": 0, "attempts": 0, **NO_PROBLEM}

@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import fn
 
-from autotagger.ledger.base import AFRESH, NO_PROBLEM
+from autotagger.ledger.base import AFRESH, NO_PROBLEM, NOT_SELECTED, NOT_SELECTED_WHY
 from autotagger.ledger.links import LinksReader, LinksWriter, leaving, meant, proven, revised, to_put
 from autotagger.ledger.rows import (
     AppliedAsset,
@@ -161,7 +161,8 @@ class CallsReader(LinksReader):
             .join(Policy, on=Origin.policy == Policy.id)
             .where((Origin.model == model) & (Policy.identity == policy))
         )
-        return Asset.origin.is_null() | Asset.origin.not_in(today)
+        # What left the selection keeps its tags.
+        return (Asset.selected == 1) & (Asset.origin.is_null() | Asset.origin.not_in(today))
 
 
 class CallsWriter(CallsReader, LinksWriter):
@@ -301,6 +302,9 @@ class CallsWriter(CallsReader, LinksWriter):
         full = sorted(set(keys) - set(bare))
         self._move(Asset.key.in_(full), State.VERIFIED, due_ms=None, suspect=0, removal=None, **NO_PROBLEM)
         self._set_aside(Asset.key.in_(bare), State.SKIPPED, "undone", UNDONE, suspect=0, removal=None)
+        # One that left the selection is tagged again if it comes back there.
+        outside = Asset.key.in_(bare) & (Asset.selected == 0)
+        self._change(outside, error_kind=NOT_SELECTED, error=NOT_SELECTED_WHY)
         self._note(full, What.VERIFIED)
         self._note(bare, What.UNDONE)
 

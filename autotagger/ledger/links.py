@@ -154,6 +154,8 @@ class LinksReader(Reading):
         query = Asset.select(Asset.key).where((Asset.key > after) & Asset.state.not_in(passed_over))
         if selection.asset_id is not None:
             query = query.where(Asset.asset_id == selection.asset_id)
+        if selection.unselected:
+            query = query.where(Asset.selected == 0)
         return [key for (key,) in self._own(query).order_by(Asset.key).limit(window).tuples()]
 
     def _leaving(self, keys: Sequence[int], selection: Selection, marker: str) -> dict[int, set[str]]:

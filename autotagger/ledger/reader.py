@@ -11,10 +11,12 @@ from autotagger.ledger.losses import LossesReader
 from autotagger.ledger.reports import ReportsReader
 from autotagger.ledger.runs import RunsReader
 from autotagger.ledger.scores import ScoresReader
+from autotagger.ledger.selecting import SelectingReader
 from autotagger.ledger.strangers import StrangersReader
 
 
 class LedgerReader(
+    SelectingReader,
     AssetsReader,
     ScoresReader,
     StrangersReader,

@@ -80,12 +80,14 @@ class StaleAsset:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which links of ours a command means; what is None selects everything. `model`: a model's name."""
+    """Which links of ours a command means; what is None selects everything. `model`: a model's name; `unselected`:
+    only of assets that are not in the selection any more."""
 
     run: int | None = None
     model: str | None = None
     tag: str | None = None
     asset_id: str | None = None
+    unselected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

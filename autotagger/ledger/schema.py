@@ -67,6 +67,8 @@ class ChoiceField(peewee.Field):
 class Account(Table):  # type: ignore[misc]
     name = TextField(unique=True)
     user_id = TextField(null=True)
+    selection = TextField(null=True)
+    left_out = IntegerField(null=True)
     contested_ms = IntegerField(null=True)
 
 
@@ -107,6 +109,7 @@ class Asset(Table):  # type: ignore[misc]
     origin = IntegerField(null=True)
     removal = IntegerField(null=True)
     moved = TextField(null=True)
+    selected = IntegerField(default=1)
 
 
 class TagModel(Table):  # type: ignore[misc]

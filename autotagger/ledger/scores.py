@@ -12,7 +12,7 @@ from autotagger.ledger.rows import AssetFilter, ScoredAsset
 from autotagger.ledger.schema import Asset, Collection, Event, Score
 from autotagger.ledger.states import TO_FETCH, Probe, State, What
 
-_OURS = Asset.state.not_in((State.SKIPPED, State.GONE))
+_OURS = Asset.state.not_in((State.SKIPPED, State.GONE)) & (Asset.selected == 1)
 
 
 class ScoresReader(Reading):
@@ -76,7 +76,9 @@ class ScoresReader(Reading):
     def needs_inference(self, model: int) -> bool:
         """Whether verified assets are scored by another model than `model`, or not at all."""
         mine = Score.select(Score.asset).where(Score.model == model)
-        return bool(Asset.select().where((Asset.state == State.VERIFIED) & Asset.key.not_in(mine)).exists())
+        return bool(
+            Asset.select().where((Asset.state == State.VERIFIED) & _OURS & Asset.key.not_in(mine)).exists()
+        )
 
     def twin_scores(self, asset_ids: Sequence[str], model: int) -> dict[str, bytes]:
         """The packed scores that a model gave an identical picture, by the id of the asset that can have them too.

@@ -83,11 +83,17 @@ LIFE = (
     Transition(
         (State.STALE, State.APPLIED, State.VERIFIED), State.SKIPPED, "`undo` is done: nothing of ours is left"
     ),
-    Transition(UNDECIDED, State.SKIPPED, "marked already, in a closed library, or dismissed by somebody"),
+    Transition(
+        UNDECIDED,
+        State.SKIPPED,
+        "marked already, in a closed library, not in the selection, or dismissed by somebody",
+    ),
     Transition(TO_FETCH, State.WAITING, "Immich has no preview of it yet"),
     Transition((*TO_FETCH, *CHANGING), State.FAILED, "something went wrong with it; tried again later, or not"),
     Transition(
-        (State.FAILED, State.WAITING, State.SKIPPED), State.PENDING, "`retry`, or its library is open again"
+        (State.FAILED, State.WAITING, State.SKIPPED),
+        State.PENDING,
+        "`retry`, or its library is open again, or it is selected",
     ),
     Transition((State.FAILED, State.WAITING, State.SKIPPED), State.SCORED, "the same, with good scores"),
     Transition((State.FAILED, State.WAITING), State.STALE, "the same, with a call made or planned before"),

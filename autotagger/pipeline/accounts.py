@@ -17,6 +17,7 @@ from autotagger.ledger.writer import LedgerWriter
 from autotagger.lines import hide_secret
 from autotagger.pipeline.child.spec import Account
 from autotagger.pipeline.clients import is_account_s_own
+from autotagger.pipeline.selecting import identity_of, is_everything, look_up
 from autotagger.settings import Settings
 
 
@@ -42,8 +43,8 @@ async def check_accounts(settings: Settings) -> Accounts:
     refused: dict[str, Fatal] = {}
     for name, key in keys.items():
         try:
-            server = await _check(settings, key, loud=not accounts, who=f"account {name}: " if several else "")
-            accounts.append(Account(name, key, server))
+            who = f"account {name}: " if several else ""
+            accounts.append(await _check(settings, name, key, loud=not accounts, who=who))
         except ServerRefused as error:
             if not several:
                 raise
@@ -66,7 +67,14 @@ def registered(accounts: Iterable[Account], ledger: LedgerWriter) -> tuple[Accou
     )
 
 
-async def _check(settings: Settings, key: SecretStr, *, loud: bool, who: str) -> Server:
+def expect_selections(settings: Settings, accounts: Iterable[Account], ledger: LedgerWriter) -> None:
+    """Have the ledger know by which selection each account is listed from now on."""
+    for account in accounts:
+        select = settings.selected_by(account.name)
+        ledger.of_account(account.id).expect_selection(identity_of(select), everything=is_everything(select))
+
+
+async def _check(settings: Settings, name: str, key: SecretStr, *, loud: bool, who: str) -> Account:
     try:
         async with ImmichClient(settings.immich, key) as client:
             server = await connect(client, settings.immich)
@@ -77,7 +85,7 @@ async def _check(settings: Settings, key: SecretStr, *, loud: bool, who: str) ->
                 logger.warning("the API key goes to {} unencrypted: use https", client.address)
             if await hides_tags(client, server):
                 logger.warning("{}{}", who, TAGS_HIDDEN)
-            return server
+            return Account(name, key, server, rules=await look_up(client, server, settings.selected_by(name)))
     except Unreachable as error:
         raise ServerRefused(error.message, kind=error.kind) from None
 

@@ -5,15 +5,16 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from autotagger.errors import Fatal
+from autotagger.errors import Fatal, StartupFailed
 from autotagger.ledger.reader import LedgerReader
 from autotagger.pipeline.accounts import check_accounts
 from autotagger.pipeline.control.pause import is_paused
 from autotagger.pipeline.ipc.messages import Operation
+from autotagger.pipeline.selecting import identity_of
 from autotagger.pipeline.supervisor.status import Observe, unobserved
 from autotagger.pipeline.supervisor.summary import Summary
 from autotagger.pipeline.supervisor.supervisor import REPORT_S, Supervisor
-from autotagger.settings import Settings
+from autotagger.settings import DEFAULT_ACCOUNT_NAME, Settings
 from autotagger.tagger.catalog import find_model
 from autotagger.tagger.model import Model
 
@@ -58,10 +59,24 @@ async def run_operation(
 ) -> Summary:
     """Do an operation, and nothing else. Returns when Immich holds what is meant, or at a signal; begun again, it
     continues. Raises what `run_pipeline` raises, and StartupFailed where there is no ledger."""
-    LedgerReader(settings.ledger_path).close()
+    with LedgerReader(settings.ledger_path) as ledger:
+        if operation.selection.unselected:
+            _check_selection(settings, ledger)
     accounts = await check_accounts(settings)
     model = await load_model(settings) if operation.kind == "retag" else None
     return await Supervisor(settings, accounts, model, once=True, operation=operation, report=report).run()
+
+
+def _check_selection(settings: Settings, ledger: LedgerReader) -> None:
+    """Raises StartupFailed where the ledger was never compared with the selection of today's settings."""
+    known = ledger.selections()
+    for name in [account.name for account in settings.account] or [DEFAULT_ACCOUNT_NAME]:
+        if known.get(name) != identity_of(settings.selected_by(name)):
+            raise StartupFailed(
+                "[select] has changed since the library was last listed: let `autotagger plan` or "
+                "`autotagger run` list it first",
+                kind="selection-unknown",
+            )
 
 
 async def load_model(settings: Settings) -> Model:

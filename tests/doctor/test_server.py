@@ -177,7 +177,7 @@ async def test_webp_previews_and_previews_that_are_not_there(tmp_path: Path) -> 
         assert result.level is Level.WARN
         assert "JPEG" in result.fix
     async with StandIn(draw_library(60), preview_after=None) as server:
-        result = (await judged(settings_for(server, tmp_path, immich={"types": ["image"]})))["library.previews"]
+        result = (await judged(settings_for(server, tmp_path, select={"types": ["image"]})))["library.previews"]
         assert ("have none yet" in result.found) == ("Generate Thumbnails" in result.fix)
 
 

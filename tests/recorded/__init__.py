@@ -14,7 +14,8 @@ VERSIONS = {"2.7.5": "2.7", "3.0.3": "3.0"}
 #: What is kept of a document.
 PATHS = (
     *(f"/server/{what}" for what in ("version", "ping", "features")),
-    *("/api-keys/me", "/users/me", "/users/me/preferences", "/queues", "/jobs"),
+    *("/api-keys/me", "/users/me", "/users/me/preferences", "/queues", "/jobs", "/albums", "/people"),
+    "/libraries",
     *(f"/search/{what}" for what in ("metadata", "random", "statistics")),
     *(f"/assets/{{id}}{what}" for what in ("", "/thumbnail", "/original", "/video/playback")),
     *("/tags", "/tags/{id}", "/tags/assets", "/tags/{id}/assets"),

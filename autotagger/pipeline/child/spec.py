@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from autotagger.immich.types import Server
 from autotagger.pipeline.ipc.messages import Operation
+from autotagger.selection.rules import Rules
 from autotagger.settings import ImmichSettings, Settings
 from autotagger.tagger.model import Model
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """One user of Immich. `server`: what was found out with the user's `key`; `id`: in the ledger."""
+    """One user of Immich. `server`: what was found out with the user's `key`; `id`: in the ledger; `rules`: which
+    of the user's assets to tag, as far as that was known when the run began (None: as the settings say)."""
 
     name: str
     key: SecretStr
     server: Server
     id: int = 1
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Fetcher:
                 note=self._note,
                 now_ms=wall_ms,
                 account=account.id,
+                name=account.name,
             )
             for account in spec.accounts
         }
@@ -146,7 +147,9 @@ class Fetcher:
         unreadable = sum(end.unreadable for end in ends)
         swept = [end for end in ends if isinstance(end, Swept)]
         if swept:
-            self._child.send(Swept(sum(end.listed for end in swept), swept[0].number, poll_from_ms, unreadable))
+            left_out = {account: count for end in swept for account, count in end.left_out.items()}
+            listed = sum(end.listed for end in swept)
+            self._child.send(Swept(listed, swept[0].number, poll_from_ms, unreadable, left_out))
         else:
             self._child.send(Polled(poll_from_ms, unreadable))
 

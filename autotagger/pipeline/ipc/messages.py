@@ -73,24 +73,27 @@ class Fetch:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A part of an account's listing; the next part is sent when the writer has noted this one. `marked`: assets
-    that hold the marker; `sweep`: the number of the sweep, 0 in a poll."""
+    that hold the marker; `sweep`: the number of the sweep, 0 in a poll; `unselected`: what [select] leaves out."""
 
     assets: tuple[ListedAsset, ...]
     marked: tuple[ListedAsset, ...]
     sweep: int = 0
     account: int = 1
+    unselected: tuple[ListedAsset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
     """The listing is complete and noted (fetcher to supervisor to writer). `listed`: assets without the marker;
     `poll_from_ms`: where a poll has to begin to miss nothing, Immich's clock; `unreadable`: items left out since
-    they make no sense."""
+    they make no sense; `left_out`: by account, the assets of its library that its selection leaves out, None where
+    nobody can say."""
 
     listed: int
     number: int
     poll_from_ms: int
     unreadable: int = 0
+    left_out: dict[int, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ WINDOW = 500
 class PlannedChanges:
     """Assets: `first` get their first tags, `changed` others than they have, `unchanged` the same, `unscored`
     cannot be told. `added`, `removed`: assets by tag. `new_tags`: not in Immich yet. `calls`: tag and untag calls.
-    `changes`: times that an asset is changed, each of which costs Immich background jobs."""
+    `changes`: times that an asset is changed, each of which costs Immich background jobs. `not_selected`: what the
+    selection leaves out; `left`: those that it no longer holds and that keep their tags."""
 
     first: int = 0
     changed: int = 0
@@ -39,6 +40,8 @@ class PlannedChanges:
     new_tags: list[str] = field(default_factory=list)
     calls: int = 0
     changes: int = 0
+    not_selected: int = 0
+    left: int = 0
 
     @property
     def background_s(self) -> float:
@@ -60,7 +63,11 @@ def plan_changes(
 
     `in_immich`: names of the tags that exist there; `batch_size`: assets whose calls are made together.
     """
-    planned = PlannedChanges(unscored=ledger.unscored(decider.model, chosen))
+    planned = PlannedChanges(
+        unscored=ledger.unscored(decider.model, chosen),
+        not_selected=ledger.not_selected(),
+        left=ledger.left_with_tags(),
+    )
     for window in _windows(ledger, decider.model, chosen):
         _decide(planned, ledger, decider.tags(window), marker, batch_size)
     planned.new_tags = sorted(planned.added.keys() - in_immich)

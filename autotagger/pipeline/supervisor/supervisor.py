@@ -20,7 +20,7 @@ from autotagger.ledger.reader import LedgerReader
 from autotagger.ledger.states import TO_DO, State
 from autotagger.ledger.writer import LedgerWriter
 from autotagger.log import log_for
-from autotagger.pipeline.accounts import Accounts, registered
+from autotagger.pipeline.accounts import Accounts, expect_selections, registered
 from autotagger.pipeline.child.spec import ChildSpec
 from autotagger.pipeline.control.mailbox import Mailbox
 from autotagger.pipeline.ipc import messages as m
@@ -108,6 +108,8 @@ class Supervisor:
             # The schema is brought up to date before anybody reads.
             with LedgerWriter(self._settings.ledger_path) as ledger:
                 self._spec = replace(self._spec, accounts=registered(self._spec.accounts, ledger))
+                if self._spec.operation is None:
+                    expect_selections(self._settings, self._spec.accounts, ledger)
             self._ledger = cleanup.enter_context(LedgerReader(self._settings.ledger_path))
             spill_dir = spill_folder(self._settings.state_dir)
             self._memory = SlotMemory.create(pipeline.slots, pipeline.slot_bytes, spill_dir)

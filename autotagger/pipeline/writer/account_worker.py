@@ -11,6 +11,7 @@ from autotagger.ledger.writer import LedgerWriter
 from autotagger.pipeline.child.spec import Account, ChildSpec
 from autotagger.pipeline.decider import TagDecider
 from autotagger.pipeline.ipc.messages import Operation
+from autotagger.pipeline.selecting import identity_of
 from autotagger.pipeline.writer.account_context import AccountContext
 from autotagger.pipeline.writer.applier import Applier
 from autotagger.pipeline.writer.database_clock import DatabaseClock
@@ -29,7 +30,8 @@ from autotagger.pipeline.writer.verify import Verify
 @dataclass(slots=True)
 class AccountWorker:
     """What the writer has for each account. The context's ledger shows this account's assets alone;
-    `operation` is None once it is done, and `result` then holds its counts."""
+    `operation` is None once it is done, and `result` then holds its counts. `selection`: by which its library is
+    listed."""
 
     context: AccountContext
     applier: Applier
@@ -40,6 +42,7 @@ class AccountWorker:
     losses: Losses
     operation: Retag | Undo | Verify | None
     result: dict[str, Any] | None = None
+    selection: str = ""
     _swept: bool = False
 
     async def step(self) -> bool:
@@ -53,8 +56,9 @@ class AccountWorker:
             self.result, self.operation = operation.result, None
         return not more or (self.context.ledger.changes, operation.after) != before
 
-    def expect(self, sweep: int) -> None:
-        """The sweep of this number is complete and noted."""
+    def expect(self, sweep: int, left_out: int | None) -> None:
+        """The sweep of this number is complete and noted; `left_out`: as in Swept."""
+        self.context.ledger.selection_listed(self.selection, sweep, left_out)
         self.deletions.expect(sweep)
         self.losses.expect()
         self._swept = True
@@ -118,8 +122,9 @@ def account_workers(
         actions = RatingActions(context, {} if spec.scoring_only else rating_actions)
         verifier = Verifier(context, sample=settings.verify.sample, actions=actions)
         operation = _operation(spec.operation, account, context, decider)
-        outside = Deletions(context), Strangers(context), Losses(context)
-        return AccountWorker(context, applier, verifier, actions, *outside, operation)
+        outside = Deletions(context, account.rules), Strangers(context), Losses(context)
+        selection = identity_of(settings.selected_by(account.name))
+        return AccountWorker(context, applier, verifier, actions, *outside, operation, selection=selection)
 
     return {account.id: worker(account) for account in spec.accounts}
 

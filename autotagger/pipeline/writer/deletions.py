@@ -7,9 +7,11 @@ from itertools import islice
 from loguru import logger
 
 from autotagger.errors import AssetFailed, AssetGone, Retryable, Unreachable
-from autotagger.ledger.rows import ListedAsset
+from autotagger.immich.types import Asset
 from autotagger.pipeline.convert import listed_asset
+from autotagger.pipeline.selecting import candidate
 from autotagger.pipeline.writer.account_context import AccountContext
+from autotagger.selection.rules import Rules
 
 #: Looks under way at once, and assets that one search for them brings: it reads the whole ledger.
 LOOKS_AT_ONCE = 25
@@ -23,8 +25,9 @@ class Deletions:
     """Looks once, after a complete sweep, at every asset at rest that it did not list. `gone`: the keys of those
     that are gone since the last `expect`."""
 
-    def __init__(self, context: AccountContext) -> None:
+    def __init__(self, context: AccountContext, rules: Rules | None = None) -> None:
         self._context = context
+        self._rules = rules
         self._ledger = context.ledger
         self._sweep = 0
         self._still_there = 0
@@ -51,11 +54,14 @@ class Deletions:
         ends = await asyncio.gather(*(self._find(asset_id) for _, asset_id in missing), return_exceptions=True)
         for end in (end for end in ends if isinstance(end, BaseException)):
             raise end
-        found = [end for end in ends if isinstance(end, ListedAsset)]
+        there = [end for end in ends if isinstance(end, Asset)]
+        found = [listed_asset(asset) for asset in there]
+        left = [listed_asset(asset) for asset in there if self._has_left(asset)]
         pairs = list(zip((key for key, _ in missing), ends, strict=True))
         trashed = [key for key, end in pairs if end is True]
         gone = [key for key, end in pairs if end is None]
-        self._ledger.note_listed(found, sweep=self._sweep)
+        self._ledger.note_unselected(left, sweep=self._sweep)
+        self._ledger.note_listed([one for one in found if one not in left], sweep=self._sweep)
         self._ledger.record_gone(gone)
         self._ledger.record_gone(trashed, trashed=True)
         gone += trashed
@@ -68,6 +74,12 @@ class Deletions:
             self._sweep = 0  # Immich fails on some of them: the next sweep asks again
         return True
 
+    def _has_left(self, asset: Asset) -> bool:
+        """Whether an asset that was not listed left the selection. Where nobody has to be a member of anything,
+        only a listing with a gap overlooks one that fits."""
+        rules = self._rules
+        return rules is not None and (rules.names_members or bool(rules.misfit_by_itself(candidate(asset))))
+
     def _take_over(self) -> None:
         """What was imported anew gets what is known of the asset before."""
         count = self._ledger.take_over(self._ledger.imported())
@@ -79,7 +91,7 @@ class Deletions:
                 count,
             )
 
-    async def _find(self, asset_id: str) -> ListedAsset | bool | None:
+    async def _find(self, asset_id: str) -> Asset | bool | None:
         """What Immich says of an asset; None where it does not show it, True where it is in the trash, False where
         it could not say."""
         try:
@@ -91,4 +103,4 @@ class Deletions:
         except (Retryable, AssetFailed) as error:
             logger.warning("asset {} was not listed and cannot be checked: {}", asset_id, error.message)
             return False
-        return True if asset.trashed else listed_asset(asset)
+        return True if asset.trashed else asset

@@ -140,9 +140,9 @@ class Writer:
             case Hold(on):
                 self._held = on
                 self._something.set()
-            case Swept(number=number):
-                for account_worker in self._accounts.values():
-                    account_worker.expect(number)
+            case Swept(number=number, left_out=left_out):
+                for account_id, account_worker in self._accounts.items():
+                    account_worker.expect(number, left_out.get(account_id))
                 self._swept = True
                 self._something.set()
             case Asked(request):
@@ -206,6 +206,8 @@ class Writer:
             for part in (message for message in messages if isinstance(message, Listed)):
                 mine = self._ledger.of_account(part.account)
                 mine.add_listed(part.assets)
+                mine.note_selected((*part.assets, *part.marked))
+                mine.note_unselected(part.unselected, sweep=part.sweep)
                 self._ledger.note_listed((*part.assets, *part.marked), sweep=part.sweep)
                 if part.sweep:
                     self._ledger.note_markers(
