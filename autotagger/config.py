@@ -282,8 +282,11 @@ def _with_paths_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
         if not _holds(leaf, "Path"):
             continue
         section = tree if len(leaf) == 1 else tree.get(leaf[0])
-        if isinstance(section, dict) and isinstance(named := section.get(leaf[-1]), str):
+        named = section.get(leaf[-1]) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(named, str):
             section[leaf[-1]] = _path_from(folder, named, leaf)
+        elif isinstance(named, dict):
+            named |= {key: _path_from(folder, one, leaf) for key, one in named.items() if isinstance(one, str)}
     accounts = tree.get("account")
     for account in accounts if isinstance(accounts, list) else ():
         if isinstance(account, dict) and isinstance(named := account.get("api_key_file"), str):
@@ -353,7 +356,7 @@ def _holds(path: tuple[str, ...], kind: str) -> bool:
         section = section.model_fields[step].annotation
     field = section.model_fields.get(path[-1])  # none of an old key: its value is checked under its new name
     annotation = str(field.annotation) if field else ""
-    return kind in annotation and (kind == "dict" or not annotation.startswith("dict"))
+    return kind in annotation and (kind in ("dict", "Path") or not annotation.startswith("dict"))
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -105,6 +105,11 @@ class ImmichSettings(Section):
     client_key_file: AnyPath | None = Field(
         None, description="Private key of the client certificate (PEM), where it is in another file"
     )
+    headers: dict[str, AnyPath] = Field(
+        {},
+        description="Headers that a proxy in front of Immich asks for: the name, and a file with the value",
+        examples=[{"CF-Access-Client-Secret": "/run/secrets/cf_secret"}],
+    )
     picture: Literal["preview", "thumbnail", "original"] = Field(
         "preview", description="Size of picture to download"
     )

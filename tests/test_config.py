@@ -64,6 +64,9 @@ def test_the_documented_defaults() -> None:
 OTHERS: Mapping[str, tuple[str, Any]] = {
     "immich.api_key": ("/x", SecretStr("/x")),
     "immich.base_url": ("http://photos:2283", "http://photos:2283"),
+    "immich.headers": ('{"X-Door": "/run/door"}', {"X-Door": Path("/run/door")}),
+    "select.taken": ("2015-01..", "2015-01.."),
+    "select.uploaded": ("..2020", "..2020"),
     "policy.threshold": ('{"general": 0.5, "rating": 0.4}', {"general": 0.5, "rating": 0.4}),
     "policy.slash": ("|", "|"),
     "policy.whitelist": ('["a, b", "regex:[ab]"]', ("a, b", "regex:[ab]")),

@@ -22,6 +22,7 @@ from yarl import URL
 from autotagger.errors import AssetFailed, AutotaggerError, BadConfig, Retryable, ServerRefused
 from autotagger.immich.address import api_root
 from autotagger.immich.pacing import Clock
+from autotagger.immich.proxy_headers import read_proxy_headers
 from autotagger.settings import ImmichSettings
 
 #: Immich closes idle connections after 5 s; one that we let go earlier is never found reset.
@@ -31,6 +32,7 @@ _JSON_BYTES = 64 << 20
 _MAX_REDIRECTS = 3
 #: Stands where the API key stood.
 HIDDEN = "[API key]"
+_PICTURES = "image/*,*/*;q=0.5"
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: An exchange that still moves may take this many read timeouts in all; a drip of bytes must end some time.
 _TOTAL_READS = 5
@@ -75,12 +77,14 @@ class Transport:
     """A pool of kept-alive connections to one Immich. An async context manager."""
 
     def __init__(self, settings: ImmichSettings, key: SecretStr, *, clock: Clock = time.monotonic) -> None:
-        """Raises BadConfig for an unusable address, key or ca_file."""
+        """Raises BadConfig for an unusable address, key, header or certificate."""
         self.api = api_root(settings.base_url)
         self._settings, self._key, self._clock = settings, key, clock
         self._tls = _tls_context(settings)
+        self._proxy_headers = read_proxy_headers(settings.headers)
         self._session: aiohttp.ClientSession | None = None
         secret = key.get_secret_value()
+        self._secrets = {HIDDEN: secret, **{f"[{name}]": value for name, value in self._proxy_headers.items()}}
         if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
             raise BadConfig("the API key holds characters that no Immich key has: copy it again")
 
@@ -123,14 +127,19 @@ class Transport:
         raise failure  # here, not in the except clause: there it would take aiohttp's exception along
 
     def without_key(self, text: str) -> str:
-        """`text` for people: a server that echoes the key must not get it into messages, logs and files."""
-        return text.replace(self._key.get_secret_value(), HIDDEN)
+        """`text` for people: a server that echoes the key, or a proxy's header, must not get it into messages,
+        logs and files."""
+        for shown, secret in self._secrets.items():
+            text = text.replace(secret, shown)
+        return text
 
     def _without_key(self, body: bytes) -> bytes:
         if b"\\u" in body:  # one way to write a character, so that nothing hides behind another
             with suppress(orjson.JSONDecodeError):
                 body = orjson.dumps(orjson.loads(body))
-        return body.replace(self._key.get_secret_value().encode(), HIDDEN.encode())
+        for shown, secret in self._secrets.items():
+            body = body.replace(secret.encode(), shown.encode())
+        return body
 
     async def _follow(self, request: Request) -> Reply:
         assert self._session is not None, "the client is used as: async with ImmichClient(...) as client"
@@ -149,7 +158,7 @@ class Transport:
         raise ServerRefused(f"{self.api} sends requests round in circles: check the proxy in front of Immich")
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"Accept": "image/*,*/*;q=0.5" if request.picture else "application/json"}
+        headers = {**self._proxy_headers, "Accept": _PICTURES if request.picture else "application/json"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         if request.part is not None:
