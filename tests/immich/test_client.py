@@ -174,7 +174,7 @@ async def test_no_asset_is_to_blame_while_the_server_is_down(odd: Any, client: I
     [
         (401, "Invalid API key", ServerRefused, "does not accept the API key"),
         (403, "Missing required permission: asset.view", ServerRefused, r"lacks the permission asset\.view"),
-        (403, "Forbidden", ServerRefused, "forbidden"),
+        (403, "Forbidden", AssetFailed, f"{ASSET}.*forbidden.*other assets go on"),
         (400, "Not found or no asset.view access", AssetGone, ASSET),
         (400, ["size must be one of", "that"], AssetFailed, f"{ASSET}.*size must be one of: that"),
         (404, "Cannot GET /api/assets", ServerRefused, "does not speak as expected"),
@@ -184,6 +184,7 @@ async def test_refusals_are_final(
     odd: Any, client: ImmichClient, clock: Clock, status: int, said: Any, error: type[AutotaggerError], words: str
 ) -> None:
     odd.get(PREVIEW, status=status, payload={"message": said, "statusCode": status})
+    odd.get(PING, payload={"res": "pong"})
     with pytest.raises(error, match=words) as caught:
         await client.picture(ASSET, "preview")
     assert type(caught.value) is error

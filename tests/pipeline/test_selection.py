@@ -283,7 +283,7 @@ async def test_processes_may_die_and_still_only_the_album_is_tagged(tmp_path: Pa
         assert server.calls["preview"] < len(wanted) + 40
 
 
-async def test_each_account_of_a_household_has_a_selection_of_its_own(tmp_path: Path) -> None:
+async def test_each_account_has_a_selection_of_its_own(tmp_path: Path) -> None:
     mine = mixed(6).assets
     theirs = tuple(
         replace(asset, id=f"{asset.id[:-4]}beef", owner_id=PARTNER, content="x") for asset in mixed(6).assets

@@ -118,7 +118,7 @@ async def test_sigterm_ends_the_wait_for_immich_to_settle(tmp_path: Path) -> Non
         async with service(server, tmp_path, "--once") as process:
             await until(lambda: server.calls["asset"] > 0, process)  # the canary is looked at: it is waiting
             process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            assert await process.wait() == 130
         server.jobs.resume()
         await server.settle()
         await run_once(settings_for(server, tmp_path))
