@@ -26,6 +26,8 @@ LIBRARY = tiny_library(60)
 CALLS = 120
 #: No run may take longer, whatever happens to it.
 LONGEST_S = 120.0
+#: The last words of a run that has done all and waited for Immich for as long as it may: the reruns prove it.
+ONLY_WAITS = "sent and not verified: Immich has not finished its jobs"
 
 
 async def undisturbed(state_dir: Path) -> Links:
@@ -82,7 +84,7 @@ def _assert_said_nothing_wrong(story: Story, ending: int, log: Path, keys: list[
         assert second.returncode is not None
         told.append((second.returncode, second_log.read_text(), story.endings | {3}))
     for code, text, endings in told:
-        assert code in endings, f"{code}: {text}"
+        assert code in endings or (code == 1 and text.rstrip().endswith(ONLY_WAITS)), f"{code}: {text}"
         assert "Traceback" not in text or story.tracebacks, text
         assert not any(key in text for key in keys)
         assert code != 3 or "another autotagger" in text, text
