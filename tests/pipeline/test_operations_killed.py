@@ -65,7 +65,8 @@ async def killed_until_done(
             return
         if run.returncode != -signal.SIGKILL:  # it has done all, and waited for Immich for as long as it may
             last = said(log).splitlines()[-1]
-            assert run.returncode == 1 and "not verified: Immich has not finished" in last, said(log)
+            assert run.returncode == 1, said(log)
+            assert "not verified: Immich has not finished" in last, said(log)
     raise AssertionError(f"{command} does not come to an end: {said(log)}")
 
 
