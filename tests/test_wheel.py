@@ -31,9 +31,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(installed: Path, folder: Path, *words: str) -> Any:
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AUTOTAGGER_", "IMMICH_"))
-    }
+    ours = ("AUTOTAGGER_", "IMMICH_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ |= {"PYTHONPATH": str(installed), "AUTOTAGGER_CONFIG": os.devnull, "AUTOTAGGER_MODEL_DEVICE": "CPU"}
     environ |= {"AUTOTAGGER_STATE_DIR": str(folder / "state"), "AUTOTAGGER_MODEL": "palette"}
     code = "import sys, autotagger.__main__ as it; print(it.__file__, file=sys.stderr); it.main()"
