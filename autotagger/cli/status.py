@@ -26,7 +26,11 @@ def status(
         bool, typer.Option("--problems", help="List failed, waiting and skipped assets with the reasons.")
     ] = False,
 ) -> None:
-    """Show the assets by state, the failures by class, and the last run."""
+    """Show whether a run is active, the assets by state, and the failures by class.
+
+    The table leaves out states that no asset is in.
+    """
+    from autotagger.doctor.ledger import holder_of
     from autotagger.ledger.reader import LedgerReader
     from autotagger.ledger.states import Probe, State, are_many
     from autotagger.pipeline.control.pause import PAUSED, is_paused
@@ -64,11 +68,13 @@ def status(
                 "deleted_tags": [{"tag": tag, "assets": count} for tag, count in deleted],
                 "blacklist_candidates": [{"tag": tag, "assets": count} for tag, count in unwanted],
                 "withheld": withheld,
+                "active_run": _active_run(holder_of(settings.ledger_path), last, states),
                 "last_run": _last_run(last),
             }
         )
         return
-    rows = [{"what": state, "assets": count} for state, count in states.items()]
+    everything = form is not Format.TABLE
+    rows = [{"what": state, "assets": count} for state, count in states.items() if count or everything]
     if len(accounts) > 1:
         each = [(f"{name}: {state}", n) for name, mine in accounts.items() for state, n in mine.items() if n]
         rows += [{"what": what, "assets": count} for what, count in each]
@@ -84,7 +90,8 @@ def status(
         rows += [{"what": told.format(**withheld), "assets": withheld["tags_on_assets"]}]
     if form is Format.TABLE:
         refused = ((last and last[2]) or {}).get("refused", {})
-        lines = [f"the last run skipped account {name}: {why}" for name, why in refused.items()]
+        lines = [_told_of_run(_active_run(holder_of(settings.ledger_path), last, states), last)]
+        lines += [f"the last run skipped account {name}: {why}" for name, why in refused.items()]
         if contested_ms:
             lines.append(
                 f"another autotagger sets the marker {settings.marker} too (seen {_when(contested_ms)}): give "
@@ -136,6 +143,38 @@ def _withheld(ledger: "LedgerReader", settings: "Settings") -> dict[str, Any] | 
         "tags_on_assets": found.total(),
         "most_frequent": tags,
     }
+
+
+def _active_run(
+    holder: str | None, last: tuple[int, int | None, dict[str, Any]] | None, states: dict[str, int]
+) -> dict[str, Any] | None:
+    """The run that holds the ledger: its process, its start, and how much of the library needs nothing more."""
+    if holder is None:
+        return None
+    from autotagger.ledger.states import IN_FLIGHT, TO_DO
+
+    total = sum(states.values())
+    left = sum(states[state] for state in {*TO_DO, *IN_FLIGHT})
+    started_ms = last[0] if last and last[1] is None else None
+    percent = round(100 * (total - left) / total, 1) if total else None
+    return {"process": holder, "started": _when(started_ms), "assets_left": left, "percent": percent}
+
+
+def _told_of_run(active: dict[str, Any] | None, last: tuple[int, int | None, dict[str, Any]] | None) -> str:
+    if active:
+        since = f" since {active['started']}" if active["started"] else ""
+        done = f": {active['percent']} % done, {active['assets_left']:,} assets left" if active["percent"] else ""
+        return f"a run is active (process {active['process']}){since}{done}"
+    if last is None:
+        return "no run is active, and there was none yet"
+    started_ms, ended_ms, summary = last
+    if ended_ms is None:
+        return (
+            f"no run is active; the last one began at {_when(started_ms)} and was cut off: the next one continues"
+        )
+    failed = sum(((summary.get("ending") or {}).get("failed") or {}).values())
+    tagged = f"{summary.get('tagged', 0):,} tagged, {failed:,} failed"
+    return f"no run is active; the last one ended at {_when(ended_ms)}: {tagged}"
 
 
 def _last_run(last: tuple[int, int | None, dict[str, Any]] | None) -> dict[str, Any] | None:
