@@ -50,7 +50,7 @@ def test_an_active_run_says_how_far_it_is(path: Path) -> None:
         found = as_json()["active_run"]
         assert found["assets_left"] == 4
         assert (found["percent"], found["started"]) == (0.0, "2027-01-15T08:00:00+00:00")
-        assert f"a run is active (process {found['process']}) since 2027-01-15T08:00:00+00:00" in told()
+        assert f"a run is active (process {found['process']}) since 2027-01-15T08:00:00+00:00: 4 of 4" in told()
     finally:
         lock.release()
     assert as_json()["active_run"] is None

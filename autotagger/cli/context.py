@@ -78,6 +78,7 @@ def asset_id_of(text: str) -> str:
 
 
 def thresholds_of(given: list[str]) -> dict[str, str]:
+    """What several `--threshold CATEGORY=SCORE` say, by category. Raises BadConfig for one without a `=`."""
     found = {}
     for text in given:
         category, equals, score = text.partition("=")

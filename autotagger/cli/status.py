@@ -157,14 +157,20 @@ def _active_run(
     left = sum(states[state] for state in {*TO_DO, *IN_FLIGHT})
     started_ms = last[0] if last and last[1] is None else None
     percent = round(100 * (total - left) / total, 1) if total else None
-    return {"process": holder, "started": _when(started_ms), "assets_left": left, "percent": percent}
+    return {
+        "process": holder,
+        "started": _when(started_ms),
+        "assets": total,
+        "assets_left": left,
+        "percent": percent,
+    }
 
 
 def _told_of_run(active: dict[str, Any] | None, last: tuple[int, int | None, dict[str, Any]] | None) -> str:
     if active:
         since = f" since {active['started']}" if active["started"] else ""
-        done = f": {active['percent']} % done, {active['assets_left']:,} assets left" if active["percent"] else ""
-        return f"a run is active (process {active['process']}){since}{done}"
+        left = f"{active['assets_left']:,} of {active['assets']:,} assets are left to do"
+        return f"a run is active (process {active['process']}){since}: {left}"
     if last is None:
         return "no run is active, and there was none yet"
     started_ms, ended_ms, summary = last
